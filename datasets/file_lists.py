@@ -1,0 +1,185 @@
+"""SAKE's lists, class names and semantic mask, read strictly: what is wrong is said before any work is done."""
+
+import io
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from datasets.catalog import Dataset
+from utils.errors import InputError
+
+
+@dataclass(frozen=True)
+class FileList:
+    """Images of one list, in its order: `paths` relative to `root`, `labels` (n,) int64 class ids."""
+
+    source: Path
+    root: Path
+    paths: list[str]
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+class Split:
+    """One split of one dataset under `data_root`, e.g. `dataset/Sketchy/zeroshot1`.
+
+    Raises InputError, saying where the data comes from and how it must lie, if the folder is not there.
+    """
+
+    def __init__(self, dataset: Dataset, data_root: str | os.PathLike, split: str):
+        self.dataset = dataset
+        self.root = Path(data_root) / dataset.folder
+        self.folder = self.root / split
+        if not self.folder.is_dir():
+            raise InputError(
+                f"{self.folder}: no such folder. Get {dataset.name} from {dataset.source} and unpack it so that "
+                f"{self.folder}/{dataset.photo_list.format(part='train')} exists, point --data_root at the folder that "
+                f"holds {dataset.folder}/, or name another split with --zero_version"
+            )
+
+    def photos(self, part: str) -> FileList:
+        """`part` is `train` or `zero`."""
+        return self._list(self.dataset.photo_list, part)
+
+    def sketches(self, part: str) -> FileList:
+        """`part` is `train`, `test` (held-out sketches of seen classes) or `zero`."""
+        return self._list(self.dataset.sketch_list, part)
+
+    def class_names(self, part: str) -> list[str]:
+        """Names by id, of the seen (`train`) or unseen (`zero`) classes."""
+        return read_class_names(self.folder / ("cname_cid.txt" if part == "train" else "cname_cid_zero.txt"))
+
+    def semantic_mask(self, num_classes: int) -> np.ndarray:
+        """(seen classes, width) float32: how near each seen class is to each class of the teacher, in [0, 1]."""
+        return read_semantic_mask(self.folder / "cid_mask.pickle", num_classes)
+
+    def _list(self, pattern: str, part: str) -> FileList:
+        classes = len(self.class_names("zero" if part == "zero" else "train"))
+        return read_list(self.folder / pattern.format(part=part), self.root, classes)
+
+
+def read_list(path: Path, root: Path, num_classes: int) -> FileList:
+    """Lines `<path relative to root> <class id>`; the id is the last word, and the path may hold blanks.
+
+    Raises InputError if the list is missing or empty, a line is malformed, leaves `root` or has an id outside
+    [0, num_classes), or a file is not there.
+    """
+    paths, labels = [], []
+    for number, line in enumerate(_lines(path), start=1):
+        name, _, label = line.rpartition(" ")
+        if not name or not label.isdecimal():
+            raise InputError(f"{path}, line {number}: {line!r} is not `<path> <class id>`; mend the list")
+        if int(label) >= num_classes:
+            raise InputError(f"{path}, line {number}: class id {label} is outside 0 to {num_classes - 1}; mend the list")
+        if os.path.isabs(name) or ".." in name.split("/"):
+            raise InputError(f"{path}, line {number}: {name!r} leaves {root}; lists hold paths below it")
+        paths.append(name.strip())
+        labels.append(int(label))
+    _require_files(path, root, paths)
+    return FileList(path, root, paths, np.asarray(labels, dtype=np.int64))
+
+
+def read_class_names(path: Path) -> list[str]:
+    """Lines `<class name> <id>` → names by id; the ids must be 0, 1, …, in any order."""
+    names: dict[int, str] = {}
+    for number, line in enumerate(_lines(path), start=1):
+        name, _, label = line.rpartition(" ")
+        if not name or not label.isdecimal() or int(label) in names:
+            raise InputError(f"{path}, line {number}: {line!r} is not `<class name> <id>` with an id of its own")
+        names[int(label)] = name.strip()
+    if set(names) != set(range(len(names))):
+        raise InputError(f"{path}: the ids are not 0 to {len(names) - 1} without gaps; mend the list")
+    return [names[i] for i in range(len(names))]
+
+
+def read_semantic_mask(path: Path, num_classes: int) -> np.ndarray:
+    """A pickled {class id: vector in [0, 1]} → (num_classes, width) float32.
+
+    Raises InputError if the file is missing or damaged, wants to run code, or lacks a class.
+    """
+    try:
+        mask = _DataUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); it belongs to the split's lists") from error
+    except _CodeInPickle as error:
+        raise InputError(f"{path}: refused, for its pickle wants to call {error}; get the file from its source") from error
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise InputError(f"{path}: damaged, or not a pickle of arrays; get the file again") from error
+    if not isinstance(mask, dict):
+        raise InputError(f"{path}: holds a {type(mask).__name__}, not {{class id: vector}}; get the file again")
+    missing = [i for i in range(num_classes) if i not in mask]
+    if missing:
+        raise InputError(f"{path}: no vector for class id {missing[0]}; it belongs to another split")
+    try:
+        rows = np.stack([np.asarray(mask[i], dtype=np.float32).reshape(-1) for i in range(num_classes)])
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: its vectors are not numbers of one length; get the file again") from error
+    if not ((rows >= 0) & (rows <= 1)).all():
+        raise InputError(f"{path}: values outside 0 to 1; get the file again")
+    return rows
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise InputError(f"{path}: cannot be read ({reason}); it belongs to the split's lists") from error
+    if not lines:
+        raise InputError(f"{path}: the list is empty; write one line per image or class into it")
+    return lines
+
+
+def _require_files(source: Path, root: Path, paths: list[str]) -> None:
+    """One directory listing per class folder is far cheaper than one stat per image, above all on a network disk."""
+    listings: dict[str, set[str]] = {}
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        if folder not in listings:
+            try:
+                listings[folder] = set(os.listdir(root / folder))
+            except OSError:
+                listings[folder] = set()
+        if name not in listings[folder]:
+            raise InputError(f"{source}: names {root / path}, which is not there; unpack the images or mend the list")
+
+
+class _CodeInPickle(Exception):
+    """A pickle named something other than an array or a builtin container."""
+
+
+def _latin1_bytes(text: str, encoding: str = "latin1") -> bytes:
+    """What Python 2 pickles call `_codecs.encode` for, and no other codec."""
+    return text.encode("latin1")
+
+
+class _DataUnpickler(pickle.Unpickler):
+    """Admits NumPy arrays and builtin containers, and nothing that could run code."""
+
+    def find_class(self, module: str, name: str):
+        # NumPy renamed its `core` to `_core` in version 2; files of either age name it as it then was
+        qualified = f"{module}.{name}".replace("numpy._core.", "numpy.core.").replace("__builtin__.", "builtins.")
+        if qualified not in _ADMITTED:
+            raise _CodeInPickle(f"{module}.{name}")
+        return _ADMITTED[qualified]
+
+
+_numpy_core = np._core if hasattr(np, "_core") else np.core
+_ADMITTED = {
+    "numpy.ndarray": np.ndarray,
+    "numpy.dtype": np.dtype,
+    "numpy.core.multiarray._reconstruct": _numpy_core.multiarray._reconstruct,
+    "numpy.core.multiarray.scalar": _numpy_core.multiarray.scalar,
+    "numpy.core.numeric._frombuffer": _numpy_core.numeric._frombuffer,
+    "_codecs.encode": _latin1_bytes,
+    "collections.OrderedDict": dict,
+    "builtins.set": set,
+    "builtins.frozenset": frozenset,
+    "builtins.bytearray": bytearray,
+    "builtins.complex": complex,
+}

@@ -1,0 +1,1 @@
+"""Options, the training loop and the zero-shot test, shared by the entry scripts."""

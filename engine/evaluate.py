@@ -1,0 +1,149 @@
+"""Embedding lists of images, and the zero-shot test that the two test scripts run."""
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+from datasets.batches import plain_batches
+from datasets.catalog import Dataset
+from datasets.file_lists import FileList, Split
+from datasets.views import normalise
+from models.cse_resnet import PHOTO, SKETCH
+from models.dsn import Student
+from models.restore import restore_student
+from retrieval.hashing import itq_codes
+from retrieval.metrics import Scores, evaluate_ranking
+from retrieval.ranking import top_k
+from retrieval.report import format_table, retrieval_grid, write_results
+from utils.devices import autocast, choose_device
+from utils.runs import run_folder
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """A student and how to feed it; `pooled` gives the 2048-d feature instead of the embedding."""
+
+    student: Student
+    device: torch.device
+    image_size: int
+    batch_size: int
+    num_workers: int
+    amp: str = "off"
+    pooled: bool = False
+    bar_every: int = 1
+
+    @torch.inference_mode()
+    def __call__(self, files: FileList, domain: float, title: str) -> torch.Tensor:
+        """(n, d) float32 on the device, L2-normalised, in the list's order; `domain` is SKETCH or PHOTO."""
+        self.student.eval()
+        batches = plain_batches(
+            files,
+            side=self.image_size,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            pin_memory=self.device.type == "cuda",
+        )
+        features = []
+        with tqdm(total=len(files), desc=title, unit="img", miniters=self.bar_every * self.batch_size, leave=False) as bar:
+            for batch in batches:
+                images = normalise(batch.images.to(self.device, non_blocking=True))
+                tags = torch.full((len(images),), domain, device=self.device)
+                with autocast(self.device, self.amp):
+                    output = self.student(images, tags)
+                features.append((output.pooled if self.pooled else output.embedding).float())
+                bar.update(len(images))
+        return F.normalize(torch.cat(features), dim=1)
+
+
+def hash_scores(
+    queries: torch.Tensor,
+    query_labels: torch.Tensor,
+    gallery: torch.Tensor,
+    gallery_labels: torch.Tensor,
+    bits: int,
+    itq: str = "released",
+) -> Scores:
+    """Scores of the ranking by Hamming distance between ITQ codes of (n, d) and (m, d) features."""
+    query_codes, gallery_codes = itq_codes(queries, gallery, bits, update=itq)
+    codes = query_codes.to(queries.device), gallery_codes.to(queries.device)
+    return evaluate_ranking("hamming", codes[0], query_labels, codes[1], gallery_labels)
+
+
+def test(dataset: Dataset, options: argparse.Namespace) -> dict:
+    """The zero-shot protocol: unseen classes' sketches against their photos. Prints the table and returns the results."""
+    device = choose_device(options.device)
+    split = Split(dataset, options.data_root, options.zero_version)
+    sketches, photos, names = split.sketches("zero"), split.photos("zero"), split.class_names("zero")
+    folder = run_folder(options.resume_dir, dataset.run_prefix, options)
+    checkpoint = options.checkpoint or folder / options.resume_file
+    student, content = restore_student(checkpoint, options.num_hashing, options.num_classes)
+    _say_what_is_tested(checkpoint, content, options)
+
+    embed = Embedder(
+        student.to(device, memory_format=torch.channels_last),
+        device,
+        options.image_size,
+        options.batch_size,
+        options.num_workers,
+        amp=options.amp,
+        pooled=options.pretrained,
+        bar_every=options.print_freq,
+    )
+    started = time.perf_counter()
+    queries = embed(sketches, SKETCH, "query sketches")
+    gallery = embed(photos, PHOTO, "gallery photos")
+    embedded = time.perf_counter()
+    labels = torch.from_numpy(sketches.labels).to(device), torch.from_numpy(photos.labels).to(device)
+    real = evaluate_ranking("euclidean", queries, labels[0], gallery, labels[1])
+    hashed = hash_scores(queries, labels[0], gallery, labels[1], options.num_hashing, options.itq)
+    finished = time.perf_counter()
+
+    results = {
+        "dataset": dataset.folder,
+        "split": options.zero_version,
+        "queries": len(sketches),
+        "gallery": len(photos),
+        "checkpoint": str(checkpoint),
+        "real": real.summary(),
+        "hash": hashed.summary(),
+        "per_class": real.per_class(names),
+        "seconds": {"features": round(embedded - started, 3), "metrics": round(finished - embedded, 3)},
+    }
+    results_file = options.results or checkpoint.parent / "results.json"
+    write_results(results_file, results)
+    print(format_table({ranking: results[ranking] for ranking in ("real", "hash")}))
+    picture = results_file.with_suffix(".png")
+    _draw(picture, sketches, photos, names, queries, gallery)
+    print(f"figures: {results_file}\npicture: {picture}")
+    return results
+
+
+def _say_what_is_tested(checkpoint: Path, content: dict, options: argparse.Namespace) -> None:
+    print(f"testing {checkpoint} (trained for {content.get('epoch', 'an unknown number of')} epochs)")
+    trained_at = (content.get("options") or {}).get("image_size", options.image_size)
+    if trained_at != options.image_size:
+        print(f"note: trained at {trained_at} px, tested at {options.image_size} px; --image_size {trained_at} would match")
+
+
+def _draw(path: Path, sketches: FileList, photos: FileList, names: list[str], queries, gallery, rows: int = 12) -> None:
+    """One query of each of the first classes, drawn at random but always the same, with its ten nearest photos."""
+    generator = np.random.default_rng(0)
+    classes = [label for label in range(len(names)) if (sketches.labels == label).any()][:rows]
+    chosen = np.array([generator.choice(np.flatnonzero(sketches.labels == label)) for label in classes])
+    nearest = top_k(queries[torch.from_numpy(chosen).to(queries.device)], gallery, 10).numpy()
+    try:
+        retrieval_grid(
+            path,
+            [sketches.root / sketches.paths[i] for i in chosen],
+            [[photos.root / photos.paths[j] for j in row] for row in nearest],
+            photos.labels[nearest] == sketches.labels[chosen][:, None],
+            [names[label] for label in classes],
+        )
+    except ImportError:
+        print("no picture: pip install matplotlib")

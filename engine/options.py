@@ -1,0 +1,172 @@
+"""Every option of the four scripts, in groups, each under both `--a_b` and `--a-b`."""
+
+import argparse
+import difflib
+import math
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.catalog import Dataset
+from models.pretrained import IMAGENET
+
+ARCHITECTURES = ("cse_resnet50",)
+DEFAULT_WORKERS = min(8, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What sets one dataset's training apart: its lists, shares, schedule and seed."""
+
+    dataset: Dataset
+    photos_per_sketch: int  # in a batch: batch_size // (1 + photos_per_sketch) sketches
+    epochs: int
+    validation_batches: int  # of batch_size // 2 pairs each
+    seed: int
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that answers a mistake with one line and the nearest option's name, and takes `-` for `_` in names."""
+
+    def __init__(self, description: str):
+        super().__init__(description=description, allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+
+    def error(self, message: str):
+        unknown = message.removeprefix("unrecognized arguments: ").split()[0].split("=")[0]
+        if message.startswith("unrecognized"):
+            near = difflib.get_close_matches(unknown, self._option_string_actions, n=1)
+            message = f"unknown option {unknown}" + (f"; did you mean {near[0]}?" if near else "")
+        self.exit(2, f"error: {' '.join(message.split())} (see {Path(sys.argv[0]).name} --help)\n")
+
+
+class Group:
+    """One titled group of options."""
+
+    def __init__(self, parser: Parser, title: str):
+        self.group = parser.add_argument_group(title)
+
+    def add(self, name: str, *short: str, help: str, **rules) -> None:
+        """`name` in its canonical spelling; the other spelling is accepted as well."""
+        inner = name.removeprefix("--")
+        spellings = dict.fromkeys([name, "--" + inner.replace("-", "_"), "--" + inner.replace("_", "-")])
+        self.group.add_argument(*spellings, *short, dest=inner.replace("-", "_"), help=help, **rules)
+
+
+def training_options(recipe: Recipe, arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parsed options of a train script; a mistake exits with code 2 after one line."""
+    parser = Parser(f"Train DSN on {recipe.dataset.name}.")
+    _data(parser, recipe.dataset)
+    _run_folder(parser, "--savedir", "-s")
+    _model(parser, training=True)
+    _objective(parser)
+
+    schedule = Group(parser, "schedule")
+    schedule.add("--epochs", type=natural, default=recipe.epochs, help="0 saves the starting weights as they are")
+    schedule.add("--batch_size", type=positive, default=96, help="sketches and photos in one step, each in three views")
+    schedule.add("--lr", type=positive_real, default=1e-4, help="Adam's step, times 0.001^(epoch/epochs)")
+    schedule.add("--weight-decay", "--wd", type=real, default=5e-4, help="L2 term of Adam, coupled")
+    schedule.add("--steps_per_epoch", type=positive, default=None, help="cut epochs short; None: as long as the lists last")
+    schedule.add("--validation_batches", type=positive, default=recipe.validation_batches, help="of batch_size // 2 pairs each")
+    schedule.add("--seed", type=natural, default=recipe.seed, help="same seed, same batches, same views")
+    schedule.add("--freeze_features", "-f", action="store_true", help="train the heads only")
+
+    running = _running(parser, amp="auto")
+    running.add("--print-freq", "-p", type=positive, default=10, help="steps between two readings of the losses")
+    running.add("--evaluate", "-e", action="store_true", help="validate only: the start weights, or with --resume the last epoch")
+    running.add("--resume", "-r", action="store_true", help="go on from checkpoint.pth.tar of the same run folder")
+    return parser.parse_args(arguments)
+
+
+def test_options(dataset: Dataset, arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parsed options of a test script; a mistake exits with code 2 after one line."""
+    parser = Parser(f"Retrieve unseen classes of {dataset.name} with a trained DSN.")
+    _data(parser, dataset)
+    _run_folder(parser, "--resume_dir")
+    _model(parser, training=False)
+    _objective(parser, only_names_the_run=True)
+
+    checkpoint = Group(parser, "what to test")
+    checkpoint.add("--resume_file", default="model_best.pth.tar", help="file in the run folder")
+    checkpoint.add("--checkpoint", type=Path, default=None, help="any checkpoint file, instead of the run folder's")
+    checkpoint.add("--pretrained", action="store_true", help="rank by the 2048-d pooled feature instead of the embedding")
+    checkpoint.add("--itq", choices=("released", "procrustes"), default="released", help="step of the hash codes; see the README")
+    checkpoint.add("--precision", action="store_true", help="accepted for old command lines; precision is always printed")
+    checkpoint.add("--results", type=Path, default=None, help="where to write; None: results.json beside the checkpoint")
+
+    running = _running(parser, amp="off")
+    running.add("--batch_size", type=positive, default=50, help="images embedded at once")
+    running.add("--print-freq", "-p", type=positive, default=20, help="batches between two updates of the progress bar")
+    return parser.parse_args(arguments)
+
+
+def _data(parser: Parser, dataset: Dataset) -> None:
+    group = Group(parser, "data")
+    group.add("--data_root", type=Path, default=Path("dataset"), help=f"the folder that holds {dataset.folder}/")
+    group.add("--zero_version", default=dataset.default_split, help="split folder, e.g. zeroshot1 or zeroshot2 of Sketchy")
+    group.add("--image_size", type=image_side, default=224, help="side in pixels the network sees")
+    group.add("--num_workers", type=natural, default=DEFAULT_WORKERS, help="processes that decode images; 0: none but this one")
+
+
+def _run_folder(parser: Parser, name: str, *short: str) -> None:
+    group = Group(parser, "run folder")
+    group.add(name, *short, type=Path, default=Path("cse_resnet50/checkpoint"), help="root of the run folders")
+
+
+def _model(parser: Parser, training: bool) -> None:
+    group = Group(parser, "model")
+    group.add("--arch", "-a", choices=ARCHITECTURES, default=ARCHITECTURES[0], help="backbone")
+    group.add("--num_classes", type=positive, default=None, help="seen classes; None: read from the data or the checkpoint")
+    group.add("--num_hashing", type=positive, default=64, help="length of the embedding")
+    if training:
+        group.add("--pretrained_weights", default=IMAGENET, help="imagenet, a SE-ResNet-50 file, or none: no teacher either")
+        group.add("--ems-loss", action="store_true", help="class logits by distance to learned centres, with a margin")
+
+
+def _objective(parser: Parser, only_names_the_run: bool = False) -> None:
+    group = Group(parser, "objective" + (" (names the run folder; changes no result)" if only_names_the_run else ""))
+    group.add("--kd_lambda", type=real, default=1.0, help="factor on the teacher's logits")
+    group.add("--kdneg_lambda", type=real, default=0.3, help="factor on the semantic mask added to them")
+    group.add("--sake_lambda", type=real, default=1.0, help="weight of the distillation loss")
+    group.add("--contrastive_dim", type=positive, default=128, help="output of the projection head, if there is one")
+    group.add("--contrastive_lambda", type=real, default=0.1, help="weight of the contrastive loss; 0 spares its two views")
+    group.add("--temperature", type=positive_real, default=0.07, help="of the contrastive loss")
+    group.add("--topk", type=positive, default=10, help="memory slots of a class")
+    group.add("--memory_lambda", type=real, default=1.0, help="weight of the memory loss")
+    if not only_names_the_run:
+        group.add("--cls_lambda", type=real, default=1.0, help="weight of the cross-entropy")
+        group.add("--memory_grad", choices=("on", "off"), default="on", help="off: cut the photos' gradient, as released")
+        group.add(
+            "--contrastive_on",
+            choices=("embedding", "projection"),
+            default="embedding",
+            help="embedding: as released; projection: a head in front of the loss, as the paper describes",
+        )
+
+
+def _running(parser: Parser, amp: str) -> Group:
+    group = Group(parser, "running")
+    group.add("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
+    group.add("--amp", choices=("auto", "bf16", "off"), default=amp, help="auto: bf16 where the device has it natively")
+    return group
+
+
+def _number(convert: Callable, accepts: Callable, wanted: str) -> Callable:
+    def parse(text: str):
+        try:
+            value = convert(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and accepts(value)):
+            raise argparse.ArgumentTypeError(f"must be {wanted}, not {text!r}")
+        return value
+
+    return parse
+
+
+positive = _number(int, lambda value: value >= 1, "a whole number from 1")
+natural = _number(int, lambda value: value >= 0, "a whole number from 0")
+image_side = _number(int, lambda value: value >= 32, "a whole number of pixels from 32")
+positive_real = _number(float, lambda value: value > 0, "a number above 0")
+real = _number(float, lambda value: value >= 0, "a number from 0")

@@ -1,0 +1,1 @@
+"""The student, its teacher, and the weights they start from."""

@@ -1,0 +1,94 @@
+"""SE-ResNet-50 whose channel attention is told the domain of its input (CSE-ResNet-50).
+
+Trunk: Hu et al., "Squeeze-and-Excitation Networks" (CVPR 2018), in its Caffe-born form. Conditional attention: Liu et al.,
+"Semantic-Aware Knowledge Preservation for Zero-Shot Sketch-Based Image Retrieval" (SAKE, ICCV 2019). Parameter names are
+those of the published weights, so any `legacy_seresnet50` file fits (see `models.pretrained`).
+"""
+
+import torch
+from torch import nn
+
+SKETCH, PHOTO = 0.0, 1.0  # the domain tag appended to the squeezed channels
+FEATURE_DIM = 2048
+
+
+class ConditionalSE(nn.Module):
+    """Squeeze, append the domain tag, excite: Linear(C, C/r) → ReLU → [·, tag] → Linear(C/r + 1, C) → sigmoid → scale."""
+
+    def __init__(self, channels: int, reduction: int = 16):
+        super().__init__()
+        squeezed = channels // reduction
+        self.fc1 = nn.Linear(channels, squeezed)
+        self.fc2 = nn.Linear(squeezed + 1, channels)
+
+    def forward(self, x: torch.Tensor, tag: torch.Tensor) -> torch.Tensor:
+        """x (B, C, H, W), tag (B, 1) → (B, C, H, W)."""
+        squeezed = torch.relu(self.fc1(x.mean((2, 3))))
+        excited = torch.sigmoid(self.fc2(torch.cat([squeezed, tag.to(squeezed.dtype)], dim=1)))
+        return x * excited[:, :, None, None]
+
+
+class CSEBottleneck(nn.Module):
+    """1×1 (which carries the stride, as in Caffe) → 3×3 → 1×1, attention, then the residual sum."""
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, width: int, stride: int = 1, downsample: nn.Module | None = None):
+        super().__init__()
+        out_channels = width * self.expansion
+        self.conv1 = nn.Conv2d(in_channels, width, 1, stride=stride, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.se_module = ConditionalSE(out_channels)
+        self.downsample = downsample
+
+    def forward(self, x: torch.Tensor, tag: torch.Tensor) -> torch.Tensor:
+        residual = x if self.downsample is None else self.downsample(x)
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.relu(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        return self.relu(self.se_module(out, tag) + residual)
+
+
+class Stage(nn.Sequential):
+    """Bottlenecks in a row, each given the domain tag."""
+
+    def forward(self, x: torch.Tensor, tag: torch.Tensor) -> torch.Tensor:
+        for block in self:
+            x = block(x, tag)
+        return x
+
+
+class CSEResNet50(nn.Module):
+    """The trunk: images of any size and their domain tags → 2048-d pooled features."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer0 = nn.Sequential()
+        self.layer0.add_module("conv1", nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False))
+        self.layer0.add_module("bn1", nn.BatchNorm2d(64))
+        self.layer0.add_module("relu1", nn.ReLU(inplace=True))
+        self.layer0.add_module("pool", nn.MaxPool2d(3, stride=2, ceil_mode=True))
+        self.layer1 = _stage(64, 64, blocks=3, stride=1)
+        self.layer2 = _stage(256, 128, blocks=4, stride=2)
+        self.layer3 = _stage(512, 256, blocks=6, stride=2)
+        self.layer4 = _stage(1024, 512, blocks=3, stride=2)
+
+    def features(self, images: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
+        """images (B, 3, H, W) normalised, tags (B,) of SKETCH or PHOTO → (B, 2048), averaged over the last map."""
+        tag = tags.reshape(-1, 1)
+        x = self.layer0(images)
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = stage(x, tag)
+        return x.mean((2, 3))
+
+
+def _stage(in_channels: int, width: int, blocks: int, stride: int) -> Stage:
+    out_channels = width * CSEBottleneck.expansion
+    downsample = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels))
+    first = CSEBottleneck(in_channels, width, stride, downsample)
+    return Stage(first, *(CSEBottleneck(out_channels, width) for _ in range(blocks - 1)))

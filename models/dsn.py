@@ -1,0 +1,103 @@
+"""The student that learns to retrieve and the teacher that keeps it from forgetting ImageNet.
+
+DSN: Wang et al., "Domain-Smoothing Network for Zero-Shot Sketch-Based Image Retrieval" (IJCAI 2021). The attribute
+names are the keys of published checkpoints and therefore fixed.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from models.cse_resnet import FEATURE_DIM, CSEResNet50
+
+
+class StudentOutput(NamedTuple):
+    """What one forward pass gives for B images."""
+
+    class_logits: torch.Tensor  # (B, seen classes)
+    teacher_space_logits: torch.Tensor  # (B, teacher classes)
+    embedding: torch.Tensor  # (B, d), not normalised
+    pooled: torch.Tensor  # (B, 2048)
+
+
+class StudentTrunk(CSEResNet50):
+    """The trunk with the embedding and the layer that the teacher teaches."""
+
+    def __init__(self, embedding_dim: int, teacher_classes: int):
+        super().__init__()
+        self.second_last_linear = nn.Linear(FEATURE_DIM, embedding_dim)
+        self.last_linear = nn.Linear(embedding_dim, teacher_classes)
+
+
+class DistanceClassifier(nn.Module):
+    """Class logit = −‖embedding − centre of the class‖ (the head of `--ems-loss`)."""
+
+    def __init__(self, embedding_dim: int, num_classes: int):
+        super().__init__()
+        self.cpars = nn.Parameter(torch.randn(num_classes, embedding_dim))
+
+    def forward(self, embedding: torch.Tensor) -> torch.Tensor:
+        """(B, d) → (B, classes), never positive."""
+        difference = embedding[:, None, :].float() - self.cpars
+        return -torch.linalg.vector_norm(difference, dim=2)
+
+
+class Student(nn.Module):
+    """CSE-ResNet-50 with the embedding, the teacher-space head and the head of the seen classes.
+
+    embedding_dim: d, the length of the embedding. num_classes: seen classes. teacher_classes: width of the teacher's classifier.
+    distance_head: class logits by distance to learned centres. projection_dim: adds the fully-connected head that the paper puts
+    in front of the contrastive loss (the released network has none).
+    """
+
+    def __init__(
+        self,
+        embedding_dim: int,
+        num_classes: int,
+        teacher_classes: int = 1000,
+        distance_head: bool = False,
+        projection_dim: int | None = None,
+    ):
+        super().__init__()
+        self.original_model = StudentTrunk(embedding_dim, teacher_classes)
+        head = DistanceClassifier if distance_head else nn.Linear
+        self.linear = head(embedding_dim, num_classes)
+        self.contrastive_head = nn.Linear(FEATURE_DIM, projection_dim) if projection_dim else None
+
+    def forward(self, images: torch.Tensor, tags: torch.Tensor) -> StudentOutput:
+        """images (B, 3, H, W) normalised; tags (B,), 0 for a sketch and 1 for a photo."""
+        pooled = self.original_model.features(images, tags)
+        embedding = self.original_model.second_last_linear(pooled)
+        return StudentOutput(self.linear(embedding), self.original_model.last_linear(embedding), embedding, pooled)
+
+    def freeze_trunk(self) -> None:
+        """Leave only the heads to learn (`--freeze_features`)."""
+        for name, parameter in self.original_model.named_parameters():
+            parameter.requires_grad = not name.startswith("layer")
+
+    def train(self, mode: bool = True) -> "Student":
+        """Train mode, except that a frozen trunk keeps its BatchNorm statistics too."""
+        super().train(mode)
+        for name, stage in self.original_model.named_children():
+            if name.startswith("layer") and not next(stage.parameters()).requires_grad:
+                stage.eval()
+        return self
+
+
+class Teacher(CSEResNet50):
+    """The same trunk under its full ImageNet classifier: frozen, and in eval mode whatever is asked."""
+
+    def __init__(self, teacher_classes: int = 1000):
+        super().__init__()
+        self.last_linear = nn.Linear(FEATURE_DIM, teacher_classes)
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> "Teacher":
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
+        """images (B, 3, H, W) normalised, tags (B,) → logits (B, teacher classes)."""
+        return self.last_linear(self.features(images, tags))

@@ -1,0 +1,95 @@
+"""ImageNet SE-ResNet-50 weights → the student's and the teacher's start.
+
+The attention's 1×1 convolutions become linear layers and get a zero column for the domain tag, so that at the start the tag
+changes nothing. The teacher keeps the full classifier; the student's is factored by SVD through the d-dim embedding.
+"""
+
+from pathlib import Path
+
+import torch
+
+from models.dsn import Student, Teacher
+from utils.checkpoints import read_tensors, without_prefix
+from utils.errors import InputError
+
+IMAGENET, NONE = "imagenet", "none"
+TIMM_NAME = "legacy_seresnet50"
+CLASSIFIER_NAMES = ("last_linear", "fc", "classifier")
+
+
+def imagenet_state(source: str) -> dict[str, torch.Tensor]:
+    """The teacher's state dict from `imagenet` (timm's published weights) or from a file in timm's or the original naming.
+
+    Raises InputError if the download is impossible, or the file is not a complete SE-ResNet-50.
+    """
+    state = _download() if source == IMAGENET else _read(Path(source))
+    state = _conditioned(state)
+    expected = Teacher(teacher_classes=len(state.get("last_linear.weight", [0]))).state_dict()
+    for key, value in expected.items():
+        if key.endswith("num_batches_tracked"):
+            state[key] = torch.zeros_like(value)  # old files lack it, or hold it as a vector
+        elif key not in state:
+            raise InputError(f"{source}: no `{key}`; --pretrained_weights wants a whole SE-ResNet-50 ({TIMM_NAME})")
+        elif state[key].shape != value.shape:
+            found, wanted = tuple(state[key].shape), tuple(value.shape)
+            raise InputError(f"{source}: `{key}` is {found}, not {wanted}; --pretrained_weights wants {TIMM_NAME}")
+    return {key: state[key].float() if state[key].is_floating_point() else state[key] for key in expected}
+
+
+def start_student(student: Student, state: dict[str, torch.Tensor]) -> None:
+    """Copy the trunk and put the best rank-d form of the classifier (K, 2048) into the embedding and the teacher-space head.
+
+    With U diag(s) Vᵀ the classifier's SVD: embedding weight = diag(s) Vᵀ[:d], head weight = U[:, :d], head bias = classifier's.
+    """
+    trunk = student.original_model
+    trunk.load_state_dict({key: value for key, value in state.items() if key.startswith("layer")}, strict=False)
+    embed, classify = factor_classifier(state["last_linear.weight"], trunk.second_last_linear.out_features)
+    with torch.no_grad():
+        trunk.second_last_linear.weight[: len(embed)] = embed
+        trunk.second_last_linear.bias.zero_()
+        trunk.last_linear.weight.zero_()  # an embedding longer than the classifier's rank keeps its spare rows unread
+        trunk.last_linear.weight[:, : len(embed)] = classify
+        trunk.last_linear.bias.copy_(state["last_linear.bias"])
+
+
+def factor_classifier(weight: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """weight (K, D) → (r, D) and (K, r) whose product is its best approximation of rank r = min(rank, K, D)."""
+    left, singular, right = torch.linalg.svd(weight.double(), full_matrices=False)
+    return (singular[:rank, None] * right[:rank]).float(), left[:, :rank].float()
+
+
+def _download() -> dict[str, torch.Tensor]:
+    import timm
+
+    try:
+        return timm.create_model(TIMM_NAME, pretrained=True).state_dict()
+    except Exception as error:  # timm raises whatever its transport does: URLError, OSError, hub errors, RuntimeError
+        config = timm.models.get_pretrained_cfg(TIMM_NAME)
+        where = config.url or f"https://huggingface.co/{config.hf_hub_id}"
+        raise InputError(
+            f"the ImageNet weights cannot be downloaded ({type(error).__name__}: {error}). Fetch {where} on a machine that can, "
+            "then pass --pretrained_weights FILE; or pass --pretrained_weights none to train from scratch, without a teacher"
+        ) from error
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    state = without_prefix(read_tensors(path, option="--pretrained_weights"), "module.")
+    for name in CLASSIFIER_NAMES[1:]:
+        for kind in ("weight", "bias"):
+            if f"{name}.{kind}" in state:
+                state[f"last_linear.{kind}"] = state.pop(f"{name}.{kind}")
+    return state
+
+
+def _conditioned(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """1×1 convolutions of the attention as linear layers; fc2 with a zero column for the domain tag, unless it has one."""
+    conditioned = dict(state)
+    for key, value in state.items():
+        if "se_module" not in key or not key.endswith("weight"):
+            continue
+        matrix = value.flatten(1)
+        squeezed = state.get(key.replace("fc2.weight", "fc1.weight"))
+        if "fc2" in key and squeezed is not None and matrix.shape[1] == len(squeezed):
+            matrix = torch.cat([matrix, matrix.new_zeros(len(matrix), 1)], dim=1)
+        conditioned[key] = matrix
+    return conditioned

@@ -1,0 +1,51 @@
+"""A checkpoint file, released or ours → the student it holds, whatever its widths."""
+
+from pathlib import Path
+
+import torch
+
+from models.dsn import Student
+from utils.checkpoints import load_state, read_checkpoint
+from utils.errors import InputError
+
+EMBEDDING = "original_model.second_last_linear.weight"
+TEACHER_HEAD = "original_model.last_linear.weight"
+HEADS = ("linear.", "original_model.last_linear.", "contrastive_head.")  # retrieval reads none of them
+
+
+def restore_student(
+    path: Path, embedding_dim: int, num_classes: int | None = None, option: str = "--checkpoint"
+) -> tuple[Student, dict]:
+    """The student in eval mode, and the rest of the checkpoint's content.
+
+    Raises InputError if the file is missing, damaged or hostile, if a trunk or embedding key is missing or mis-shaped, or
+    if its embedding is not `embedding_dim` long (or its class head not `num_classes` wide, where that is given).
+    """
+    content = read_checkpoint(path, option)
+    state = content["state_dict"]
+    has_distance_head = "linear.cpars" in state
+    found_dim = _rows(state, EMBEDDING, path)
+    if found_dim != embedding_dim:
+        raise InputError(f"{path}: holds a {found_dim}-d embedding; pass --num_hashing {found_dim}, not {embedding_dim}")
+    class_head = "linear.cpars" if has_distance_head else "linear.weight"
+    found_classes = _rows(state, class_head, path) if class_head in state else 1
+    if num_classes not in (None, found_classes):
+        raise InputError(f"{path}: holds {found_classes} seen classes; pass --num_classes {found_classes} or leave it out")
+    student = Student(
+        embedding_dim,
+        found_classes,
+        teacher_classes=_rows(state, TEACHER_HEAD, path) if TEACHER_HEAD in state else 1,
+        distance_head=has_distance_head,
+        projection_dim=_rows(state, "contrastive_head.weight", path) if "contrastive_head.weight" in state else None,
+    )
+    ignored = load_state(student, state, path, optional=HEADS)
+    if ignored:
+        print(f"{path.name}: ignoring keys this network has no place for: {', '.join(ignored)}")
+    return student.eval(), content
+
+
+def _rows(state: dict, key: str, path: Path) -> int:
+    value = state.get(key)
+    if not isinstance(value, torch.Tensor) or value.ndim != 2:
+        raise InputError(f"{path}: `{key}` is missing or no matrix; this is not a whole checkpoint of this network")
+    return len(value)

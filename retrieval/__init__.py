@@ -1,0 +1,1 @@
+"""Ranking, metrics and hash codes on plain feature arrays; knows nothing of training."""

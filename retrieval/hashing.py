@@ -1,0 +1,74 @@
+"""Binary codes by iterative quantization (ITQ; Gong & Lazebnik, CVPR 2011) of the query and gallery embeddings."""
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+
+from utils.errors import InputError
+
+
+def itq_codes(query, gallery, bits, seed=50, iterations=50, update="released"):
+    """Codes of both sets: query (n, d), gallery (m, d) real -> bool (n, bits), bool (m, bits), on the CPU.
+
+    Each set is centred on its own mean. PCA is fitted on the queries (top `bits` components); a rotation of the
+    projected queries is iterated from a seeded random one; bit = value > 0. Inside, float64 NumPy. n < d and bits above
+    the rank of the data are fine. Raises InputError on bits > d, sets that do not fit together, NaN or infinity.
+
+    update: how the rotation R follows from the singular vectors of signsᵀ·projected = U S Vᵀ.
+      "released"    R = Vᵀ Uᵀ, as in the code SAKE and DSN published their figures with (seed 50, as there). NumPy's
+                    third factor is Vᵀ already, so this is not the paper's step: quantization error does not fall, R
+                    stays as good as random. It also depends on the signs of singular vectors, hence on the LAPACK
+                    build: the same codes each time on one machine, possibly others (equally good) on another.
+      "procrustes"  R = V Uᵀ, the paper's step: error falls each time. Signs of the PCA columns are fixed, and R does
+                    not depend on LAPACK's choice of signs.
+    """
+    _check(query, gallery, bits, update)
+    query, gallery = _centred("query", query), _centred("gallery", gallery)
+    # one BLAS thread: on these small matrices more are slower, many times so on a busy machine, and the codes must not
+    # depend on how many there are
+    with threadpool_limits(1, user_api="blas"):
+        components = _principal_components(query, bits, fix_signs=update == "procrustes")
+        projection = components @ _rotation(query @ components, seed, iterations, update)
+    return torch.from_numpy(query @ projection > 0), torch.from_numpy(gallery @ projection > 0)
+
+
+def _principal_components(centred, bits, fix_signs):
+    """(d, bits): eigenvectors of the covariance, largest variance first."""
+    # np.cov and the upper triangle because the released update is sensitive to the signs that come of them
+    covariance = np.atleast_2d(np.cov(centred, rowvar=False, ddof=1 if len(centred) > 1 else 0))
+    variances, vectors = np.linalg.eigh(covariance, UPLO="U")
+    components = vectors[:, np.argsort(variances)[::-1][:bits]]
+    if fix_signs:
+        largest = components[np.abs(components).argmax(0), np.arange(bits)]
+        components = components * np.where(largest < 0, -1.0, 1.0)
+    return components
+
+
+def _rotation(projected, seed, iterations, update):
+    """Orthogonal (bits, bits) that turns the projected rows towards the corners of the hypercube."""
+    bits = projected.shape[1]
+    rotation, _, _ = np.linalg.svd(np.random.RandomState(seed).randn(bits, bits))
+    for _ in range(iterations):
+        signs = np.where(projected @ rotation >= 0, 1.0, -1.0)
+        left, _, right_t = np.linalg.svd(signs.T @ projected)
+        rotation = (right_t if update == "released" else right_t.T) @ left.T
+    return rotation
+
+
+def _check(query, gallery, bits, update):
+    if update not in ("released", "procrustes"):
+        raise InputError(f"ITQ update {update!r} is unknown; use 'released' or 'procrustes'")
+    for name, array in (("query", query), ("gallery", gallery)):
+        if array.ndim != 2 or len(array) == 0:
+            raise InputError(f"{name} has shape {tuple(array.shape)}; give one row per image: (n, d), n > 0")
+    if query.shape[1] != gallery.shape[1]:
+        raise InputError(f"query rows have {query.shape[1]} numbers, gallery rows {gallery.shape[1]}; embed both with one model")
+    if not 1 <= bits <= query.shape[1]:
+        raise InputError(f"{bits} bits asked of {query.shape[1]} numbers a row; ask for 1 to {query.shape[1]} bits")
+
+
+def _centred(name, array):
+    values = array.detach().cpu().double().numpy()
+    if not np.isfinite(values).all():
+        raise InputError(f"{name} holds NaN or infinity; look at the model or file that made it")
+    return values - values.mean(axis=0, keepdims=True)

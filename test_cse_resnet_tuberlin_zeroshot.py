@@ -1,0 +1,15 @@
+"""Retrieve photos of TU-Berlin's unseen classes by sketch, and print the paper's figures.
+
+python test_cse_resnet_tuberlin_zeroshot.py                             # model_best.pth.tar of the default run folder
+python test_cse_resnet_tuberlin_zeroshot.py --checkpoint FILE           # any checkpoint, downloaded ones included
+python test_cse_resnet_tuberlin_zeroshot.py --device cpu --image_size 64 --checkpoint FILE   # a small network, on a CPU
+"""
+
+from datasets.catalog import TUBERLIN
+from engine.evaluate import test
+from engine.options import test_options
+from utils.errors import one_clear_line
+
+if __name__ == "__main__":
+    with one_clear_line():
+        test(TUBERLIN, test_options(TUBERLIN))

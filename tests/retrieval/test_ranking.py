@@ -1,0 +1,121 @@
+"""The order itself: ties, repeated rows, unnormalised features, chunks."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from retrieval import ranking
+from retrieval.ranking import GalleryKeys, chunk_bounds, top_k
+from utils.errors import InputError
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def stable_order(query, gallery):
+    """Order by directly subtracted float64 coordinates, stable."""
+    squared = (query.double()[:, None] - gallery.double()[None]).square().sum(2)
+    return squared.sort(dim=1, stable=True).indices
+
+
+def test_hamming_ties_go_to_the_lower_index():
+    query = torch.tensor([[True, True, False]])
+    gallery = torch.tensor([[0, 0, 1], [1, 1, 1], [1, 0, 0], [1, 1, 0], [0, 1, 0], [1, 1, 0]], dtype=torch.bool)
+    assert top_k(query, gallery, 6, "hamming").tolist() == [[3, 5, 1, 2, 4, 0]]
+    assert top_k(query, gallery.byte(), 6, "hamming").tolist() == [[3, 5, 1, 2, 4, 0]]
+
+
+@pytest.mark.parametrize("bits", [1, 64, 2048])
+def test_hamming_order_of_many_ties(bits):
+    query, gallery = normal(9, bits) > 0, normal(700, bits, seed=1) > 0
+    distances = (query[:, None] != gallery[None]).sum(2)
+    assert torch.equal(top_k(query, gallery, 700, "hamming"), distances.sort(dim=1, stable=True).indices)
+
+
+def test_hamming_keys_too_large_for_int32(monkeypatch):
+    query, gallery = normal(9, 64) > 0, normal(700, 64, seed=1) > 0
+    small = top_k(query, gallery, 700, "hamming")
+    assert GalleryKeys("hamming", query, gallery)(0, 9).dtype == torch.int32
+    monkeypatch.setattr(ranking, "_INT32_KEYS", 65 << 11)  # 64 bits, 2 x 700 places: the first size that is too large
+    assert GalleryKeys("hamming", query, gallery)(0, 9).dtype == torch.int64
+    assert torch.equal(top_k(query, gallery, 700, "hamming"), small)
+
+
+@pytest.mark.parametrize("size", [3, 257, 5003])
+def test_repeated_gallery_rows_stay_ties(size):
+    rows = normal(size, 64, seed=2)
+    gallery = torch.cat([rows, rows.flip(0), rows])
+    order = top_k(normal(40, 64), gallery, 3 * size)
+    for third in range(0, 9, 3):
+        trio = order[:, third : third + 3]
+        assert (trio[:, 0] < trio[:, 1]).all() and (trio[:, 1] < trio[:, 2]).all()
+        assert torch.equal(trio[:, 0] + 2 * size, trio[:, 2])
+        assert torch.equal(2 * size - 1 - trio[:, 0], trio[:, 1])
+
+
+def test_repeated_rows_stay_ties_at_the_edge_of_two_roundings():
+    """A matrix product may give two columns of equal numbers results one bit apart; here that bit decides rounding."""
+    size, low_bits = 21, 6
+    for seed in range(300):
+        query, gallery = normal(1, 64, seed=seed).double(), normal(size, 64, seed=1000 + seed).double()
+        gallery[-1] = gallery[0]
+        squared = (query - gallery[:1]).square().sum()
+        assert GalleryKeys("euclidean", query, gallery).low_bits == low_bits
+        edge = squared.view(torch.int64).bitwise_right_shift(low_bits) * 2**low_bits + 2 ** (low_bits - 1)
+        scale = (edge.view(torch.float64) / squared).sqrt()
+        order = top_k(query * scale, gallery * scale, size)[0].tolist()
+        assert order.index(size - 1) == order.index(0) + 1
+
+
+def test_equal_distances_with_rounding_noise_stay_ties():
+    """All gallery rows lie 0.5 away in every coordinate, so 16 in squared distance, but not to the last bit."""
+    offsets = normal(300, 64).sign().double() * 0.5
+    order = top_k(torch.full((1, 64), 0.1, dtype=torch.float64), 0.1 + offsets, 300)
+    assert order[0].tolist() == list(range(300))
+
+
+@pytest.mark.parametrize("scale, shift", [(1, 0), (1e-12, 0), (1e12, 0), (1, 1000), (0.01, -3)])
+def test_true_distance_of_features_of_any_scale(scale, shift):
+    query, gallery = normal(20, 16) * scale + shift, normal(400, 16, seed=1) * scale + shift
+    assert torch.equal(top_k(query, gallery, 400), stable_order(query, gallery))
+
+
+def test_norms_count():
+    """By angle the far row would win; by distance it loses."""
+    assert top_k(torch.tensor([[1.0, 0.0]]), torch.tensor([[9.0, 0.0], [1.0, 0.5]]), 2).tolist() == [[1, 0]]
+
+
+def test_order_of_normalised_features():
+    query, gallery = (torch.nn.functional.normalize(normal(n, 64, seed=n)) for n in (50, 3000))
+    assert torch.equal(top_k(query, gallery, 3000), stable_order(query, gallery))
+
+
+def test_the_query_itself_comes_first():
+    gallery = torch.nn.functional.normalize(normal(300, 32))
+    assert torch.equal(top_k(gallery, gallery, 1)[:, 0], torch.arange(300))
+
+
+def test_top_k_is_the_head_of_the_ranking_whatever_the_chunks(monkeypatch):
+    query, gallery = normal(30, 8).round(), normal(90, 8, seed=1).round()
+    whole = top_k(query, gallery, 90)
+    assert whole.dtype == torch.int64
+    assert top_k(query, gallery, 1000).shape == (30, 90)
+    monkeypatch.setattr(ranking, "_CACHED_PAIRS", 200)
+    assert torch.equal(top_k(query, gallery, 10), whole[:, :10])
+
+
+def test_chunks_cover_all_and_stay_small():
+    for queries, gallery in ((1, 1), (15_229, 17_101), (92_291, 54_151), (5, 2**21)):
+        bounds = list(chunk_bounds(queries, gallery))
+        assert bounds[0][0] == 0 and bounds[-1][1] == queries
+        assert all(left[1] == right[0] for left, right in pairwise(bounds))
+        assert all(stop - start == 1 or (stop - start) * gallery * 32 <= 256 * 2**20 for start, stop in bounds)
+
+
+def test_bad_requests_are_named():
+    with pytest.raises(InputError, match="at least one"):
+        top_k(normal(2, 3), normal(4, 3), 0)
+    with pytest.raises(InputError, match="too large to rank"):
+        GalleryKeys("euclidean", normal(1, 1), torch.zeros(1, 1).expand(2**21 + 1, 1))

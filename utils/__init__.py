@@ -1,0 +1,1 @@
+"""Files, seeds, run folders, devices: what every room may use and none of them owns."""

@@ -1,0 +1,37 @@
+"""Which device to run on, and in which precision."""
+
+import contextlib
+from pathlib import Path
+
+import torch
+
+from utils.errors import InputError
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the first CUDA device, else the CPU. Raises InputError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except Exception as error:  # each backend fails in a way of its own
+        raise InputError(f"--device {name}: not available on this machine; use auto, cpu or cuda") from error
+    return device
+
+
+def has_native_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32 there: Ampere and later, or a CPU with AVX-512 BF16 or AMX."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        with contextlib.suppress(OSError):
+            flags = Path("/proc/cpuinfo").read_text().split()
+            return "avx512_bf16" in flags or "amx_bf16" in flags
+    return False
+
+
+def autocast(device: torch.device, amp: str) -> torch.autocast:
+    """The context for forward passes: amp is `bf16`, `off`, or `auto` (bf16 where the device has it natively)."""
+    enabled = amp == "bf16" or (amp == "auto" and has_native_bf16(device))
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)

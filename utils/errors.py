@@ -1,0 +1,21 @@
+"""The one exception a user may see, and how a script ends on it."""
+
+import contextlib
+import sys
+
+
+class InputError(Exception):
+    """Something the user gave is wrong; the message is one line that names it and says what to do."""
+
+
+@contextlib.contextmanager
+def one_clear_line():
+    """End the program with a single line and exit code 2 on `InputError`, and quietly with 130 on Ctrl-C."""
+    try:
+        yield
+    except InputError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(130)

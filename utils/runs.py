@@ -1,0 +1,69 @@
+"""Run folders: what they are called and the record of how a run was made."""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+
+from utils.files import written_whole
+
+LAST, BEST = "checkpoint.pth.tar", "model_best.pth.tar"
+
+
+def run_folder(root: Path, prefix: str, options: argparse.Namespace) -> Path:
+    """The released name: `sketchy_kd(1.0)_kdneg(0.3)_sake(1.0)_dim(64)_contrastive(128-0.1)_T(0.07)_memory(10-1.0)`."""
+    return root / (
+        f"{prefix}_kd({options.kd_lambda})_kdneg({options.kdneg_lambda})_sake({options.sake_lambda})"
+        f"_dim({options.num_hashing})_contrastive({options.contrastive_dim}-{options.contrastive_lambda})"
+        f"_T({options.temperature})_memory({options.topk}-{options.memory_lambda})"
+    )
+
+
+def keep_previous(folder: Path) -> list[Path]:
+    """Rename the checkpoints of an earlier run in `folder`, so that a new one cannot overwrite them; the new names."""
+    kept = []
+    for name in (LAST, BEST):
+        if (folder / name).exists():
+            kept.append((folder / name).rename(folder / f"previous_{name}"))
+    return kept
+
+
+def record_run(folder: Path, options: argparse.Namespace, **resolved: object) -> None:
+    """Write `options.json`: every option as it was resolved, the command, versions and the code's git SHA."""
+    record = {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "options": {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()},
+        "resolved": resolved,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "numpy": np.__version__,
+            "cuda": torch.version.cuda,
+        },
+        "git": git_sha(),
+    }
+    with written_whole(folder / "options.json") as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def git_sha() -> str | None:
+    """The commit this code is at, with `+changes` where the working tree differs; None outside a checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+changes"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None
