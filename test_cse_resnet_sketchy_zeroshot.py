@@ -6,10 +6,10 @@ python test_cse_resnet_sketchy_zeroshot.py --device cpu --image_size 64 --checkp
 """
 
 from datasets.catalog import SKETCHY
-from engine.evaluate import test
-from engine.options import test_options
+from engine.evaluate import zero_shot_test
+from engine.options import retrieval_options
 from utils.errors import one_clear_line
 
 if __name__ == "__main__":
     with one_clear_line():
-        test(SKETCHY, test_options(SKETCHY))
+        zero_shot_test(SKETCHY, retrieval_options(SKETCHY))

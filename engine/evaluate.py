@@ -21,7 +21,7 @@ from retrieval.hashing import itq_codes
 from retrieval.metrics import Scores, evaluate_ranking
 from retrieval.ranking import top_k
 from retrieval.report import format_table, retrieval_grid, write_results
-from utils.devices import autocast, choose_device
+from utils.devices import autocast, choose_device, decoding_workers
 from utils.runs import run_folder
 
 
@@ -75,9 +75,10 @@ def hash_scores(
     return evaluate_ranking("hamming", codes[0], query_labels, codes[1], gallery_labels)
 
 
-def test(dataset: Dataset, options: argparse.Namespace) -> dict:
+def zero_shot_test(dataset: Dataset, options: argparse.Namespace) -> dict:
     """The zero-shot protocol: unseen classes' sketches against their photos. Prints the table and returns the results."""
     device = choose_device(options.device)
+    options.num_workers = decoding_workers(options.num_workers, device)
     split = Split(dataset, options.data_root, options.zero_version)
     sketches, photos, names = split.sketches("zero"), split.photos("zero"), split.class_names("zero")
     folder = run_folder(options.resume_dir, dataset.run_prefix, options)

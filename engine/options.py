@@ -3,7 +3,6 @@
 import argparse
 import difflib
 import math
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from datasets.catalog import Dataset
 from models.pretrained import IMAGENET
 
 ARCHITECTURES = ("cse_resnet50",)
-DEFAULT_WORKERS = min(8, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,8 @@ def training_options(recipe: Recipe, arguments: list[str] | None = None) -> argp
     schedule = Group(parser, "schedule")
     schedule.add("--epochs", type=natural, default=recipe.epochs, help="0 saves the starting weights as they are")
     schedule.add("--batch_size", type=positive, default=96, help="sketches and photos in one step, each in three views")
-    schedule.add("--lr", type=positive_real, default=1e-4, help="Adam's step, times 0.001^(epoch/epochs)")
+    schedule.add("--lr", type=positive_real, default=1e-4, help="Adam's step, times lr_decay^(epoch/epochs)")
+    schedule.add("--lr_decay", type=positive_real, default=0.001, help="what the step is multiplied with over the whole run")
     schedule.add("--weight-decay", "--wd", type=real, default=5e-4, help="L2 term of Adam, coupled")
     schedule.add("--steps_per_epoch", type=positive, default=None, help="cut epochs short; None: as long as the lists last")
     schedule.add("--validation_batches", type=positive, default=recipe.validation_batches, help="of batch_size // 2 pairs each")
@@ -79,7 +78,7 @@ def training_options(recipe: Recipe, arguments: list[str] | None = None) -> argp
     return parser.parse_args(arguments)
 
 
-def test_options(dataset: Dataset, arguments: list[str] | None = None) -> argparse.Namespace:
+def retrieval_options(dataset: Dataset, arguments: list[str] | None = None) -> argparse.Namespace:
     """Parsed options of a test script; a mistake exits with code 2 after one line."""
     parser = Parser(f"Retrieve unseen classes of {dataset.name} with a trained DSN.")
     _data(parser, dataset)
@@ -106,7 +105,7 @@ def _data(parser: Parser, dataset: Dataset) -> None:
     group.add("--data_root", type=Path, default=Path("dataset"), help=f"the folder that holds {dataset.folder}/")
     group.add("--zero_version", default=dataset.default_split, help="split folder, e.g. zeroshot1 or zeroshot2 of Sketchy")
     group.add("--image_size", type=image_side, default=224, help="side in pixels the network sees")
-    group.add("--num_workers", type=natural, default=DEFAULT_WORKERS, help="processes that decode images; 0: none but this one")
+    group.add("--num_workers", type=natural, default=None, help="processes that decode; None: up to 8, or 1 on a CPU")
 
 
 def _run_folder(parser: Parser, name: str, *short: str) -> None:

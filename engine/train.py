@@ -21,12 +21,11 @@ from models.cse_resnet import FEATURE_DIM, PHOTO, SKETCH
 from models.dsn import Student, Teacher
 from models.pretrained import NONE, imagenet_state, start_student
 from utils.checkpoints import load_state, read_checkpoint, write_checkpoint
-from utils.devices import choose_device
+from utils.devices import choose_device, decoding_workers
 from utils.errors import InputError
 from utils.runs import BEST, LAST, keep_previous, record_run, run_folder
 from utils.seeding import random_state, restore_random_state, seed_everything
 
-FINAL_LR_FACTOR = 1e-3
 SOURCE_SIDE = 256 / 224  # warps are drawn on images this much larger than what the network sees
 SHORT_NAMES = {"classification": "cls", "distillation": "kd", "contrastive": "cmc", "memory": "mem"}
 
@@ -34,6 +33,7 @@ SHORT_NAMES = {"classification": "cls", "distillation": "kd", "contrastive": "cm
 def train(recipe: Recipe, options: argparse.Namespace) -> float:
     """Train (or, with `--evaluate`, only validate) and return the best validation mAP."""
     device = choose_device(options.device)
+    options.num_workers = decoding_workers(options.num_workers, device)
     seed_everything(options.seed)
     split = Split(recipe.dataset, options.data_root, options.zero_version)
     num_classes = _number_of_classes(split, options)
@@ -58,7 +58,7 @@ def train(recipe: Recipe, options: argparse.Namespace) -> float:
         best = _save(folder, 0, learner, optimizer, best, validate(learner.student))
     with _curves(folder) as curves:
         for epoch in range(first_epoch, options.epochs):
-            set_learning_rate(optimizer, learning_rate(options.lr, epoch, options.epochs))
+            set_learning_rate(optimizer, learning_rate(options.lr, options.lr_decay, epoch, options.epochs))
             means = train_one_epoch(learner, optimizer, batches, epoch, options.print_freq)
             value = validate(learner.student)
             best = _save(folder, epoch + 1, learner, optimizer, best, value)
@@ -98,9 +98,9 @@ def train_one_epoch(
     return means
 
 
-def learning_rate(base: float, epoch: int, epochs: int) -> float:
-    """base · 0.001^(epoch/epochs), for epochs counted from 0."""
-    return base * FINAL_LR_FACTOR ** (epoch / epochs)
+def learning_rate(base: float, decay: float, epoch: int, epochs: int) -> float:
+    """base · decay^(epoch/epochs), for epochs counted from 0."""
+    return base * decay ** (epoch / epochs)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
@@ -198,7 +198,8 @@ def _teacher(state: dict | None, classes: int, options: argparse.Namespace, devi
 
 def _optimizer(student: nn.Module, options: argparse.Namespace) -> torch.optim.Optimizer:
     learning = [parameter for parameter in student.parameters() if parameter.requires_grad]
-    return torch.optim.Adam(learning, lr=options.lr, weight_decay=options.weight_decay)
+    is_fused = learning[0].device.type in ("cpu", "cuda")  # one pass over the weights instead of one per operation
+    return torch.optim.Adam(learning, lr=options.lr, weight_decay=options.weight_decay, fused=is_fused)
 
 
 def _resume(path: Path, learner: Learner, optimizer: torch.optim.Optimizer) -> tuple[int, float]:

@@ -1,6 +1,7 @@
 """Which device to run on, and in which precision."""
 
 import contextlib
+import os
 from pathlib import Path
 
 import torch
@@ -35,3 +36,10 @@ def autocast(device: torch.device, amp: str) -> torch.autocast:
     """The context for forward passes: amp is `bf16`, `off`, or `auto` (bf16 where the device has it natively)."""
     enabled = amp == "bf16" or (amp == "auto" and has_native_bf16(device))
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def decoding_workers(asked: int | None, device: torch.device) -> int:
+    """What was asked for; else enough processes to feed a GPU, or one, which leaves a CPU's cores to the network."""
+    if asked is not None:
+        return asked
+    return 1 if device.type == "cpu" else min(8, os.cpu_count() or 1)

@@ -1,0 +1,143 @@
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets.catalog import SKETCHY
+from datasets.file_lists import Split, read_class_names, read_list, read_semantic_mask
+from utils.errors import InputError
+
+
+def refusal(function, *arguments) -> str:
+    with pytest.raises(InputError) as error:
+        function(*arguments)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_lists_are_read_in_their_order_blanks_and_all(shared_dataset):
+    split = Split(SKETCHY, shared_dataset, "zeroshot1")
+    photos = split.photos("train")
+    assert len(photos) == 36
+    assert photos.paths[12] == "photo/alarm clock/0.jpg"
+    assert photos.labels.tolist() == [0] * 12 + [1] * 12 + [2] * 12
+    assert len(split.sketches("train")) == 18
+    assert len(split.sketches("test")) == 6
+    assert len(split.sketches("zero")) == 12
+    assert split.class_names("train") == ["mug", "alarm clock", "fish"]
+    assert split.class_names("zero") == ["star", "tea pot"]
+    assert split.semantic_mask(3).shape == (3, 1000)
+
+
+def test_a_missing_dataset_says_where_to_get_it_and_how_it_lies(tmp_path):
+    message = refusal(Split, SKETCHY, tmp_path / "nothing", "zeroshot1")
+    assert "https://" in message
+    assert "Sketchy/zeroshot1/all_photo_filelist_train.txt" in message
+    assert "--data_root" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "empty"),
+        ("\n  \n", "empty"),
+        ("photo/mug/0.jpg\n", "line 1"),
+        ("photo/mug/0.jpg 0\nphoto/mug/1.jpg zero\n", "line 2"),
+        ("photo/mug/0.jpg 3\n", "outside 0 to 2"),
+        ("photo/mug/0.jpg -1\n", "line 1"),
+        ("photo/mug/absent.jpg 0\n", "photo/mug/absent.jpg"),
+        ("photo/nobody/0.jpg 0\n", "photo/nobody/0.jpg"),
+        ("../../etc/passwd 0\n", "leaves"),
+        ("/etc/passwd 0\n", "leaves"),
+    ],
+)
+def test_bad_lists_are_named_in_one_line(tiny_dataset, content, said):
+    path = tiny_dataset / "list.txt"
+    path.write_text(content)
+    message = refusal(read_list, path, tiny_dataset / "Sketchy", 3)
+    assert "list.txt" in message
+    assert said in message
+
+
+def test_binary_and_absent_lists_are_named(tmp_path):
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
+    assert "binary.txt" in refusal(read_list, tmp_path / "binary.txt", tmp_path, 3)
+    assert "absent.txt" in refusal(read_list, tmp_path / "absent.txt", tmp_path, 3)
+
+
+def test_class_ids_must_be_without_gaps_but_may_come_in_any_order(tmp_path):
+    path = tmp_path / "cname_cid.txt"
+    path.write_text("tea pot 1\nmug 0\n")
+    assert read_class_names(path) == ["mug", "tea pot"]
+    for content in ("mug 0\nfish 2\n", "mug 0\nfish 0\n", "mug\n"):
+        path.write_text(content)
+        assert "cname_cid.txt" in refusal(read_class_names, path)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_the_mask_survives_every_pickle_protocol(tmp_path, protocol):
+    path = tmp_path / "cid_mask.pickle"
+    mask = {i: np.linspace(0, 1, 1000) * i / 2 for i in range(3)}
+    path.write_bytes(pickle.dumps(mask, protocol=protocol))
+    np.testing.assert_allclose(read_semantic_mask(path, 3), np.stack([mask[i] for i in range(3)]), atol=1e-7)
+
+
+@pytest.mark.parametrize("core", [b"numpy.core.multiarray", b"numpy._core.multiarray"])
+def test_masks_of_old_and_new_numpy_are_read(tmp_path, core):
+    path = tmp_path / "cid_mask.pickle"
+    content = pickle.dumps({0: np.ones(4)}, protocol=2)
+    for name in (b"numpy._core.multiarray", b"numpy.core.multiarray"):
+        content = content.replace(b"c" + name + b"\n", b"c" + core + b"\n")
+    path.write_bytes(content)
+    assert read_semantic_mask(path, 1).tolist() == [[1, 1, 1, 1]]
+
+
+class Hostile:
+    def __init__(self, victim: Path):
+        self.victim = victim
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.victim),))
+
+
+def test_a_mask_that_calls_code_is_refused_and_the_code_not_run(tmp_path):
+    path, victim = tmp_path / "cid_mask.pickle", tmp_path / "victim"
+    path.write_bytes(pickle.dumps({0: Hostile(victim)}))
+    assert "mkdir" in refusal(read_semantic_mask, path, 1)
+    assert not victim.exists()
+
+
+@pytest.mark.parametrize("name", ["eval", "getattr", "exec", "__import__", "open"])
+def test_builtins_that_could_run_code_are_refused(tmp_path, name):
+    path = tmp_path / "cid_mask.pickle"
+    path.write_bytes(b"cbuiltins\n" + name.encode() + b"\n(S'1'\ntR.")
+    assert f"builtins.{name}" in refusal(read_semantic_mask, path, 1)
+
+
+@pytest.mark.parametrize(
+    ("mask", "said"),
+    [
+        ([1, 2], "list"),
+        ({0: np.ones(4)}, "no vector for class id 1"),
+        ({0: np.ones(4), 1: np.ones(5)}, "one length"),
+        ({0: np.ones(4), 1: "text"}, "numbers"),
+        ({0: np.ones(4), 1: np.full(4, 2.0)}, "outside 0 to 1"),
+        ({0: np.ones(4), 1: np.full(4, np.nan)}, "outside 0 to 1"),
+    ],
+)
+def test_masks_that_do_not_fit_are_named(tmp_path, mask, said):
+    path = tmp_path / "cid_mask.pickle"
+    path.write_bytes(pickle.dumps(mask))
+    message = refusal(read_semantic_mask, path, 2)
+    assert "cid_mask.pickle" in message
+    assert said in message
+
+
+def test_a_truncated_mask_is_named(tmp_path):
+    path = tmp_path / "cid_mask.pickle"
+    whole = pickle.dumps({0: np.ones(1000)})
+    for length in (0, 1, 20, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        assert "damaged" in refusal(read_semantic_mask, path, 1)

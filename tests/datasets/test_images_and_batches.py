@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datasets.batches import MixedBatches, plain_batches, validation_pairs
+from datasets.catalog import SKETCHY
+from datasets.file_lists import FileList, Split
+from datasets.images import decode
+from utils.errors import InputError
+
+
+def test_an_image_of_the_right_size_is_taken_as_it_is(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert torch.equal(decode(tmp_path / "a.png", 40), torch.from_numpy(pixels).permute(2, 0, 1))
+
+
+def test_another_size_is_resized_as_torchvision_does(tmp_path):
+    from torchvision.transforms.v2 import functional
+
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8))
+    image.save(tmp_path / "a.png")
+    expected = functional.pil_to_tensor(functional.resize(image, [40, 40]))
+    assert torch.equal(decode(tmp_path / "a.png", 40), expected)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "LA", "RGBA"])
+def test_every_mode_becomes_rgb(tmp_path, mode):
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    Image.new("RGB", (8, 8), "white").convert(mode).save(path)
+    assert decode(path, 8).tolist() == torch.full((3, 8, 8), 255).tolist()
+
+
+def test_transparent_paper_is_white(tmp_path):
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "a.png")
+    assert decode(tmp_path / "a.png", 8).min() == 255
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "absent"])
+def test_unreadable_images_are_named(tmp_path, damage):
+    path = tmp_path / "bad.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (99, 99, 3), dtype=np.uint8)).save(path)
+    whole = path.read_bytes()
+    content = {"truncated": whole[: len(whole) // 2], "empty": b"", "text": b"no image at all"}
+    path.write_bytes(content[damage]) if damage != "absent" else path.unlink()
+    with pytest.raises(InputError, match=r"bad\.jpg: not a readable image"):
+        decode(path, 40)
+
+
+@pytest.fixture
+def lists(shared_dataset):
+    split = Split(SKETCHY, shared_dataset, "zeroshot1")
+    return split.sketches("train"), split.photos("train")
+
+
+def mixed(lists, **changes):
+    settings = {"sketches_per_batch": 2, "photos_per_batch": 4, "side": 40, "seed": 3}
+    return MixedBatches(*lists, **(settings | changes))
+
+
+def test_an_epoch_shows_each_image_once_sketches_first(lists):
+    sketches, photos = lists
+    batches = mixed(lists)
+    assert len(batches) == 9
+    seen_sketches, seen_photos = [], []
+    for indices, batch in zip(list(batches), batches.of_epoch(0), strict=True):
+        assert batch.images.shape == (6, 3, 40, 40)
+        assert batch.images.dtype == torch.uint8
+        own_sketches, own_photos = indices[:2], [i - len(sketches) for i in indices[2:]]
+        assert batch.labels.tolist() == [*sketches.labels[own_sketches], *photos.labels[own_photos]]
+        first = decode(f"{photos.root}/{photos.paths[own_photos[0]]}", 40)
+        assert torch.equal(batch.images[2], first)
+        seen_sketches += own_sketches
+        seen_photos += own_photos
+    assert sorted(seen_sketches) == list(range(18))
+    assert sorted(seen_photos) == list(range(36))
+
+
+def test_the_shorter_list_ends_the_epoch_and_incomplete_batches_are_dropped(lists):
+    assert len(mixed(lists, sketches_per_batch=4, photos_per_batch=4)) == 18 // 4
+    assert len(mixed(lists, sketches_per_batch=1, photos_per_batch=7)) == 36 // 7
+    assert len(mixed(lists, steps_per_epoch=2)) == len(list(mixed(lists, steps_per_epoch=2).of_epoch(0))) == 2
+
+
+def test_order_follows_seed_and_epoch_and_nothing_else(lists):
+    def order(seed, epoch, workers=0):
+        return [batch.labels.tolist() for batch in mixed(lists, seed=seed, num_workers=workers).of_epoch(epoch)]
+
+    assert order(3, 1) == order(3, 1, workers=2)
+    assert order(3, 1) != order(3, 2)
+    assert order(3, 1) != order(4, 1)
+
+
+def test_a_list_that_does_not_fill_a_batch_is_named(lists):
+    with pytest.raises(InputError, match=r"filelist_train\.txt: 18 images do not fill a batch of 19"):
+        mixed(lists, sketches_per_batch=19)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unreadable_image_is_named_from_a_worker_too(tiny_dataset, workers):
+    split = Split(SKETCHY, tiny_dataset, "zeroshot1")
+    (tiny_dataset / "Sketchy/photo/mug/5.jpg").write_bytes(b"broken")
+    with pytest.raises(InputError, match=r"^\S*photo/mug/5\.jpg: not a readable image") as error:
+        list(plain_batches(split.photos("train"), side=40, batch_size=5, num_workers=workers))
+    assert "\n" not in str(error.value)
+
+
+def test_plain_batches_keep_the_order(lists):
+    batches = list(plain_batches(lists[1], side=40, batch_size=8))
+    assert [len(batch.images) for batch in batches] == [8, 8, 8, 8, 4]
+    assert torch.cat([batch.labels for batch in batches]).tolist() == lists[1].labels.tolist()
+
+
+def test_validation_pairs_are_of_one_class_and_always_the_same(shared_dataset):
+    split = Split(SKETCHY, shared_dataset, "zeroshot1")
+    held_out, photos = split.sketches("test"), split.photos("train")
+    sketches, chosen, row = validation_pairs(held_out, photos, 20, seed=5)
+    assert len(chosen) == len(row) == 20
+    assert len(set(chosen.paths)) == 20
+    assert (sketches.labels[row] == chosen.labels).all()
+    assert set(sketches.paths) <= set(held_out.paths)
+    again = validation_pairs(held_out, photos, 20, seed=5)
+    assert again[1].paths == chosen.paths
+    assert again[2].tolist() == row.tolist()
+    assert len(validation_pairs(held_out, photos, 1000, seed=5)[1]) == 36
+
+
+def test_photos_without_a_held_out_sketch_are_passed_over(lists):
+    sketches, photos = lists
+    only_fish = FileList(sketches.source, sketches.root, sketches.paths[12:], sketches.labels[12:])
+    _, chosen, _ = validation_pairs(only_fish, photos, 100, seed=0)
+    assert set(chosen.labels) == {2}

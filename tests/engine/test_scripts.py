@@ -1,0 +1,303 @@
+"""Whole runs of the entry scripts on a tiny dataset, and what a user sees when something is wrong."""
+
+import json
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from models.dsn import Student
+from models.restore import restore_student
+from tests.conftest import write_tiny_dataset
+from utils.checkpoints import read_checkpoint
+
+TRAIN, TEST = "train_cse_resnet_sketchy_ext.py", "test_cse_resnet_sketchy_zeroshot.py"
+RUN_NAME = "sketchy_kd(1.0)_kdneg(0.3)_sake(1.0)_dim(64)_contrastive(128-0.1)_T(0.07)_memory(10-1.0)"
+SMALL = ["--device", "cpu", "--image_size", "32", "--num_workers", "0", "--batch_size", "6", "--amp", "off"]
+SHORT = ["--pretrained_weights", "none", "--steps_per_epoch", "2", "--validation_batches", "2"]
+KEYS = {"map_all_released", "p100_released", "map_all", "map_200", "p100", "p200"}
+
+
+def weights_of(folder, name="checkpoint.pth.tar"):
+    return read_checkpoint(folder / RUN_NAME / name)["state_dict"]
+
+
+def same(first: dict, second: dict) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.fixture(scope="module")
+def trained(shared_dataset, tmp_path_factory):
+    """Two epochs without interruption."""
+    import runpy
+    import sys
+
+    folder = tmp_path_factory.mktemp("trained")
+    before, sys.argv = sys.argv, [TRAIN, *SMALL, *SHORT, "--epochs", "2", "--data_root", str(shared_dataset), "-s", str(folder)]
+    try:
+        runpy.run_path(TRAIN, run_name="__main__")
+    finally:
+        sys.argv = before
+    return folder
+
+
+def test_a_run_leaves_checkpoints_options_and_curves(trained):
+    folder = trained / RUN_NAME
+    assert {"checkpoint.pth.tar", "model_best.pth.tar", "options.json", "curves"} <= set(os.listdir(folder))
+    record = json.loads((folder / "options.json").read_text())
+    assert record["options"]["num_hashing"] == 64
+    assert record["resolved"]["num_classes"] == 3
+    assert record["versions"]["torch"] == torch.__version__
+    assert "git" in record
+    content = torch.load(folder / "checkpoint.pth.tar", weights_only=True)
+    assert content["epoch"] == 2
+    assert 0 < float(content["best_acc1"]) <= 1
+    assert all(key.startswith("module.") for key in content["state_dict"])
+
+
+def test_one_seed_gives_identical_weights_and_another_does_not(trained, shared_dataset, tmp_path, run_script):
+    for seed, expected in ((1, True), (2, False)):
+        folder = tmp_path / str(seed)
+        code, _, err = run_script(
+            TRAIN, *SMALL, *SHORT, "--epochs", 2, "--seed", seed, "--data_root", shared_dataset, "-s", folder
+        )
+        assert code == 0, err
+        assert same(weights_of(folder), weights_of(trained)) == expected
+
+
+def test_a_resumed_run_ends_like_one_never_interrupted(trained, shared_dataset, tmp_path, run_script, monkeypatch):
+    import engine.train
+
+    class Stopped(Exception):
+        pass
+
+    def only_first_epoch(*arguments, **keywords):
+        if arguments[3] == 1:
+            raise Stopped
+        return original(*arguments, **keywords)
+
+    original = engine.train.train_one_epoch
+    words = [TRAIN, *SMALL, *SHORT, "--epochs", 2, "--data_root", shared_dataset, "-s", tmp_path]
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(engine.train, "train_one_epoch", only_first_epoch)
+        run_script(*words)
+    code, out, err = run_script(*words, "--resume")
+    assert code == 0, err
+    assert "resuming at epoch 2" in out
+    assert same(weights_of(tmp_path), weights_of(trained))
+
+
+def test_the_test_script_prints_and_writes_every_figure(trained, shared_dataset, tmp_path, run_script):
+    results = tmp_path / "there" / "results.json"
+    code, out, err = run_script(TEST, *SMALL, "--data_root", shared_dataset, "--resume_dir", trained, "--results", results)
+    assert code == 0, err
+    assert "mAP@all released" in out
+    figures = json.loads(results.read_text())
+    assert figures["dataset"] == "Sketchy"
+    assert figures["split"] == "zeroshot1"
+    assert (figures["queries"], figures["gallery"]) == (12, 24)
+    assert set(figures["real"]) == set(figures["hash"]) == KEYS
+    assert set(figures["per_class"]) == {"star", "tea pot"}
+    assert set(figures["per_class"]["star"]) == {"map_all_released", "p100_released"}
+    assert set(figures["seconds"]) == {"features", "metrics"}
+    assert results.with_suffix(".png").stat().st_size > 10_000
+
+
+def test_evaluate_validates_and_changes_nothing(trained, shared_dataset, run_script):
+    before = (trained / RUN_NAME / "checkpoint.pth.tar").read_bytes()
+    code, out, err = run_script(TRAIN, *SMALL, *SHORT, "-e", "-r", "--data_root", shared_dataset, "-s", trained)
+    assert code == 0, err
+    assert "validation mAP" in out
+    assert (trained / RUN_NAME / "checkpoint.pth.tar").read_bytes() == before
+
+
+def test_a_new_run_keeps_the_old_checkpoints(trained, shared_dataset, tmp_path, run_script):
+    folder = tmp_path / RUN_NAME
+    folder.mkdir()
+    (folder / "model_best.pth.tar").write_text("downloaded")
+    code, out, err = run_script(TRAIN, *SMALL, *SHORT, "--epochs", 0, "--data_root", shared_dataset, "-s", tmp_path)
+    assert code == 0, err
+    assert (folder / "previous_model_best.pth.tar").read_text() == "downloaded"
+    assert "previous_model_best.pth.tar" in out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--ems-loss",
+        "-f",
+        "--contrastive_on projection --contrastive_dim 16",
+        "--contrastive_lambda 0 --memory_lambda 0",
+        "--amp bf16",
+    ],
+)
+def test_every_variant_trains_and_is_tested(shared_dataset, tmp_path, run_script, words):
+    data = ["--data_root", shared_dataset]
+    code, _, err = run_script(TRAIN, *SMALL, *SHORT, "--epochs", 1, *data, "-s", tmp_path, *words.split())
+    assert code == 0, err
+    checkpoint = next(tmp_path.glob("*/model_best.pth.tar"))
+    code, _, err = run_script(TEST, *SMALL, *data, "--checkpoint", checkpoint)
+    assert code == 0, err
+
+
+@pytest.mark.parametrize("width", [1000, 12])
+def test_a_teacher_of_any_width_teaches(tiny_dataset, tmp_path, run_script, width):
+    from tests.models.test_pretrained import seresnet_state
+
+    mask = {i: np.random.default_rng(i).uniform(0, 1, width) for i in range(3)}
+    (tiny_dataset / "Sketchy/zeroshot1/cid_mask.pickle").write_bytes(pickle.dumps(mask))
+    torch.save(seresnet_state(width), tmp_path / "teacher.pth")
+    words = [TRAIN, *SMALL, "--steps_per_epoch", 2, "--validation_batches", 2, "--epochs", 1, "--data_root", tiny_dataset]
+    code, out, err = run_script(*words, "-s", tmp_path, "--pretrained_weights", tmp_path / "teacher.pth")
+    assert code == 0, err
+    assert "without a teacher" not in out
+    assert "kd 0.0000" not in out
+    assert weights_of(tmp_path)["original_model.last_linear.weight"].shape == (width, 64)
+
+
+def test_the_tuberlin_scripts_run_too(tmp_path, run_script):
+    root = write_tiny_dataset(tmp_path / "dataset", "TUBerlin", photos=18)
+    words = ["--data_root", root, *SMALL]
+    code, _, err = run_script(
+        "train_cse_resnet_tuberlin_ext.py", *words, *SHORT, "--batch_size", 10, "--epochs", 1, "-s", tmp_path / "runs"
+    )
+    assert code == 0, err
+    code, out, err = run_script("test_cse_resnet_tuberlin_zeroshot.py", *words, "--resume_dir", tmp_path / "runs")
+    assert code == 0, err
+    assert "mAP@all released" in out
+
+
+def released_checkpoint(path, seed=0, best=None):
+    """A file as the released code saved it: DataParallel keys, 100 classes, `best_acc1` a tensor, optimizer state."""
+    torch.manual_seed(seed)
+    model = nn.Module()
+    model.module = Student(64, 100)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, weight_decay=5e-4)
+    best = torch.tensor([0.5]) if best is None else best
+    torch.save(
+        {
+            "epoch": 9,
+            "arch": "cse_resnet50",
+            "state_dict": model.state_dict(),
+            "best_acc1": best,
+            "optimizer": optimizer.state_dict(),
+        },
+        path,
+        _use_new_zipfile_serialization=False,
+    )
+    return model.module
+
+
+def test_a_downloaded_checkpoint_dropped_into_its_folder_just_works(shared_dataset, tmp_path, run_script):
+    (tmp_path / RUN_NAME).mkdir()
+    path = tmp_path / RUN_NAME / "model_best.pth.tar"
+    student = released_checkpoint(path)
+    code, out, err = run_script(TEST, *SMALL, "--data_root", shared_dataset, "--resume_dir", tmp_path)
+    assert code == 0, err
+    assert "9 epochs" in out
+    restored, _ = restore_student(path, 64)
+    assert same(restored.state_dict(), student.state_dict())
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("released") / "model_best.pth.tar"
+    released_checkpoint(path)
+    return path
+
+
+def refused(run_script, said, *words):
+    code, _, err = run_script(*words)
+    assert code == 2, err
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, err
+    assert "Traceback" not in err
+    assert said in lines[0], lines[0]
+
+
+def test_wrong_widths_and_keys_of_a_checkpoint_are_named(checkpoint, shared_dataset, tmp_path, run_script):
+    words = [TEST, *SMALL, "--data_root", shared_dataset, "--checkpoint"]
+    refused(run_script, "pass --num_hashing 64, not 128", *words, checkpoint, "--num_hashing", 128)
+    refused(run_script, "100 seen classes", *words, checkpoint, "--num_classes", 104)
+    content = torch.load(checkpoint, weights_only=True)
+    damaged = tmp_path / "damaged.pth.tar"
+    for change, said in (
+        (lambda state: state.pop("module.original_model.layer2.0.conv1.weight"), "`original_model.layer2.0.conv1.weight`"),
+        (lambda state: state.pop("module.original_model.second_last_linear.weight"), "second_last_linear.weight"),
+        (lambda state: state.update({"module.original_model.layer0.bn1.weight": torch.ones(3)}), "layer0.bn1.weight` is (3,)"),
+    ):
+        state = dict(content["state_dict"])
+        change(state)
+        torch.save(content | {"state_dict": state}, damaged)
+        refused(run_script, said, *words, damaged)
+
+
+def test_extra_keys_are_listed_and_ignored_and_a_lost_head_is_not_missed(checkpoint, shared_dataset, tmp_path, run_script):
+    content = torch.load(checkpoint, weights_only=True)
+    state = content["state_dict"] | {"module.extra.weight": torch.ones(2)}
+    del state["module.linear.weight"], state["module.linear.bias"]
+    torch.save(content | {"state_dict": state}, tmp_path / "odd.pth.tar")
+    code, out, err = run_script(TEST, *SMALL, "--data_root", shared_dataset, "--checkpoint", tmp_path / "odd.pth.tar")
+    assert code == 0, err
+    assert "extra.weight" in out
+
+
+class Hostile:
+    def __init__(self, victim):
+        self.victim = victim
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.victim),))
+
+
+def test_hostile_and_truncated_checkpoints(checkpoint, shared_dataset, tmp_path, run_script):
+    words = [TEST, *SMALL, "--data_root", shared_dataset, "--checkpoint"]
+    bad = tmp_path / "bad.pth.tar"
+    bad.write_bytes(checkpoint.read_bytes()[:100_000])
+    refused(run_script, "bad.pth.tar: damaged", *words, bad)
+    torch.save({"state_dict": {}, "best_acc1": Hostile(tmp_path / "victim")}, bad)
+    refused(run_script, "bad.pth.tar: refused", *words, bad)
+    assert not (tmp_path / "victim").exists()
+    refused(run_script, "no such file", *words, tmp_path / "absent.pth.tar")
+
+
+def test_bad_data_is_one_clear_line(tiny_dataset, tmp_path, run_script):
+    lists = tiny_dataset / "Sketchy/zeroshot1"
+    words = [TRAIN, *SMALL, *SHORT, "--epochs", 1, "--data_root", tiny_dataset, "-s", tmp_path]
+    refused(run_script, "unpack it so that", *words, "--data_root", tmp_path / "nowhere")
+    refused(run_script, "zeroshot7: no such folder", *words, "--zero_version", "zeroshot7")
+    refused(run_script, "--batch_size 2: holds no sketch; use at least 3", *words, "--batch_size", 2)
+    refused(run_script, "do not fill a batch", *words, "--batch_size", 960)
+    refused(run_script, "has 3 seen classes", *words, "--num_classes", 100)
+    refused(run_script, "unknown option --bogus", *words, "--bogus")
+    refused(run_script, "--device cuda:99", *words, "--device", "cuda:99")
+    refused(run_script, "--pretrained_weights", *words, "--pretrained_weights", tmp_path / "absent.pth")
+
+    photo_list = lists / "all_photo_filelist_train.txt"
+    whole = photo_list.read_text()
+    for content, said in (
+        ("", "all_photo_filelist_train.txt: the list is empty"),
+        (whole + "photo/mug/gone.jpg 0\n", "photo/mug/gone.jpg, which is not there"),
+        (whole + "photo/mug/0.jpg 3\n", "class id 3 is outside 0 to 2"),
+    ):
+        photo_list.write_text(content)
+        refused(run_script, said, *words)
+    photo_list.write_text(whole)
+
+    image = tiny_dataset / "Sketchy/photo/fish/1.jpg"
+    image.write_bytes(image.read_bytes()[:200])
+    refused(run_script, "photo/fish/1.jpg: not a readable image", *words, "--steps_per_epoch", 9)
+
+    mask = lists / "cid_mask.pickle"
+    mask.write_bytes(pickle.dumps({0: Hostile(tmp_path / "victim")}))
+    refused(run_script, "cid_mask.pickle: refused", *words)
+    assert not (tmp_path / "victim").exists()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(shared_dataset, tmp_path, run_script):
+    words = [TRAIN, *SMALL, *SHORT, "--epochs", 1, "--data_root", shared_dataset, "-s", tmp_path]
+    refused(run_script, "is not finite", *words, "--lr", "1e30", "--steps_per_epoch", 3)
+    assert not list(tmp_path.glob("*/*.pth.tar"))

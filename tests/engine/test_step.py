@@ -1,0 +1,95 @@
+"""Which parameters each term of the objective trains, measured on the whole network."""
+
+import argparse
+
+import pytest
+import torch
+
+from datasets.batches import Batch
+from datasets.views import ThreeViews
+from engine.step import Learner
+from engine.train import learning_rate
+from losses.memory import MemoryBank
+from losses.objective import Weights
+from models.dsn import Student, Teacher
+from tests import golden_values
+
+TRUNK, EMBEDDING, TEACHER_HEAD, CLASS_HEAD, CONTRASTIVE_HEAD = (
+    "original_model.layer1.0.conv1.weight",
+    "original_model.second_last_linear.weight",
+    "original_model.last_linear.weight",
+    "linear.weight",
+    "contrastive_head.weight",
+)
+
+
+def learner(**changes) -> Learner:
+    torch.manual_seed(0)
+    options = argparse.Namespace(
+        amp="off", ems_loss=False, kd_lambda=1.0, kdneg_lambda=0.3, temperature=0.07, memory_grad="on", contrastive_on="embedding"
+    )
+    vars(options).update(changes)
+    projection = 16 if options.contrastive_on == "projection" else None
+    student = Student(8, 3, teacher_classes=10, projection_dim=projection)
+    mask = torch.rand(3, 10, generator=torch.Generator().manual_seed(1))
+    return Learner(student, Teacher(10), mask, MemoryBank(3, 2, 2048), ThreeViews(32, 0), Weights(), options, torch.device("cpu"))
+
+
+def batch() -> Batch:
+    generator = torch.Generator().manual_seed(2)
+    return Batch(torch.randint(0, 256, (6, 3, 37, 37), generator=generator, dtype=torch.uint8), torch.tensor([0, 1, 0, 1, 2, 0]))
+
+
+def trained_by(term: str, **changes) -> set[str]:
+    """Names of the parameters that the term's gradient reaches."""
+    it = learner(**changes)
+    terms = it.terms(batch(), sketches=2, epoch=0, step=1)
+    loss = getattr(terms, term)
+    if loss.requires_grad:
+        loss.backward()
+    return {name for name, p in it.student.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+
+
+@pytest.mark.parametrize(
+    ("term", "changes", "reached", "untouched"),
+    [
+        ("classification", {}, {TRUNK, EMBEDDING, CLASS_HEAD}, {TEACHER_HEAD}),
+        ("distillation", {}, {TRUNK, EMBEDDING, TEACHER_HEAD}, {CLASS_HEAD}),
+        ("contrastive", {}, {TRUNK, EMBEDDING}, {CLASS_HEAD, TEACHER_HEAD}),
+        ("contrastive", {"contrastive_on": "projection"}, {TRUNK, CONTRASTIVE_HEAD}, {EMBEDDING, CLASS_HEAD, TEACHER_HEAD}),
+        ("memory", {}, {TRUNK}, {EMBEDDING, CLASS_HEAD, TEACHER_HEAD}),
+        ("memory", {"memory_grad": "off"}, set(), {TRUNK, EMBEDDING, CLASS_HEAD, TEACHER_HEAD}),
+    ],
+)
+def test_each_term_trains_what_it_should_and_nothing_else(term, changes, reached, untouched):
+    names = trained_by(term, **changes)
+    assert reached <= names
+    assert not (untouched & names)
+
+
+def test_distillation_reads_photos_only(monkeypatch):
+    import engine.step
+
+    seen = {}
+
+    def watch(student_logits, teacher_logits, mask, *lambdas):
+        seen.update(student=len(student_logits), teacher=len(teacher_logits), mask=mask)
+        return student_logits.sum()
+
+    monkeypatch.setattr(engine.step, "distillation_loss", watch)
+    it = learner()
+    it.terms(batch(), sketches=2, epoch=0, step=1)
+    assert (seen["student"], seen["teacher"]) == (4, 4)
+    assert torch.equal(seen["mask"], it.semantic_mask[torch.tensor([0, 1, 2, 0])])
+
+
+def test_the_bank_is_fed_with_the_sketches_of_the_base_view():
+    it = learner()
+    it.terms(batch(), sketches=2, epoch=0, step=1)
+    assert it.bank.counts[:3].tolist() == [1, 1, 0]
+
+
+def test_learning_rate_by_epoch_is_the_released_one():
+    golden = golden_values.arrays()["lr_sketchy_20_epochs"]
+    for epoch, expected in enumerate(golden):
+        assert learning_rate(1e-4, 0.001, epoch, 20) == pytest.approx(float(expected), rel=1e-9)
