@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from datasets.drawn_shapes import SEEN, UNSEEN, fitted, geometry, moved, sample_rng
 from utils.errors import InputError, one_clear_line
+from utils.files import written_whole
 
 VERSION = 1  # raise it when the same settings draw other pictures
 FINE = 2  # things are drawn this many times too large and reduced, for smooth edges
@@ -348,10 +349,8 @@ def contact_sheet(root, path, each=5, cell=72, columns=3):
             for k, file in enumerate(_names(kind, name, range(each))):
                 picture = _opened(target / file).resize((cell - 2, cell - 2), Image.Resampling.LANCZOS)
                 sheet.paste(picture, (left + (row * each + k) * cell, top + 22))
-    try:
-        sheet.save(path, "PNG")
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error}; give another --contact_sheet") from error
+    with written_whole(path) as temporary:
+        sheet.save(temporary, "PNG")
 
 
 def _opened(file):

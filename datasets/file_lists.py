@@ -10,6 +10,7 @@ import numpy as np
 
 from datasets.catalog import Dataset
 from utils.errors import InputError
+from utils.numpy_core import numpy_core
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,11 @@ class FileList:
 class Split:
     """One split of one dataset under `data_root`, e.g. `dataset/Sketchy/zeroshot1`.
 
-    Raises InputError, saying where the data comes from and how it must lie, if the folder is not there.
+    `seen_classes` must agree with `cname_cid.txt`, and stands in for it where there is none. Raises InputError if it does not,
+    or, saying where the data comes from and how it must lie, if the folder is not there.
     """
 
-    def __init__(self, dataset: Dataset, data_root: str | os.PathLike, split: str):
+    def __init__(self, dataset: Dataset, data_root: str | os.PathLike, split: str, seen_classes: int | None = None):
         self.dataset = dataset
         self.root = Path(data_root) / dataset.folder
         self.folder = self.root / split
@@ -41,6 +43,18 @@ class Split:
                 f"{self.folder}/{dataset.photo_list.format(part='train')} exists, point --data_root at the folder that "
                 f"holds {dataset.folder}/, or name another split with --zero_version"
             )
+
+        self._seen_classes = seen_classes
+
+    @property
+    def seen_classes(self) -> int:
+        """How many classes there are to learn."""
+        if self._seen_classes is not None and not (self.folder / "cname_cid.txt").exists():
+            return self._seen_classes
+        found = len(self.class_names("train"))
+        if self._seen_classes not in (None, found):
+            raise InputError(f"{self.folder}: has {found} seen classes; pass --num_classes {found} or leave it out")
+        return found
 
     def photos(self, part: str) -> FileList:
         """`part` is `train` or `zero`."""
@@ -54,12 +68,12 @@ class Split:
         """Names by id, of the seen (`train`) or unseen (`zero`) classes."""
         return read_class_names(self.folder / ("cname_cid.txt" if part == "train" else "cname_cid_zero.txt"))
 
-    def semantic_mask(self, num_classes: int) -> np.ndarray:
+    def semantic_mask(self) -> np.ndarray:
         """(seen classes, width) float32: how near each seen class is to each class of the teacher, in [0, 1]."""
-        return read_semantic_mask(self.folder / "cid_mask.pickle", num_classes)
+        return read_semantic_mask(self.folder / "cid_mask.pickle", self.seen_classes)
 
     def _list(self, pattern: str, part: str) -> FileList:
-        classes = len(self.class_names("zero" if part == "zero" else "train"))
+        classes = len(self.class_names("zero")) if part == "zero" else self.seen_classes
         return read_list(self.folder / pattern.format(part=part), self.root, classes)
 
 
@@ -70,15 +84,15 @@ def read_list(path: Path, root: Path, num_classes: int) -> FileList:
     [0, num_classes), or a file is not there.
     """
     paths, labels = [], []
-    for number, line in enumerate(_lines(path), start=1):
-        name, _, label = line.rpartition(" ")
-        if not name or not label.isdecimal():
+    for number, line in _lines(path):
+        name, label = _path_and_id(line)
+        if not name:
             raise InputError(f"{path}, line {number}: {line!r} is not `<path> <class id>`; mend the list")
         if int(label) >= num_classes:
             raise InputError(f"{path}, line {number}: class id {label} is outside 0 to {num_classes - 1}; mend the list")
         if os.path.isabs(name) or ".." in name.split("/"):
             raise InputError(f"{path}, line {number}: {name!r} leaves {root}; lists hold paths below it")
-        paths.append(name.strip())
+        paths.append(name)
         labels.append(int(label))
     _require_files(path, root, paths)
     return FileList(path, root, paths, np.asarray(labels, dtype=np.int64))
@@ -87,11 +101,11 @@ def read_list(path: Path, root: Path, num_classes: int) -> FileList:
 def read_class_names(path: Path) -> list[str]:
     """Lines `<class name> <id>` → names by id; the ids must be 0, 1, …, in any order."""
     names: dict[int, str] = {}
-    for number, line in enumerate(_lines(path), start=1):
-        name, _, label = line.rpartition(" ")
-        if not name or not label.isdecimal() or int(label) in names:
+    for number, line in _lines(path):
+        name, label = _path_and_id(line)
+        if not name or int(label) in names:
             raise InputError(f"{path}, line {number}: {line!r} is not `<class name> <id>` with an id of its own")
-        names[int(label)] = name.strip()
+        names[int(label)] = name
     if set(names) != set(range(len(names))):
         raise InputError(f"{path}: the ids are not 0 to {len(names) - 1} without gaps; mend the list")
     return [names[i] for i in range(len(names))]
@@ -114,19 +128,29 @@ def read_semantic_mask(path: Path, num_classes: int) -> np.ndarray:
         raise InputError(f"{path}: holds a {type(mask).__name__}, not {{class id: vector}}; get the file again")
     missing = [i for i in range(num_classes) if i not in mask]
     if missing:
-        raise InputError(f"{path}: no vector for class id {missing[0]}; it belongs to another split")
+        raise InputError(f"{path}: no vector for class id {missing[0]}; get the mask of this split")
     try:
-        rows = np.stack([np.asarray(mask[i], dtype=np.float32).reshape(-1) for i in range(num_classes)])
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: its vectors are not numbers of one length; get the file again") from error
+        rows = np.stack([np.asarray(mask[i]).astype(np.float32, casting="same_kind").reshape(-1) for i in range(num_classes)])
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{path}: its vectors are not real numbers of one length; get the file again") from error
+    if rows.shape[1] == 0:
+        raise InputError(f"{path}: its vectors are empty; get the file again")
     if not ((rows >= 0) & (rows <= 1)).all():
         raise InputError(f"{path}: values outside 0 to 1; get the file again")
     return rows
 
 
-def _lines(path: Path) -> list[str]:
+def _path_and_id(line: str) -> tuple[str, str]:
+    """The two parts of a line, or two empty strings; an id of more than nine digits is none."""
+    name, _, label = line.replace("\t", " ").rpartition(" ")
+    return (name.strip(), label) if label.isdecimal() and len(label) <= 9 else ("", "")
+
+
+def _lines(path: Path) -> list[tuple[int, str]]:
+    """(number in the file from 1, text) of the lines that are not blank."""
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        text = path.read_text(encoding="utf-8-sig")
+        lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise InputError(f"{path}: cannot be read ({reason}); it belongs to the split's lists") from error
@@ -169,13 +193,12 @@ class _DataUnpickler(pickle.Unpickler):
         return _ADMITTED[qualified]
 
 
-_numpy_core = np._core if hasattr(np, "_core") else np.core
 _ADMITTED = {
     "numpy.ndarray": np.ndarray,
     "numpy.dtype": np.dtype,
-    "numpy.core.multiarray._reconstruct": _numpy_core.multiarray._reconstruct,
-    "numpy.core.multiarray.scalar": _numpy_core.multiarray.scalar,
-    "numpy.core.numeric._frombuffer": _numpy_core.numeric._frombuffer,
+    "numpy.core.multiarray._reconstruct": numpy_core("multiarray")._reconstruct,
+    "numpy.core.multiarray.scalar": numpy_core("multiarray").scalar,
+    "numpy.core.numeric._frombuffer": numpy_core("numeric")._frombuffer,
     "_codecs.encode": _latin1_bytes,
     "collections.OrderedDict": dict,
     "builtins.set": set,

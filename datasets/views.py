@@ -99,9 +99,11 @@ def normalise(images: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def make_views(
-    images: torch.Tensor, parameters: ViewParameters, image_size: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    images: torch.Tensor, parameters: ViewParameters, image_size: int, contrast: bool = True
+) -> tuple[torch.Tensor, ...]:
     """Base view, contrast view 1 and contrast view 2, each (B, 3, image_size, image_size) float32, normalised.
+
+    Without `contrast` the base view alone, the same one.
 
     `images` is uint8 (B, 3, S, S) on any device. Nothing here waits for the device: every choice is made from the
     CPU parameters. Unlike a chain of PIL steps, nothing is rounded to 8 bits on the way.
@@ -112,8 +114,9 @@ def make_views(
         raise ValueError(f"parameters drawn for {len(parameters.flip)} images, got {len(images)}")
     with torch.autocast(images.device.type, enabled=False):
         base = resize(warp(images, parameters), image_size)
-        contrast = recolour(base, parameters)
-        return normalise(base), *normalise(contrast).chunk(2)
+        if not contrast:
+            return (normalise(base),)
+        return normalise(base), *normalise(recolour(base, parameters)).chunk(2)
 
 
 def warp(images: torch.Tensor, parameters: ViewParameters) -> torch.Tensor:
@@ -219,11 +222,11 @@ class ThreeViews:
         self.image_size = image_size
         self.seed = seed
 
-    def __call__(self, images: torch.Tensor, epoch: int, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def __call__(self, images: torch.Tensor, epoch: int, step: int, contrast: bool = True) -> tuple[torch.Tensor, ...]:
         # Not Python's hash(): it may differ between versions, and a sum of the three would repeat itself.
         digest = hashlib.blake2b(f"{self.seed} {epoch} {step}".encode(), digest_size=8).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest, "little"))
-        return make_views(images, draw_parameters(len(images), generator), self.image_size)
+        return make_views(images, draw_parameters(len(images), generator), self.image_size, contrast)
 
 
 def _to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -1,7 +1,6 @@
 """Embedding lists of images, and the zero-shot test that the two test scripts run."""
 
 import argparse
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,8 @@ from retrieval.hashing import itq_codes
 from retrieval.metrics import Scores, evaluate_ranking
 from retrieval.ranking import top_k
 from retrieval.report import format_table, retrieval_grid, write_results
-from utils.devices import autocast, choose_device, decoding_workers
+from utils.devices import autocast, choose_device, decoding_workers, finished
+from utils.files import require_writable
 from utils.runs import run_folder
 
 
@@ -72,7 +72,7 @@ def hash_scores(
     """Scores of the ranking by Hamming distance between ITQ codes of (n, d) and (m, d) features."""
     query_codes, gallery_codes = itq_codes(queries, gallery, bits, update=itq)
     codes = query_codes.to(queries.device), gallery_codes.to(queries.device)
-    return evaluate_ranking("hamming", codes[0], query_labels, codes[1], gallery_labels)
+    return evaluate_ranking("hamming", codes[0], query_labels, codes[1], gallery_labels, progress=True)
 
 
 def zero_shot_test(dataset: Dataset, options: argparse.Namespace) -> dict:
@@ -85,6 +85,8 @@ def zero_shot_test(dataset: Dataset, options: argparse.Namespace) -> dict:
     checkpoint = options.checkpoint or folder / options.resume_file
     student, content = restore_student(checkpoint, options.num_hashing, options.num_classes)
     _say_what_is_tested(checkpoint, content, options)
+    results_file = options.results or checkpoint.parent / "results.json"
+    require_writable(results_file, option="--results", suffix=".json")
 
     embed = Embedder(
         student.to(device, memory_format=torch.channels_last),
@@ -96,14 +98,14 @@ def zero_shot_test(dataset: Dataset, options: argparse.Namespace) -> dict:
         pooled=options.pretrained,
         bar_every=options.print_freq,
     )
-    started = time.perf_counter()
+    started = finished(device)
     queries = embed(sketches, SKETCH, "query sketches")
     gallery = embed(photos, PHOTO, "gallery photos")
-    embedded = time.perf_counter()
+    embedded = finished(device)
     labels = torch.from_numpy(sketches.labels).to(device), torch.from_numpy(photos.labels).to(device)
-    real = evaluate_ranking("euclidean", queries, labels[0], gallery, labels[1])
+    real = evaluate_ranking("euclidean", queries, labels[0], gallery, labels[1], progress=True)
     hashed = hash_scores(queries, labels[0], gallery, labels[1], options.num_hashing, options.itq)
-    finished = time.perf_counter()
+    scored = finished(device)
 
     results = {
         "dataset": dataset.folder,
@@ -114,11 +116,12 @@ def zero_shot_test(dataset: Dataset, options: argparse.Namespace) -> dict:
         "real": real.summary(),
         "hash": hashed.summary(),
         "per_class": real.per_class(names),
-        "seconds": {"features": round(embedded - started, 3), "metrics": round(finished - embedded, 3)},
+        "seconds": {"features": round(embedded - started, 3), "metrics": round(scored - embedded, 3)},
     }
-    results_file = options.results or checkpoint.parent / "results.json"
-    write_results(results_file, results)
     print(format_table({ranking: results[ranking] for ranking in ("real", "hash")}))
+    if real.without_positive:
+        print(f"note: {real.without_positive} queries have no photo of their class in the gallery and are left out")
+    write_results(results_file, results)
     picture = results_file.with_suffix(".png")
     _draw(picture, sketches, photos, names, queries, gallery)
     print(f"figures: {results_file}\npicture: {picture}")
@@ -127,8 +130,9 @@ def zero_shot_test(dataset: Dataset, options: argparse.Namespace) -> dict:
 
 def _say_what_is_tested(checkpoint: Path, content: dict, options: argparse.Namespace) -> None:
     print(f"testing {checkpoint} (trained for {content.get('epoch', 'an unknown number of')} epochs)")
-    trained_at = (content.get("options") or {}).get("image_size", options.image_size)
-    if trained_at != options.image_size:
+    recorded = content.get("options")
+    trained_at = recorded.get("image_size") if isinstance(recorded, dict) else None
+    if trained_at not in (None, options.image_size):
         print(f"note: trained at {trained_at} px, tested at {options.image_size} px; --image_size {trained_at} would match")
 
 

@@ -12,6 +12,7 @@ from datasets.catalog import Dataset
 from models.pretrained import IMAGENET
 
 ARCHITECTURES = ("cse_resnet50",)
+LARGEST = 2**32  # NumPy takes no larger seed, and nothing else wants one
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(description=description, allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
 
     def error(self, message: str):
-        unknown = message.removeprefix("unrecognized arguments: ").split()[0].split("=")[0]
         if message.startswith("unrecognized"):
+            unknown = (message.removeprefix("unrecognized arguments: ").split() or ["''"])[0].split("=")[0]
             near = difflib.get_close_matches(unknown, self._option_string_actions, n=1)
             message = f"unknown option {unknown}" + (f"; did you mean {near[0]}?" if near else "")
         self.exit(2, f"error: {' '.join(message.split())} (see {Path(sys.argv[0]).name} --help)\n")
@@ -133,8 +134,8 @@ def _objective(parser: Parser, only_names_the_run: bool = False) -> None:
     group.add("--temperature", type=positive_real, default=0.07, help="of the contrastive loss")
     group.add("--topk", type=positive, default=10, help="memory slots of a class")
     group.add("--memory_lambda", type=real, default=1.0, help="weight of the memory loss")
+    group.add("--cls_lambda", type=real, default=1.0, help="weight of the cross-entropy")
     if not only_names_the_run:
-        group.add("--cls_lambda", type=real, default=1.0, help="weight of the cross-entropy")
         group.add("--memory_grad", choices=("on", "off"), default="on", help="off: cut the photos' gradient, as released")
         group.add(
             "--contrastive_on",
@@ -151,21 +152,26 @@ def _running(parser: Parser, amp: str) -> Group:
     return group
 
 
-def _number(convert: Callable, accepts: Callable, wanted: str) -> Callable:
+def _number(convert: Callable, low: float, wanted: str, includes_low: bool = True) -> Callable:
     def parse(text: str):
         try:
             value = convert(text)
         except ValueError:
             value = math.nan
-        if not (math.isfinite(value) and accepts(value)):
-            raise argparse.ArgumentTypeError(f"must be {wanted}, not {text!r}")
+        is_enough = value >= low if includes_low else value > low
+        if not (is_enough and value < LARGEST):  # never true of NaN
+            raise argparse.ArgumentTypeError(f"must be {wanted}, not {text[:40]!r}")
         return value
 
     return parse
 
 
-positive = _number(int, lambda value: value >= 1, "a whole number from 1")
-natural = _number(int, lambda value: value >= 0, "a whole number from 0")
-image_side = _number(int, lambda value: value >= 32, "a whole number of pixels from 32")
-positive_real = _number(float, lambda value: value > 0, "a number above 0")
-real = _number(float, lambda value: value >= 0, "a number from 0")
+def _whole(text: str) -> int | float:
+    return int(text) if len(text) < 20 else math.nan
+
+
+positive = _number(_whole, 1, "a whole number from 1")
+natural = _number(_whole, 0, "a whole number from 0")
+image_side = _number(_whole, 32, "a whole number of pixels from 32")
+positive_real = _number(float, 0, "a number above 0", includes_low=False)
+real = _number(float, 0, "a number from 0")

@@ -37,9 +37,7 @@ class Learner:
         most_frequent = int(torch.bincount(batch.labels[:sketches]).max())  # on the host: the labels came from there
         tags = torch.full((len(images),), PHOTO, device=self.device)
         tags[:sketches] = SKETCH
-        views = self.views(images, epoch, step)
-        if self.weights.contrastive == 0:
-            views = views[:1]
+        views = self.views(images, epoch, step, contrast=self.weights.contrastive > 0)
         with autocast(self.device, self.options.amp):
             output = self.student(torch.cat(views), tags.repeat(len(views)))
             teacher_logits = self.teacher(views[0][sketches:], tags[sketches:]) if self.teacher is not None else None

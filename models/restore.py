@@ -28,7 +28,7 @@ def restore_student(
     if found_dim != embedding_dim:
         raise InputError(f"{path}: holds a {found_dim}-d embedding; pass --num_hashing {found_dim}, not {embedding_dim}")
     class_head = "linear.cpars" if has_distance_head else "linear.weight"
-    found_classes = _rows(state, class_head, path) if class_head in state else 1
+    found_classes = _rows(state, class_head, path) if class_head in state else (num_classes or 1)
     if num_classes not in (None, found_classes):
         raise InputError(f"{path}: holds {found_classes} seen classes; pass --num_classes {found_classes} or leave it out")
     student = Student(

@@ -35,7 +35,7 @@ def itq_codes(query, gallery, bits, seed=50, iterations=50, update="released"):
 def _principal_components(centred, bits, fix_signs):
     """(d, bits): eigenvectors of the covariance, largest variance first."""
     # np.cov and the upper triangle because the released update is sensitive to the signs that come of them
-    covariance = np.atleast_2d(np.cov(centred, rowvar=False, ddof=1 if len(centred) > 1 else 0))
+    covariance = np.atleast_2d(np.cov(centred.T, ddof=1 if len(centred) > 1 else 0))
     variances, vectors = np.linalg.eigh(covariance, UPLO="U")
     components = vectors[:, np.argsort(variances)[::-1][:bits]]
     if fix_signs:

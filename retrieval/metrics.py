@@ -157,7 +157,7 @@ def evaluate_ranking(distance, query, query_labels, gallery, gallery_labels, pro
     query_labels = _labels("query", query_labels, keys_of.queries)
     gallery_labels = _labels("gallery", gallery_labels, keys_of.size)
     chunks = []
-    with tqdm(total=keys_of.queries, desc=f"rank ({distance})", unit=" queries", disable=not progress) as bar:
+    with tqdm(total=keys_of.queries, desc=f"rank ({distance})", unit=" queries", disable=not progress, leave=False) as bar:
         for start, stop in chunk_bounds(keys_of.queries, keys_of.size, chunk_rows):
             keys = keys_of(start, stop)
             same = query_labels[start:stop, None].to(keys.device) == gallery_labels.to(keys.device)

@@ -13,13 +13,14 @@ import torch
 
 from utils.errors import InputError
 from utils.files import written_whole
+from utils.numpy_core import numpy_core
 
 PREFIX = "module."
 # Besides tensors and containers, old files hold a NumPy number (`best_acc1`); nothing here can run code.
-_numpy_core = np._core if hasattr(np, "_core") else np.core
 ALLOWED = [
-    (_numpy_core.multiarray.scalar, "numpy.core.multiarray.scalar"),
-    _numpy_core.multiarray.scalar,
+    # by either name: NumPy renamed its `core` to `_core` in version 2
+    (numpy_core("multiarray").scalar, "numpy.core.multiarray.scalar"),
+    (numpy_core("multiarray").scalar, "numpy._core.multiarray.scalar"),
     np.dtype,
     *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32")),
 ]
@@ -31,13 +32,13 @@ def read_torch_file(path: Path, option: str = "the checkpoint") -> Any:
     Raises InputError if the file is missing, truncated, or holds anything that would have to be run.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file; give {option} a file that exists")
+        raise InputError(f"{path}: no such file, which {option} needs")
     try:
         with torch.serialization.safe_globals(ALLOWED), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can fail anywhere in unzipping, unpickling or rebuilding
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+        if "GLOBAL" in str(error) or "Unsupported class" in str(error):
             raise InputError(f"{path}: refused, for it holds more than weights: {_offender(error)}") from error
         raise InputError(f"{path}: damaged or not a PyTorch file; fetch or save it again") from error
 
@@ -65,6 +66,8 @@ def read_checkpoint(path: Path, option: str = "the checkpoint") -> dict[str, Any
     content = read_torch_file(path, option)
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise InputError(f"{path}: no `state_dict` in it; give {option} a checkpoint.pth.tar or model_best.pth.tar")
+    if not all(isinstance(key, str) for key in content["state_dict"]):
+        raise InputError(f"{path}: its `state_dict` has keys that are no names; this is not a checkpoint of this network")
     content["state_dict"] = without_prefix(content["state_dict"], PREFIX)
     return content
 
@@ -82,7 +85,10 @@ def write_checkpoint(
         **extra,
     }
     with written_whole(path) as temporary:
-        torch.save(content, temporary)
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:  # how PyTorch's writer reports a full disk
+            raise InputError(f"{path}: cannot be written whole; free space, then go on with --resume") from error
 
 
 def without_prefix(state: dict[str, Any], prefix: str) -> dict[str, Any]:
@@ -103,7 +109,8 @@ def load_state(module: torch.nn.Module, state: dict[str, torch.Tensor], path: Pa
             raise InputError(f"{path}: `{key}` is missing; this is not a whole checkpoint of this network")
         if not isinstance(state[key], torch.Tensor):
             raise InputError(f"{path}: `{key}` is not a tensor; this is not a checkpoint of this network")
-        if state[key].shape != parameter.shape and not key.endswith("num_batches_tracked"):
+        is_same_counter = key.endswith("num_batches_tracked") and state[key].numel() == 1  # some files hold a vector
+        if state[key].shape != parameter.shape and not is_same_counter:
             found, wanted = tuple(state[key].shape), tuple(parameter.shape)
             raise InputError(f"{path}: `{key}` is {found}, but the options ask for {wanted}")
     own = module.state_dict()
@@ -114,6 +121,6 @@ def load_state(module: torch.nn.Module, state: dict[str, torch.Tensor], path: Pa
 def _offender(error: Exception) -> str:
     """The name a refused pickle wanted to call, out of PyTorch's long message."""
     for line in str(error).splitlines():
-        if "GLOBAL" in line or "Unsupported" in line:
+        if "GLOBAL" in line or "Unsupported class" in line:
             return line.strip()[:160]
     return "its pickle calls code"

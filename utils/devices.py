@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 from pathlib import Path
 
 import torch
@@ -11,14 +12,22 @@ from utils.errors import InputError
 
 def choose_device(name: str) -> torch.device:
     """`auto` is the first CUDA device, else the CPU. Raises InputError for a device that is not there."""
+    torch.backends.cudnn.allow_tf32 = False  # float32 means float32; less is what --amp is for
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.empty(1, device=device).item()
     except Exception as error:  # each backend fails in a way of its own
         raise InputError(f"--device {name}: not available on this machine; use auto, cpu or cuda") from error
     return device
+
+
+def finished(device: torch.device) -> float:
+    """The time in seconds once the device has done what it was given; for measuring, not for a training step."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def has_native_bf16(device: torch.device) -> bool:

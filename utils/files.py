@@ -9,6 +9,15 @@ from pathlib import Path
 from utils.errors import InputError
 
 
+def require_writable(path: Path, option: str, suffix: str) -> None:
+    """Raise InputError, before any work is done, if a file of this kind cannot be written there."""
+    if path.suffix != suffix or path.is_dir():
+        raise InputError(f"{option} {path}: give a file name that ends in {suffix}")
+    with written_whole(path.with_name(f".{path.name}.probe")):
+        pass
+    path.with_name(f".{path.name}.probe").unlink()
+
+
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Gives a temporary name beside `path` (same suffix); renamed to `path` if the block succeeds, removed if it fails.

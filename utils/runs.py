@@ -1,6 +1,8 @@
 """Run folders: what they are called and the record of how a run was made."""
 
 import argparse
+import importlib.metadata
+import itertools
 import json
 import platform
 import subprocess
@@ -9,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torchvision
 
 from utils.files import written_whole
 
@@ -26,16 +27,17 @@ def run_folder(root: Path, prefix: str, options: argparse.Namespace) -> Path:
 
 
 def keep_previous(folder: Path) -> list[Path]:
-    """Rename the checkpoints of an earlier run in `folder`, so that a new one cannot overwrite them; the new names."""
+    """Rename the checkpoints of an earlier run in `folder`, so that a new one overwrites none of them; the new names."""
     kept = []
     for name in (LAST, BEST):
         if (folder / name).exists():
-            kept.append((folder / name).rename(folder / f"previous_{name}"))
+            free = (folder / f"previous_{number}_{name}" for number in itertools.count(1))
+            kept.append((folder / name).rename(next(path for path in free if not path.exists())))
     return kept
 
 
-def record_run(folder: Path, options: argparse.Namespace, **resolved: object) -> None:
-    """Write `options.json`: every option as it was resolved, the command, versions and the code's git SHA."""
+def record_run(path: Path, options: argparse.Namespace, **resolved: object) -> None:
+    """Write as JSON every option as it was resolved, the command, versions and the code's git SHA."""
     record = {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "options": {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()},
@@ -43,13 +45,13 @@ def record_run(folder: Path, options: argparse.Namespace, **resolved: object) ->
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
+            "torchvision": importlib.metadata.version("torchvision"),
             "numpy": np.__version__,
             "cuda": torch.version.cuda,
         },
         "git": git_sha(),
     }
-    with written_whole(folder / "options.json") as temporary:
+    with written_whole(path) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n")
 
 

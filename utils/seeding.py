@@ -18,18 +18,18 @@ def generator_for(*place: int) -> np.random.Generator:
     return np.random.default_rng(place)
 
 
-def random_state() -> dict[str, torch.Tensor]:
+def random_state(device: torch.device) -> dict[str, torch.Tensor]:
     """PyTorch's global generators, for a checkpoint; batches and views need none (see `generator_for`)."""
     state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
     return state
 
 
-def restore_random_state(state: dict[str, torch.Tensor] | None) -> None:
+def restore_random_state(state: dict[str, torch.Tensor] | None, device: torch.device) -> None:
     """Undo `random_state`; a checkpoint from elsewhere has none, which is no fault."""
     if state is None:
         return
     torch.set_rng_state(state["cpu"])
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])
+    if "cuda" in state and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)

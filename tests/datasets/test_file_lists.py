@@ -28,7 +28,24 @@ def test_lists_are_read_in_their_order_blanks_and_all(shared_dataset):
     assert len(split.sketches("zero")) == 12
     assert split.class_names("train") == ["mug", "alarm clock", "fish"]
     assert split.class_names("zero") == ["star", "tea pot"]
-    assert split.semantic_mask(3).shape == (3, 1000)
+    assert split.semantic_mask().shape == (3, 1000)
+
+
+def test_tabs_blank_lines_byte_order_marks_and_windows_line_ends_are_read(tiny_dataset):
+    path = tiny_dataset / "list.txt"
+    path.write_bytes(b"\xef\xbb\xbfphoto/mug/0.jpg\t0\r\n\r\nphoto/alarm clock/1.jpg 1  \r\n")
+    files = read_list(path, tiny_dataset / "Sketchy", 3)
+    assert files.paths == ["photo/mug/0.jpg", "photo/alarm clock/1.jpg"]
+    assert files.labels.tolist() == [0, 1]
+    path.write_text("photo/mug/0.jpg 0\n\nphoto/mug/1.jpg 9\n")
+    assert "line 3" in refusal(read_list, path, tiny_dataset / "Sketchy", 3)
+
+
+def test_a_class_count_stands_in_for_missing_names_but_may_not_contradict_them(tiny_dataset):
+    assert "--num_classes 3" in refusal(lambda: Split(SKETCHY, tiny_dataset, "zeroshot1", 4).seen_classes)
+    (tiny_dataset / "Sketchy/zeroshot1/cname_cid.txt").unlink()
+    assert Split(SKETCHY, tiny_dataset, "zeroshot1", 4).seen_classes == 4
+    assert "cname_cid.txt" in refusal(lambda: Split(SKETCHY, tiny_dataset, "zeroshot1").seen_classes)
 
 
 def test_a_missing_dataset_says_where_to_get_it_and_how_it_lies(tmp_path):
@@ -49,6 +66,7 @@ def test_a_missing_dataset_says_where_to_get_it_and_how_it_lies(tmp_path):
         ("photo/mug/0.jpg -1\n", "line 1"),
         ("photo/mug/absent.jpg 0\n", "photo/mug/absent.jpg"),
         ("photo/nobody/0.jpg 0\n", "photo/nobody/0.jpg"),
+        ("photo/mug/0.jpg " + "9" * 5000 + "\n", "line 1"),
         ("../../etc/passwd 0\n", "leaves"),
         ("/etc/passwd 0\n", "leaves"),
     ],
@@ -123,6 +141,9 @@ def test_builtins_that_could_run_code_are_refused(tmp_path, name):
         ({0: np.ones(4)}, "no vector for class id 1"),
         ({0: np.ones(4), 1: np.ones(5)}, "one length"),
         ({0: np.ones(4), 1: "text"}, "numbers"),
+        ({0: np.ones(4), 1: np.ones(4) + 1j}, "real numbers"),
+        ({0: np.ones(4), 1: [10**400] * 4}, "real numbers"),
+        ({0: np.ones(0), 1: np.ones(0)}, "empty"),
         ({0: np.ones(4), 1: np.full(4, 2.0)}, "outside 0 to 1"),
         ({0: np.ones(4), 1: np.full(4, np.nan)}, "outside 0 to 1"),
     ],

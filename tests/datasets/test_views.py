@@ -304,3 +304,10 @@ def test_same_generator_state_draws_the_same_parameters():
         assert torch.equal(getattr(one, field.name), getattr(same, field.name))
         assert not torch.equal(getattr(one, field.name), getattr(other, field.name))
         assert getattr(one, field.name).device.type == "cpu"
+
+
+def test_without_contrast_the_base_view_is_the_same_and_alone():
+    images = torch.randint(0, 256, (5, 3, 37, 37), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    views = ThreeViews(32, seed=4)
+    (alone,) = views(images, 1, 2, contrast=False)
+    assert torch.equal(alone, views(images, 1, 2)[0])

@@ -80,16 +80,29 @@ def test_both_spellings_and_the_short_ones(words, name, value):
         ("--lr nan", "must be a number above 0"),
         ("--memory_grad maybe", "invalid choice"),
         ("--image_size 8", "pixels from 32"),
+        ("--seed 4294967296", "must be a whole number"),
+        ("--lr " + "9" * 400, "must be a number"),
     ],
 )
-@pytest.mark.parametrize("parse", [lambda words: training_options(RECIPE, words)])
-def test_mistakes_are_one_line_and_exit_code_2(words, said, parse, capsys):
+def test_mistakes_are_one_line_and_exit_code_2(words, said, capsys):
     with pytest.raises(SystemExit) as end:
-        parse(words.split())
+        training_options(RECIPE, words.split())
     error = capsys.readouterr().err
     assert end.value.code == 2
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_an_empty_word_is_a_mistake_like_any_other(capsys):
+    with pytest.raises(SystemExit) as end:
+        training_options(RECIPE, [""])
+    assert end.value.code == 2
+    assert "unknown option" in capsys.readouterr().err
+
+
+def test_the_test_scripts_take_every_lambda_of_the_train_scripts():
+    words = "--kd_lambda 2 --kdneg_lambda 2 --sake_lambda 2 --cls_lambda 2 --contrastive_lambda 2 --memory_lambda 2 --topk 2"
+    assert retrieval_options(SKETCHY, words.split()).cls_lambda == 2
 
 
 def test_the_run_folder_has_the_released_name():

@@ -120,8 +120,8 @@ def test_a_new_run_keeps_the_old_checkpoints(trained, shared_dataset, tmp_path, 
     (folder / "model_best.pth.tar").write_text("downloaded")
     code, out, err = run_script(TRAIN, *SMALL, *SHORT, "--epochs", 0, "--data_root", shared_dataset, "-s", tmp_path)
     assert code == 0, err
-    assert (folder / "previous_model_best.pth.tar").read_text() == "downloaded"
-    assert "previous_model_best.pth.tar" in out
+    assert (folder / "previous_1_model_best.pth.tar").read_text() == "downloaded"
+    assert "previous_1_model_best.pth.tar" in out
 
 
 @pytest.mark.parametrize(
@@ -235,6 +235,58 @@ def test_wrong_widths_and_keys_of_a_checkpoint_are_named(checkpoint, shared_data
         refused(run_script, said, *words, damaged)
 
 
+def test_odd_contents_of_a_checkpoint_are_one_clear_line(checkpoint, trained, shared_dataset, tmp_path, run_script):
+    tested = [TEST, *SMALL, "--data_root", shared_dataset, "--checkpoint"]
+    odd = tmp_path / RUN_NAME / "checkpoint.pth.tar"
+    odd.parent.mkdir()
+    content = torch.load(checkpoint, weights_only=True)
+    torch.save(content | {"state_dict": content["state_dict"] | {5: torch.ones(1)}}, odd)
+    refused(run_script, "keys that are no names", *tested, odd)
+    counter = "module.original_model.layer0.bn1.num_batches_tracked"
+    torch.save(content | {"state_dict": content["state_dict"] | {counter: torch.zeros(3)}}, odd)
+    refused(run_script, "num_batches_tracked` is (3,)", *tested, odd)
+    odd.write_text("<!DOCTYPE html><html>not found</html>")
+    refused(run_script, "damaged or not a PyTorch file", *tested, odd)
+    refused(run_script, "--results", *tested, checkpoint, "--results", tmp_path)
+    refused(run_script, "ends in .json", *tested, checkpoint, "--results", tmp_path / "a.png")
+
+    resumed = [TRAIN, *SMALL, *SHORT, "--epochs", 3, "-r", "--data_root", shared_dataset, "-s", tmp_path]
+    content = torch.load(trained / RUN_NAME / "checkpoint.pth.tar", weights_only=True)
+    moments = content["optimizer"]["state"][0]
+    for change in (
+        {"optimizer": {"state": {}, "param_groups": []}},
+        {"optimizer": {"state": {0: moments | {"exp_avg": torch.ones(7)}}, "param_groups": content["optimizer"]["param_groups"]}},
+        {"random_state": {"cpu": "text"}},
+        {"epoch": "seven"},
+        {"best_acc1": torch.ones(2)},
+    ):
+        torch.save(content | change, odd)
+        refused(run_script, "do not fit this run", *resumed)
+    odd.unlink()
+    refused(run_script, "which --resume needs", *resumed)
+
+
+def test_resuming_heeds_this_runs_options_and_a_file_without_ours(trained, shared_dataset, tmp_path, run_script):
+    content = torch.load(trained / RUN_NAME / "checkpoint.pth.tar", weights_only=True)
+    for group in content["optimizer"]["param_groups"]:
+        del group["fused"]
+        group["weight_decay"] = 0.5
+    for name in ("options", "random_state"):
+        del content[name]
+    path = tmp_path / RUN_NAME / "checkpoint.pth.tar"
+    path.parent.mkdir()
+    torch.save(content, path)
+    words = [TRAIN, *SMALL, *SHORT, "-r", "--data_root", shared_dataset, "-s", tmp_path, "--weight-decay", 0.25]
+    assert run_script(*words, "--epochs", 0)[0] == 0
+    assert torch.load(path, weights_only=True)["epoch"] == 2
+    code, _, err = run_script(*words, "--epochs", 3)
+    assert code == 0, err
+    written = torch.load(path, weights_only=True)
+    assert written["epoch"] == 3
+    assert written["optimizer"]["param_groups"][0]["weight_decay"] == 0.25
+    assert json.loads((path.parent / "options_from_epoch_3.json").read_text())["options"]["weight_decay"] == 0.25
+
+
 def test_extra_keys_are_listed_and_ignored_and_a_lost_head_is_not_missed(checkpoint, shared_dataset, tmp_path, run_script):
     content = torch.load(checkpoint, weights_only=True)
     state = content["state_dict"] | {"module.extra.weight": torch.ones(2)}
@@ -299,5 +351,5 @@ def test_bad_data_is_one_clear_line(tiny_dataset, tmp_path, run_script):
 
 def test_a_loss_that_is_not_finite_stops_the_run(shared_dataset, tmp_path, run_script):
     words = [TRAIN, *SMALL, *SHORT, "--epochs", 1, "--data_root", shared_dataset, "-s", tmp_path]
-    refused(run_script, "is not finite", *words, "--lr", "1e30", "--steps_per_epoch", 3)
+    refused(run_script, "is not finite", *words, "--lr", "1e9", "--steps_per_epoch", 3)
     assert not list(tmp_path.glob("*/*.pth.tar"))

@@ -23,7 +23,7 @@ TRUNK, EMBEDDING, TEACHER_HEAD, CLASS_HEAD, CONTRASTIVE_HEAD = (
 )
 
 
-def learner(**changes) -> Learner:
+def learner(device: str = "cpu", **changes) -> Learner:
     torch.manual_seed(0)
     options = argparse.Namespace(
         amp="off", ems_loss=False, kd_lambda=1.0, kdneg_lambda=0.3, temperature=0.07, memory_grad="on", contrastive_on="embedding"
@@ -32,7 +32,8 @@ def learner(**changes) -> Learner:
     projection = 16 if options.contrastive_on == "projection" else None
     student = Student(8, 3, teacher_classes=10, projection_dim=projection)
     mask = torch.rand(3, 10, generator=torch.Generator().manual_seed(1))
-    return Learner(student, Teacher(10), mask, MemoryBank(3, 2, 2048), ThreeViews(32, 0), Weights(), options, torch.device("cpu"))
+    moved = (part.to(device) for part in (student, Teacher(10), mask, MemoryBank(3, 2, 2048)))
+    return Learner(*moved, ThreeViews(32, 0), Weights(), options, torch.device(device))
 
 
 def batch() -> Batch:

@@ -35,11 +35,11 @@ def test_generators_depend_on_their_place_alone():
 
 def test_the_random_state_comes_back():
     seed_everything(5)
-    state = random_state()
+    state = random_state(torch.device("cpu"))
     first = torch.rand(3)
-    restore_random_state(state)
+    restore_random_state(state, torch.device("cpu"))
     assert torch.equal(torch.rand(3), first)
-    restore_random_state(None)
+    restore_random_state(None, torch.device("cpu"))
 
 
 def test_an_input_error_is_one_line_and_exit_code_2(capsys):
@@ -51,6 +51,8 @@ def test_an_input_error_is_one_line_and_exit_code_2(capsys):
 
 def test_earlier_checkpoints_are_renamed(tmp_path):
     (tmp_path / "model_best.pth.tar").write_text("old")
-    assert [path.name for path in keep_previous(tmp_path)] == ["previous_model_best.pth.tar"]
-    assert (tmp_path / "previous_model_best.pth.tar").read_text() == "old"
+    assert [path.name for path in keep_previous(tmp_path)] == ["previous_1_model_best.pth.tar"]
     assert keep_previous(tmp_path) == []
+    (tmp_path / "model_best.pth.tar").write_text("newer")
+    assert [path.name for path in keep_previous(tmp_path)] == ["previous_2_model_best.pth.tar"]
+    assert (tmp_path / "previous_1_model_best.pth.tar").read_text() == "old"

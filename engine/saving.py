@@ -1,0 +1,66 @@
+"""A run's checkpoints: written after each epoch, taken up again by `--resume`."""
+
+from pathlib import Path
+
+import torch
+
+from engine.step import Learner
+from utils.checkpoints import load_state, read_checkpoint, write_checkpoint
+from utils.errors import InputError
+from utils.runs import BEST, LAST, keep_previous
+from utils.seeding import random_state, restore_random_state
+
+
+def resume(path: Path, learner: Learner, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+    """Take up weights, moments and generators; (epochs done, best validation value). Raises InputError if they do not fit."""
+    content = read_checkpoint(path, option="--resume")
+    ignored = load_state(learner.student, content["state_dict"], path)
+    if ignored:
+        print(f"{path}: ignoring keys this network has no place for: {', '.join(ignored)}")
+    try:
+        epoch, best = int(content["epoch"]), float(content["best_acc1"])
+        if content.get("optimizer") is not None:
+            _restore_optimizer(optimizer, content["optimizer"])
+        restore_random_state(content.get("random_state"), learner.device)
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: epoch, best value or optimizer state do not fit this run ({error}); start anew") from error
+    print(f"resuming at epoch {epoch + 1} from {path}")
+    return epoch, best
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
+    """Moments from the file; settings from this run's options, which a file from elsewhere may not even have."""
+    settings = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own)
+        for parameter in group["params"]:
+            moments = optimizer.state.get(parameter, {})
+            if any(value.shape not in (parameter.shape, ()) for value in moments.values() if isinstance(value, torch.Tensor)):
+                raise ValueError("moments of another shape")
+            if "step" in moments:  # where a fused optimizer wants it
+                moments["step"] = torch.as_tensor(moments["step"], dtype=torch.float32).to(parameter.device)
+
+
+def save(folder: Path, epoch: int, learner: Learner, optimizer, best: float, value: float) -> float:
+    """Write the last checkpoint, and the best one if `value` beats `best` (or is the first); the best value so far."""
+    options = {name: str(v) if isinstance(v, Path) else v for name, v in vars(learner.options).items()}
+    is_best = value > best or not (folder / BEST).exists()
+    for name in (BEST, LAST) if is_best else (LAST,):  # the last knows the best value, so the best must be there first
+        write_checkpoint(
+            folder / name,
+            epoch=epoch,
+            arch=learner.options.arch,
+            state=learner.student.state_dict(),
+            best=max(best, value),
+            optimizer=optimizer.state_dict(),
+            options=options,
+            random_state=random_state(learner.device),
+        )
+    return max(best, value)
+
+
+def step_aside(folder: Path) -> None:
+    """Rename what an earlier run left in the folder; called when there is something to take its place, not before."""
+    for kept in keep_previous(folder):
+        print(f"an earlier run's checkpoint is kept as {kept}")

@@ -1,0 +1,119 @@
+"""From options to what a training run needs: batches, validation, the learner, the optimizer."""
+
+import argparse
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from datasets.batches import MixedBatches, validation_pairs
+from datasets.file_lists import FileList, Split
+from datasets.views import ThreeViews
+from engine.evaluate import Embedder, hash_scores
+from engine.options import Recipe
+from engine.step import Learner
+from losses.memory import MemoryBank
+from losses.objective import Weights
+from models.cse_resnet import FEATURE_DIM, PHOTO, SKETCH
+from models.dsn import Student, Teacher
+from models.pretrained import NONE, imagenet_state, start_student
+from utils.errors import InputError
+
+SOURCE_SIDE = 256 / 224  # warps are drawn on images this much larger than what the network sees
+
+
+def training_batches(
+    recipe: Recipe, sketches: FileList, photos: FileList, options: argparse.Namespace, device: torch.device
+) -> MixedBatches:
+    """The recipe's shares of `--batch_size`. Raises InputError if that leaves no sketch, or a list does not fill a batch."""
+    sketches_per_batch = options.batch_size // (1 + recipe.photos_per_sketch)
+    if sketches_per_batch < 1:
+        needed = 1 + recipe.photos_per_sketch
+        raise InputError(
+            f"--batch_size {options.batch_size}: holds no sketch; use at least {needed}, one sketch to {needed - 1} photos"
+        )
+    return MixedBatches(
+        sketches,
+        photos,
+        sketches_per_batch=sketches_per_batch,
+        photos_per_batch=sketches_per_batch * recipe.photos_per_sketch,
+        side=round(options.image_size * SOURCE_SIDE),
+        seed=options.seed,
+        num_workers=options.num_workers,
+        pin_memory=device.type == "cuda",
+        steps_per_epoch=options.steps_per_epoch,
+    )
+
+
+def validation(sketches: FileList, photos: FileList, options: argparse.Namespace, device: torch.device) -> Callable:
+    """A function student → hash mAP over pairs of training photos and held-out sketches of their classes."""
+    count = options.validation_batches * max(1, options.batch_size // 2)
+    sketches, photos, row = validation_pairs(sketches, photos, count, options.seed)
+    row = torch.from_numpy(row).to(device)
+    labels = torch.from_numpy(photos.labels).to(device)
+
+    def validate(student: Student) -> float:
+        batch_size = options.batch_size
+        embed = Embedder(student, device, options.image_size, batch_size, options.num_workers, amp=options.amp)
+        queries = embed(sketches, SKETCH, "validation sketches")[row]
+        gallery = embed(photos, PHOTO, "validation photos")
+        scores = hash_scores(queries, labels, gallery, labels, options.num_hashing)
+        return scores.summary()["map_all_released"]
+
+    return validate
+
+
+def learner(split: Split, options: argparse.Namespace, device: torch.device) -> Learner:
+    """Student and teacher at their start, the empty memory bank and the weights of the terms.
+
+    Without a teacher (`--pretrained_weights none`) the teacher space is as wide as the semantic mask. Raises InputError if the
+    weights cannot be had or the mask does not fit the teacher.
+    """
+    mask = split.semantic_mask()
+    only_checks_checkpoint = options.evaluate and options.resume
+    is_without_teacher = options.pretrained_weights == NONE or only_checks_checkpoint
+    state = None if is_without_teacher else imagenet_state(options.pretrained_weights)
+    teacher_classes = mask.shape[1] if state is None else len(state["last_linear.weight"])
+    if state is not None and mask.shape[1] != teacher_classes:
+        raise InputError(
+            f"{split.folder / 'cid_mask.pickle'}: vectors of {mask.shape[1]} do not fit a teacher of {teacher_classes} classes; "
+            "use a mask made for this teacher, or other --pretrained_weights"
+        )
+    student = Student(
+        options.num_hashing,
+        split.seen_classes,
+        teacher_classes,
+        distance_head=options.ems_loss,
+        projection_dim=options.contrastive_dim if options.contrastive_on == "projection" else None,
+    )
+    if options.pretrained_weights == NONE:
+        print("from scratch, without a teacher: no ImageNet weights, and no distillation loss")
+    if state is not None:
+        start_student(student, state)
+    if options.freeze_features:
+        student.freeze_trunk()
+    return Learner(
+        student=student.to(device, memory_format=torch.channels_last),
+        teacher=_teacher(state, teacher_classes, options, device),
+        semantic_mask=torch.from_numpy(mask).to(device),
+        bank=MemoryBank(split.seen_classes, options.topk, FEATURE_DIM).to(device),
+        views=ThreeViews(options.image_size, options.seed),
+        weights=Weights(options.cls_lambda, options.sake_lambda, options.contrastive_lambda, options.memory_lambda),
+        options=options,
+        device=device,
+    )
+
+
+def _teacher(state: dict | None, classes: int, options: argparse.Namespace, device: torch.device) -> Teacher | None:
+    if state is None or options.sake_lambda == 0:
+        return None
+    teacher = Teacher(classes)
+    teacher.load_state_dict(state)
+    return teacher.to(device, memory_format=torch.channels_last)
+
+
+def optimizer(student: nn.Module, options: argparse.Namespace) -> torch.optim.Optimizer:
+    """Adam with its coupled L2 term over what is not frozen."""
+    learning = [parameter for parameter in student.parameters() if parameter.requires_grad]
+    is_fused = learning[0].device.type in ("cpu", "cuda")  # one pass over the weights instead of one per operation
+    return torch.optim.Adam(learning, lr=options.lr, weight_decay=options.weight_decay, fused=is_fused)
