@@ -12,6 +12,7 @@ from tqdm import tqdm
 from datasets.batches import plain_batches
 from datasets.catalog import Dataset
 from datasets.file_lists import FileList, Split
+from datasets.images import decode
 from datasets.views import normalise
 from models.cse_resnet import PHOTO, SKETCH
 from models.dsn import Student
@@ -19,7 +20,7 @@ from models.restore import restore_student
 from retrieval.hashing import itq_codes
 from retrieval.metrics import Scores, evaluate_ranking
 from retrieval.ranking import top_k
-from retrieval.report import format_table, retrieval_grid, write_results
+from retrieval.report import THUMBNAIL, format_table, retrieval_grid, write_results
 from utils.devices import autocast, choose_device, decoding_workers, finished
 from utils.files import require_writable
 from utils.runs import run_folder
@@ -145,10 +146,14 @@ def _draw(path: Path, sketches: FileList, photos: FileList, names: list[str], qu
     try:
         retrieval_grid(
             path,
-            [sketches.root / sketches.paths[i] for i in chosen],
-            [[photos.root / photos.paths[j] for j in row] for row in nearest],
+            [_thumbnail(sketches, i) for i in chosen],
+            [[_thumbnail(photos, j) for j in row] for row in nearest],
             photos.labels[nearest] == sketches.labels[chosen][:, None],
             [names[label] for label in classes],
         )
     except ImportError:
         print("no picture: pip install matplotlib")
+
+
+def _thumbnail(files: FileList, index: int) -> np.ndarray:
+    return decode(files.root / files.paths[index], THUMBNAIL).permute(1, 2, 0).numpy()

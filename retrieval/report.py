@@ -20,7 +20,7 @@ DEFINITIONS = {
 }
 
 RIGHT, WRONG = "#1a8f3c", "#c62828"
-_THUMBNAIL = 160  # pixels of the longer side: sharp at the grid's size, small in the file
+THUMBNAIL = 160  # pixels a side of an image in the grid: sharp at its size, small in the file
 
 
 def format_table(results):
@@ -47,9 +47,9 @@ def write_results(path, results):
 def retrieval_grid(path, query_images, retrieved, correct, titles=None, heading=None):
     """PNG: a row per sketch with its first photos; right ones framed green with a tick, wrong ones red with a cross.
 
-    path: PNG to write, whole or not at all. query_images: rows image paths. retrieved: rows lists of image paths, best
-    first, usually ten each. correct: bool (rows, photos). titles: class name of each sketch, printed at the left.
-    heading: one line above all. Raises InputError on images that cannot be read and on lists that do not fit together.
+    path: PNG to write, whole or not at all. query_images: rows images (H, W, 3) uint8, THUMBNAIL a side is plenty.
+    retrieved: rows lists of such images, best first, usually ten each. correct: bool (rows, photos). titles: class name of
+    each sketch, printed at the left. heading: one line above all. Raises InputError on lists that do not fit together.
     """
     correct = np.asarray(correct, dtype=bool)
     photos = max((len(row) for row in retrieved), default=0)
@@ -85,16 +85,16 @@ def _empty_grid(rows, photos, heading):
     return figure, axes
 
 
-def _draw_sketch(axis, path, title):
-    axis.imshow(_thumbnail(path))
+def _draw_sketch(axis, image, title):
+    axis.imshow(image)
     axis.set_anchor("W")
     name = textwrap.fill(title.replace("_", " "), 14)
     axis.text(-0.1, 0.5, name, transform=axis.transAxes, ha="right", va="center", fontsize=10)
 
 
-def _draw_photo(axis, path, right):
+def _draw_photo(axis, image, right):
     colour = RIGHT if right else WRONG
-    axis.imshow(_thumbnail(path))
+    axis.imshow(image)
     axis.set_axis_on()
     axis.set(xticks=[], yticks=[])
     for edge in axis.spines.values():
@@ -108,20 +108,6 @@ def _draw_photo(axis, path, right):
     cross = [([0.25, 0.75], [0.25, 0.75]), ([0.25, 0.75], [0.75, 0.25])]
     for x, y in tick if right else cross:
         badge.plot(x, y, color="white", linewidth=2.2, solid_capstyle="round", solid_joinstyle="round")
-
-
-def _thumbnail(path):
-    """Square RGB image (H, W, 3) uint8 on white; other shapes are squeezed, as the network sees them."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            if image.mode in ("RGBA", "LA", "P"):
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            return np.asarray(image.convert("RGB").resize((_THUMBNAIL, _THUMBNAIL)))
-    except (OSError, UnidentifiedImageError) as error:
-        raise InputError(f"cannot read the image {path}: {error}") from error
 
 
 def _plain(value):
