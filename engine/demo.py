@@ -29,7 +29,7 @@ def summary(folder: Path) -> str:
         f"\nUnseen classes ({unseen}): mAP@all, released protocol, real-valued\n"
         f"  this network, trained on {len(split.class_names('train'))} other classes  {trained:.3f}\n"
         f"  the same network, untrained                {untrained:.3f}\n"
-        f"  twice chance                               {2 * by_chance:.3f}\n"
+        f"  twice chance (chance is {by_chance:.3f})             {2 * by_chance:.3f}\n"
         f"Open {folder / 'trained.png'} to see what each sketch found, and {folder / 'dataset.png'} for the dataset."
     )
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tqdm import tqdm
 
 from datasets.batches import plain_batches
 from datasets.catalog import Dataset
@@ -22,8 +21,10 @@ from retrieval.metrics import Scores, evaluate_ranking
 from retrieval.ranking import top_k
 from retrieval.report import THUMBNAIL, format_table, retrieval_grid, write_results
 from utils.devices import autocast, choose_device, decoding_workers, finished
+from utils.errors import InputError
 from utils.files import require_writable
-from utils.runs import run_folder
+from utils.progress import progress_bar
+from utils.runs import run_folder, runs_below
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Embedder:
             pin_memory=self.device.type == "cuda",
         )
         features = []
-        with tqdm(total=len(files), desc=title, unit="img", miniters=self.bar_every * self.batch_size, leave=False) as bar:
+        with progress_bar(len(files), title, "img", miniters=self.bar_every * self.batch_size) as bar:
             for batch in batches:
                 images = normalise(batch.images.to(self.device, non_blocking=True))
                 tags = torch.full((len(images),), domain, device=self.device)
@@ -83,7 +84,7 @@ def zero_shot_test(dataset: Dataset, options: argparse.Namespace) -> dict:
     split = Split(dataset, options.data_root, options.zero_version)
     sketches, photos, names = split.sketches("zero"), split.photos("zero"), split.class_names("zero")
     folder = run_folder(options.resume_dir, dataset.run_prefix, options)
-    checkpoint = options.checkpoint or folder / options.resume_file
+    checkpoint = options.checkpoint or _of_run(folder, options.resume_file)
     student, content = restore_student(checkpoint, options.num_hashing, options.num_classes)
     _say_what_is_tested(checkpoint, content, options)
     results_file = options.results or checkpoint.parent / "results.json"
@@ -129,8 +130,20 @@ def zero_shot_test(dataset: Dataset, options: argparse.Namespace) -> dict:
     return results
 
 
+def _of_run(folder: Path, name: str) -> Path:
+    if not (folder / name).exists():
+        runs = runs_below(folder.parent)
+        found = f"the runs there are {', '.join(runs)}: repeat one's options" if runs else "no run is there: train one"
+        raise InputError(f"{folder / name}: no such file; {found}, or name any file with --checkpoint FILE")
+    return folder / name
+
+
 def _say_what_is_tested(checkpoint: Path, content: dict, options: argparse.Namespace) -> None:
-    print(f"testing {checkpoint} (trained for {content.get('epoch', 'an unknown number of')} epochs)")
+    print(f"testing {checkpoint}, epochs trained: {content.get('epoch', 'unknown')}")
+    if options.pretrained:
+        print("ranking by the 2048-d pooled feature instead of the embedding")
+    if options.itq != "released":
+        print("hash codes by the step of the ITQ paper, not the released protocol's")
     recorded = content.get("options")
     trained_at = recorded.get("image_size") if isinstance(recorded, dict) else None
     if trained_at not in (None, options.image_size):
@@ -150,6 +163,7 @@ def _draw(path: Path, sketches: FileList, photos: FileList, names: list[str], qu
             [[_thumbnail(photos, j) for j in row] for row in nearest],
             photos.labels[nearest] == sketches.labels[chosen][:, None],
             [names[label] for label in classes],
+            heading="A sketch of each unseen class and its ten nearest photos, nearest first, by the real-valued ranking",
         )
     except ImportError:
         print("no picture: pip install matplotlib")

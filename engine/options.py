@@ -26,11 +26,29 @@ class Recipe:
     seed: int
 
 
+class Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows each option once, by its first spelling and its short names."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings:
+            return super()._format_action_invocation(action)
+        longest, *others = action.option_strings
+        same = longest.replace("-", "_")
+        names = [longest, *(other for other in others if other.replace("-", "_") != same)]
+        value = "" if action.nargs == 0 else " " + (self._format_args(action, "VALUE"))
+        return ", ".join(names) + value
+
+
 class Parser(argparse.ArgumentParser):
     """argparse that answers a mistake with one line and the nearest option's name, and takes `-` for `_` in names."""
 
     def __init__(self, description: str):
-        super().__init__(description=description, allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        super().__init__(
+            description=f"{description} Options may be spelt with _ or -.",
+            usage="%(prog)s [options]",
+            allow_abbrev=False,
+            formatter_class=Help,
+        )
 
     def error(self, message: str):
         if message.startswith("unrecognized"):

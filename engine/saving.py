@@ -1,5 +1,6 @@
 """A run's checkpoints: written after each epoch, taken up again by `--resume`."""
 
+import argparse
 from pathlib import Path
 
 import torch
@@ -24,8 +25,24 @@ def resume(path: Path, learner: Learner, optimizer: torch.optim.Optimizer) -> tu
         restore_random_state(content.get("random_state"), learner.device)
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"{path}: epoch, best value or optimizer state do not fit this run ({error}); start anew") from error
-    print(f"resuming at epoch {epoch + 1} from {path}")
+    print(f"resuming after {epoch} epochs from {path}")
+    _say_what_changed(content.get("options"), learner.options)
     return epoch, best
+
+
+def _say_what_changed(before: object, options: argparse.Namespace) -> None:
+    unimportant = {"resume", "evaluate", "savedir", "device", "num_workers", "print_freq", "data_root"}
+    now = options_as_text(options)
+    if isinstance(before, dict):
+        changed = [f"{name} {before[name]} → {now[name]}" for name in now if name in before and before[name] != now[name]]
+        changed = [change for change in changed if change.split()[0] not in unimportant]
+        if changed:
+            print(f"note: differs from the run so far: {', '.join(changed)}")
+
+
+def options_as_text(options: argparse.Namespace) -> dict:
+    """The options as a checkpoint can hold them: paths as text."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
@@ -44,7 +61,6 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
 
 def save(folder: Path, epoch: int, learner: Learner, optimizer, best: float, value: float) -> float:
     """Write the last checkpoint, and the best one if `value` beats `best` (or is the first); the best value so far."""
-    options = {name: str(v) if isinstance(v, Path) else v for name, v in vars(learner.options).items()}
     is_best = value > best or not (folder / BEST).exists()
     for name in (BEST, LAST) if is_best else (LAST,):  # the last knows the best value, so the best must be there first
         write_checkpoint(
@@ -54,13 +70,14 @@ def save(folder: Path, epoch: int, learner: Learner, optimizer, best: float, val
             state=learner.student.state_dict(),
             best=max(best, value),
             optimizer=optimizer.state_dict(),
-            options=options,
+            options=options_as_text(learner.options),
             random_state=random_state(learner.device),
         )
     return max(best, value)
 
 
 def step_aside(folder: Path) -> None:
-    """Rename what an earlier run left in the folder; called when there is something to take its place, not before."""
-    for kept in keep_previous(folder):
-        print(f"an earlier run's checkpoint is kept as {kept}")
+    """Move what an earlier run left out of the way; called when there is something to take its place, not before."""
+    kept = keep_previous(folder)
+    if kept:
+        print(f"what an earlier run left here is kept in {kept}")

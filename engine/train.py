@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from datasets.batches import MixedBatches
 from datasets.file_lists import Split
@@ -17,6 +16,7 @@ from engine.step import Learner
 from losses.objective import Terms
 from utils.devices import choose_device, decoding_workers
 from utils.errors import InputError
+from utils.progress import progress_bar
 from utils.runs import BEST, LAST, record_run, run_folder
 from utils.seeding import seed_everything
 
@@ -41,20 +41,30 @@ def train(recipe: Recipe, options: argparse.Namespace) -> float:
         value = validate(learner.student)
         print(f"validation mAP (hash, released protocol) {value:.4f}")
         return value
-    record = f"options_from_epoch_{first_epoch + 1}.json" if options.resume else "options.json"
-    record_run(folder / record, options, num_classes=split.seen_classes, device=str(device), steps=len(batches))
     print(f"run folder {folder}\n{len(batches)} steps an epoch of {sum(batches.shares)} images on {device}")
+    if options.resume and first_epoch >= options.epochs:
+        print(f"nothing to do: {first_epoch} of {options.epochs} epochs are trained; raise --epochs to go on")
+        return best
 
-    if options.epochs == 0 and not options.resume:
-        step_aside(folder)
-        best = save(folder, 0, learner, optimizer, best, validate(learner.student))
-    with _curves(folder) as curves:
+    def begin() -> None:
+        """Once there is something to write: until then, what an earlier run left is not touched."""
+        if not options.resume:
+            step_aside(folder)
+        record = f"options_from_epoch_{first_epoch + 1}.json" if options.resume else "options.json"
+        record_run(folder / record, options, num_classes=split.seen_classes, device=str(device), steps=len(batches))
+
+    if options.epochs == 0:
+        value = validate(learner.student)
+        begin()
+        return save(folder, 0, learner, optimizer, best, value)
+    with contextlib.ExitStack() as open_files:
         for epoch in range(first_epoch, options.epochs):
             set_learning_rate(optimizer, learning_rate(options.lr, options.lr_decay, epoch, options.epochs))
             means = train_one_epoch(learner, optimizer, batches, epoch, options.print_freq)
             value = validate(learner.student)
-            if epoch == first_epoch and not options.resume:
-                step_aside(folder)
+            if epoch == first_epoch:
+                begin()
+                curves = open_files.enter_context(_curves(folder))
             best = save(folder, epoch + 1, learner, optimizer, best, value)
             curves(epoch + 1, {**{f"loss/{name}": mean for name, mean in means.items()}, "validation/map_hash": value})
             losses = "  ".join(f"{SHORT_NAMES.get(name, name)} {mean:.4f}" for name, mean in means.items())
@@ -76,7 +86,7 @@ def train_one_epoch(
     sketches, images = batches.shares[0], sum(batches.shares)
     names = (*Terms._fields, "total")
     sums = torch.zeros(len(names), device=learner.device)
-    with tqdm(total=len(batches) * images, desc=f"epoch {epoch + 1}", unit="img", leave=False) as bar:
+    with progress_bar(len(batches) * images, f"epoch {epoch + 1}", "img") as bar:
         for step, batch in enumerate(batches.of_epoch(epoch), start=1):
             terms = learner.terms(batch, sketches, epoch, step)
             total = learner.weights.total(terms)
@@ -88,7 +98,7 @@ def train_one_epoch(
             if step % print_freq == 0 or step == len(batches):
                 means = dict(zip(names, (sums / step).tolist(), strict=True))
                 _require_finite(means, epoch, step)
-                bar.set_postfix({short: f"{means[name]:.3f}" for name, short in SHORT_NAMES.items()})
+                bar.set_postfix_str(" ".join(f"{short} {means[name]:.2f}" for name, short in SHORT_NAMES.items()))
     return means
 
 

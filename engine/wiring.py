@@ -52,6 +52,8 @@ def validation(sketches: FileList, photos: FileList, options: argparse.Namespace
     row = torch.from_numpy(row).to(device)
     labels = torch.from_numpy(photos.labels).to(device)
 
+    print(f"validation: hash mAP over {len(photos)} pairs of a training photo and a held-out sketch")
+
     def validate(student: Student) -> float:
         batch_size = options.batch_size
         embed = Embedder(student, device, options.image_size, batch_size, options.num_workers, amp=options.amp)

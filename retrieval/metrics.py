@@ -9,14 +9,15 @@ and what those papers publish: VOC-style interpolated AP and precision at 100, a
 classes.
 """
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from retrieval.ranking import GalleryKeys, chunk_bounds, ranked_marks
 from utils.errors import InputError
+from utils.progress import progress_bar
 
 
 def average_precision_released(relevance, k=None):
@@ -157,12 +158,14 @@ def evaluate_ranking(distance, query, query_labels, gallery, gallery_labels, pro
     query_labels = _labels("query", query_labels, keys_of.queries)
     gallery_labels = _labels("gallery", gallery_labels, keys_of.size)
     chunks = []
-    with tqdm(total=keys_of.queries, desc=f"rank ({distance})", unit=" queries", disable=not progress, leave=False) as bar:
+    bar = progress_bar(keys_of.queries, f"rank ({distance})", " queries") if progress else contextlib.nullcontext()
+    with bar:
         for start, stop in chunk_bounds(keys_of.queries, keys_of.size, chunk_rows):
             keys = keys_of(start, stop)
             same = query_labels[start:stop, None].to(keys.device) == gallery_labels.to(keys.device)
             chunks.append(_score(ranked_marks(keys, same)))
-            bar.update(stop - start)
+            if progress:
+                bar.update(stop - start)
     figures = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
     if not figures["has_positive"].any():
         raise InputError("no query has a photo of its class in the gallery; check that both label lists use the same ids")

@@ -32,7 +32,8 @@ def read_torch_file(path: Path, option: str = "the checkpoint") -> Any:
     Raises InputError if the file is missing, truncated, or holds anything that would have to be run.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file, which {option} needs")
+        fault = "is a folder, not a file" if path.is_dir() else "no such file"
+        raise InputError(f"{path}: {fault}; {option} needs a checkpoint file")
     try:
         with torch.serialization.safe_globals(ALLOWED), warnings.catch_warnings():
             warnings.simplefilter("ignore")

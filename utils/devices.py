@@ -19,7 +19,7 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device).item()
     except Exception as error:  # each backend fails in a way of its own
-        raise InputError(f"--device {name}: not available on this machine; use auto, cpu or cuda") from error
+        raise InputError(f"--device {name}: not available on this machine; use --device auto") from error
     return device
 
 

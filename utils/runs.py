@@ -26,14 +26,22 @@ def run_folder(root: Path, prefix: str, options: argparse.Namespace) -> Path:
     )
 
 
-def keep_previous(folder: Path) -> list[Path]:
-    """Rename the checkpoints of an earlier run in `folder`, so that a new one overwrites none of them; the new names."""
-    kept = []
-    for name in (LAST, BEST):
-        if (folder / name).exists():
-            free = (folder / f"previous_{number}_{name}" for number in itertools.count(1))
-            kept.append((folder / name).rename(next(path for path in free if not path.exists())))
+def keep_previous(folder: Path) -> Path | None:
+    """Move what an earlier run left in `folder` to `previous_1/` (or the next free number) in it; that folder, if any."""
+    left = [path for path in folder.glob("*") if not path.name.startswith((".", "previous_"))]
+    if not left:
+        return None
+    free = (folder / f"previous_{number}" for number in itertools.count(1))
+    kept = next(path for path in free if not path.exists())
+    kept.mkdir()
+    for path in left:
+        path.rename(kept / path.name)
     return kept
+
+
+def runs_below(root: Path) -> list[str]:
+    """Names of the run folders that hold a checkpoint."""
+    return sorted({path.parent.name for path in root.glob("*/*.pth.tar")})
 
 
 def record_run(path: Path, options: argparse.Namespace, **resolved: object) -> None:

@@ -20,7 +20,7 @@ def test_the_three_figures_and_the_pictures_are_named(shared_dataset, tmp_path):
     for name, value in (("trained", 0.4321), ("untrained", 0.1234)):
         (tmp_path / f"{name}.json").write_text(json.dumps({"real": {"map_all_released": value}}))
     text = summary(tmp_path)
-    for said in ("0.432", "0.123", "1.000", "trained.png", "dataset.png", "star, tea pot"):
+    for said in ("0.432", "0.123", "chance is 0.500) ", "1.000", "trained.png", "dataset.png", "star, tea pot"):
         assert said in text
 
 

@@ -86,7 +86,8 @@ def test_a_resumed_run_ends_like_one_never_interrupted(trained, shared_dataset, 
         run_script(*words)
     code, out, err = run_script(*words, "--resume")
     assert code == 0, err
-    assert "resuming at epoch 2" in out
+    assert "resuming after 1 epochs" in out
+    assert "differs" not in out
     assert same(weights_of(tmp_path), weights_of(trained))
 
 
@@ -120,8 +121,8 @@ def test_a_new_run_keeps_the_old_checkpoints(trained, shared_dataset, tmp_path, 
     (folder / "model_best.pth.tar").write_text("downloaded")
     code, out, err = run_script(TRAIN, *SMALL, *SHORT, "--epochs", 0, "--data_root", shared_dataset, "-s", tmp_path)
     assert code == 0, err
-    assert (folder / "previous_1_model_best.pth.tar").read_text() == "downloaded"
-    assert "previous_1_model_best.pth.tar" in out
+    assert (folder / "previous_1/model_best.pth.tar").read_text() == "downloaded"
+    assert "previous_1" in out
 
 
 @pytest.mark.parametrize(
@@ -197,7 +198,7 @@ def test_a_downloaded_checkpoint_dropped_into_its_folder_just_works(shared_datas
     student = released_checkpoint(path)
     code, out, err = run_script(TEST, *SMALL, "--data_root", shared_dataset, "--resume_dir", tmp_path)
     assert code == 0, err
-    assert "9 epochs" in out
+    assert "epochs trained: 9" in out
     restored, _ = restore_student(path, 64)
     assert same(restored.state_dict(), student.state_dict())
 
@@ -263,7 +264,7 @@ def test_odd_contents_of_a_checkpoint_are_one_clear_line(checkpoint, trained, sh
         torch.save(content | change, odd)
         refused(run_script, "do not fit this run", *resumed)
     odd.unlink()
-    refused(run_script, "which --resume needs", *resumed)
+    refused(run_script, "--resume needs a checkpoint file", *resumed)
 
 
 def test_resuming_heeds_this_runs_options_and_a_file_without_ours(trained, shared_dataset, tmp_path, run_script):
@@ -277,12 +278,17 @@ def test_resuming_heeds_this_runs_options_and_a_file_without_ours(trained, share
     path.parent.mkdir()
     torch.save(content, path)
     words = [TRAIN, *SMALL, *SHORT, "-r", "--data_root", shared_dataset, "-s", tmp_path, "--weight-decay", 0.25]
-    assert run_script(*words, "--epochs", 0)[0] == 0
+    code, out, _ = run_script(*words, "--epochs", 2)
+    assert code == 0
+    assert "nothing to do: 2 of 2 epochs" in out
     assert torch.load(path, weights_only=True)["epoch"] == 2
     code, _, err = run_script(*words, "--epochs", 3)
     assert code == 0, err
+    code, out, err = run_script(*words, "--epochs", 4, "--lr", 0.5)
+    assert code == 0, err
+    assert "note: differs from the run so far: epochs 3 → 4, lr 0.0001 → 0.5" in out
     written = torch.load(path, weights_only=True)
-    assert written["epoch"] == 3
+    assert written["epoch"] == 4
     assert written["optimizer"]["param_groups"][0]["weight_decay"] == 0.25
     assert json.loads((path.parent / "options_from_epoch_3.json").read_text())["options"]["weight_decay"] == 0.25
 
@@ -314,6 +320,12 @@ def test_hostile_and_truncated_checkpoints(checkpoint, shared_dataset, tmp_path,
     refused(run_script, "bad.pth.tar: refused", *words, bad)
     assert not (tmp_path / "victim").exists()
     refused(run_script, "no such file", *words, tmp_path / "absent.pth.tar")
+
+
+def test_a_run_that_is_not_there_names_those_that_are(trained, shared_dataset, tmp_path, run_script):
+    words = [TEST, *SMALL, "--data_root", shared_dataset, "--resume_dir"]
+    refused(run_script, f"the runs there are {RUN_NAME}", *words, trained, "--topk", 3)
+    refused(run_script, "train one", *words, tmp_path)
 
 
 def test_bad_data_is_one_clear_line(tiny_dataset, tmp_path, run_script):

@@ -3,7 +3,7 @@ import torch
 
 from utils.devices import autocast, choose_device, decoding_workers
 from utils.errors import InputError, one_clear_line
-from utils.runs import keep_previous
+from utils.runs import keep_previous, runs_below
 from utils.seeding import generator_for, random_state, restore_random_state, seed_everything
 
 
@@ -49,10 +49,21 @@ def test_an_input_error_is_one_line_and_exit_code_2(capsys):
     assert capsys.readouterr().err == "error: first second\n"
 
 
-def test_earlier_checkpoints_are_renamed(tmp_path):
-    (tmp_path / "model_best.pth.tar").write_text("old")
-    assert [path.name for path in keep_previous(tmp_path)] == ["previous_1_model_best.pth.tar"]
-    assert keep_previous(tmp_path) == []
-    (tmp_path / "model_best.pth.tar").write_text("newer")
-    assert [path.name for path in keep_previous(tmp_path)] == ["previous_2_model_best.pth.tar"]
-    assert (tmp_path / "previous_1_model_best.pth.tar").read_text() == "old"
+def test_what_an_earlier_run_left_is_moved_aside_and_never_overwritten(tmp_path):
+    assert keep_previous(tmp_path) is None
+    for number, content in ((1, "old"), (2, "newer")):
+        (tmp_path / "model_best.pth.tar").write_text(content)
+        (tmp_path / "options.json").write_text("{}")
+        kept = keep_previous(tmp_path)
+        assert kept == tmp_path / f"previous_{number}"
+        assert sorted(path.name for path in kept.iterdir()) == ["model_best.pth.tar", "options.json"]
+    assert keep_previous(tmp_path) is None
+    assert (tmp_path / "previous_1/model_best.pth.tar").read_text() == "old"
+
+
+def test_only_folders_with_a_checkpoint_are_runs(tmp_path):
+    for name in ("b", "a", "empty"):
+        (tmp_path / name).mkdir()
+    for name in ("b", "a"):
+        (tmp_path / name / "model_best.pth.tar").touch()
+    assert runs_below(tmp_path) == ["a", "b"]

@@ -1,0 +1,13 @@
+"""Progress bars: smooth on a terminal, sparing in a log file."""
+
+import sys
+
+from tqdm import tqdm
+
+LOG_SECONDS = 30.0  # between two lines of a bar that nobody watches
+
+
+def progress_bar(total: int, title: str, unit: str, miniters: int | None = None) -> tqdm:
+    """A tqdm bar with a rate, gone when it is done."""
+    interval = 0.1 if sys.stderr.isatty() else LOG_SECONDS
+    return tqdm(total=total, desc=title, unit=unit, mininterval=interval, miniters=miniters, leave=False)
