@@ -16,6 +16,7 @@ from engine.step import Learner
 from losses.objective import Terms
 from utils.devices import choose_device, decoding_workers
 from utils.errors import InputError
+from utils.files import require_writable
 from utils.progress import progress_bar
 from utils.runs import BEST, LAST, record_run, run_folder
 from utils.seeding import seed_everything
@@ -41,6 +42,7 @@ def train(recipe: Recipe, options: argparse.Namespace) -> float:
         value = validate(learner.student)
         print(f"validation mAP (hash, released protocol) {value:.4f}")
         return value
+    require_writable(folder / "options.json", option="--savedir", suffix=".json")
     print(f"run folder {folder}\n{len(batches)} steps an epoch of {sum(batches.shares)} images on {device}")
     if options.resume and first_epoch >= options.epochs:
         print(f"nothing to do: {first_epoch} of {options.epochs} epochs are trained; raise --epochs to go on")

@@ -13,9 +13,13 @@ def require_writable(path: Path, option: str, suffix: str) -> None:
     """Raise InputError, before any work is done, if a file of this kind cannot be written there."""
     if path.suffix != suffix or path.is_dir():
         raise InputError(f"{option} {path}: give a file name that ends in {suffix}")
-    with written_whole(path.with_name(f".{path.name}.probe")):
-        pass
-    path.with_name(f".{path.name}.probe").unlink()
+    probe = path.with_name(f".{path.name}.probe")
+    try:
+        with written_whole(probe):
+            pass
+        probe.unlink()
+    except InputError as error:
+        raise InputError(f"{option} {path}: nothing can be written there; choose another place") from error
 
 
 @contextlib.contextmanager

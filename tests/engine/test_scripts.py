@@ -338,6 +338,8 @@ def test_bad_data_is_one_clear_line(tiny_dataset, tmp_path, run_script):
     refused(run_script, "has 3 seen classes", *words, "--num_classes", 100)
     refused(run_script, "unknown option --bogus", *words, "--bogus")
     refused(run_script, "--device cuda:99", *words, "--device", "cuda:99")
+    (tmp_path / "file").write_text("")
+    refused(run_script, "nothing can be written there", *words, "-s", tmp_path / "file")
     refused(run_script, "--pretrained_weights", *words, "--pretrained_weights", tmp_path / "absent.pth")
 
     photo_list = lists / "all_photo_filelist_train.txt"
