@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy._core import multiarray, numeric
 
 from datasets.catalog import Dataset
 from utils.errors import InputError
-from utils.numpy_core import numpy_core
 
 
 @dataclass(frozen=True)
@@ -196,9 +196,9 @@ class _DataUnpickler(pickle.Unpickler):
 _ADMITTED = {
     "numpy.ndarray": np.ndarray,
     "numpy.dtype": np.dtype,
-    "numpy.core.multiarray._reconstruct": numpy_core("multiarray")._reconstruct,
-    "numpy.core.multiarray.scalar": numpy_core("multiarray").scalar,
-    "numpy.core.numeric._frombuffer": numpy_core("numeric")._frombuffer,
+    "numpy.core.multiarray._reconstruct": multiarray._reconstruct,
+    "numpy.core.multiarray.scalar": multiarray.scalar,
+    "numpy.core.numeric._frombuffer": numeric._frombuffer,
     "_codecs.encode": _latin1_bytes,
     "collections.OrderedDict": dict,
     "builtins.set": set,

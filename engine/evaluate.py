@@ -16,9 +16,9 @@ from datasets.views import normalise
 from models.cse_resnet import PHOTO, SKETCH
 from models.dsn import Student
 from models.restore import restore_student
+from retrieval.evaluation import evaluate_ranking
 from retrieval.hashing import itq_codes
-from retrieval.metrics import Scores, evaluate_ranking
-from retrieval.ranking import top_k
+from retrieval.metrics import Scores
 from retrieval.report import THUMBNAIL, format_table, retrieval_grid, write_results
 from utils.devices import autocast, choose_device, decoding_workers, finished
 from utils.errors import InputError
@@ -125,7 +125,7 @@ def zero_shot_test(dataset: Dataset, options: argparse.Namespace) -> dict:
         print(f"note: {real.without_positive} queries have no photo of their class in the gallery and are left out")
     write_results(results_file, results)
     picture = results_file.with_suffix(".png")
-    _draw(picture, sketches, photos, names, queries, gallery)
+    _draw(picture, sketches, photos, names, real)
     print(f"figures: {results_file}\npicture: {picture}")
     return results
 
@@ -150,12 +150,12 @@ def _say_what_is_tested(checkpoint: Path, content: dict, options: argparse.Names
         print(f"note: trained at {trained_at} px, tested at {options.image_size} px; --image_size {trained_at} would match")
 
 
-def _draw(path: Path, sketches: FileList, photos: FileList, names: list[str], queries, gallery, rows: int = 12) -> None:
+def _draw(path: Path, sketches: FileList, photos: FileList, names: list[str], scores: Scores, rows: int = 12) -> None:
     """One query of each of the first classes, drawn at random but always the same, with its ten nearest photos."""
     generator = np.random.default_rng(0)
     classes = [label for label in range(len(names)) if (sketches.labels == label).any()][:rows]
     chosen = np.array([generator.choice(np.flatnonzero(sketches.labels == label)) for label in classes])
-    nearest = top_k(queries[torch.from_numpy(chosen).to(queries.device)], gallery, 10).numpy()
+    nearest = scores.nearest[chosen, :10]
     try:
         retrieval_grid(
             path,

@@ -2,22 +2,21 @@
 
 Terms: a query's *positives* are the gallery photos of its class; a *hit* is a positive in the ranking; ranks count from
 1. The ranking is `retrieval.ranking`'s: nearer first, at equal distance the lower gallery index first, so every figure
-here is a fixed number, tied distances or not. All sums are in float64.
+here is a fixed number, tied distances or not; `retrieval.ties` has the mean over all orders of what is tied. All sums
+are in float64.
 
 "Released protocol" is what the public code of SAKE (Liu et al., ICCV 2019) and DSN (Wang et al., IJCAI 2021) computes
 and what those papers publish: VOC-style interpolated AP and precision at 100, averaged within each class, then over
 classes.
 """
 
-import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
-import torch
 
-from retrieval.ranking import GalleryKeys, chunk_bounds, ranked_marks
-from utils.errors import InputError
-from utils.progress import progress_bar
+DIVISORS = ("positives", "k", "hits")
+RECALL_LEVELS = np.linspace(0, 1, 101)
 
 
 def average_precision_released(relevance, k=None):
@@ -31,16 +30,19 @@ def average_precision_released(relevance, k=None):
     Returns (n,) float64 in [0, 1]; 0 for a query without positives.
     Source: public code of SAKE (ICCV 2019) and DSN (IJCAI 2021).
     """
-    return _interpolated_area(*_hit_ranks(relevance), k)
+    return Hits.of(relevance).interpolated_ap(k)
 
 
-def average_precision(relevance, k=None):
+def average_precision(relevance, k=None, divide_by="positives"):
     """Plain AP of each query: precision at the rank of each hit, summed, divided by the number of positives.
 
-    With k, hits beyond rank k do not count and the divisor is min(k, positives), not the number of hits found.
+    With k, hits beyond rank k do not count, and three divisors are in use; figures made with different ones cannot be
+    compared. divide_by: "positives" (min(k, positives): 1 is reached by a perfect ranking), "k" (1 is out of reach
+    for a class of fewer than k photos) or "hits" (those found within k: large however few they are; without any, 0).
+
     relevance and result as in `average_precision_released`. Source: the textbook (TREC) definition.
     """
-    return _plain_mean(*_hit_ranks(relevance), k)
+    return Hits.of(relevance).ap(k, divide_by)
 
 
 def precision_at_k(relevance, k):
@@ -48,58 +50,140 @@ def precision_at_k(relevance, k):
 
     relevance: (n, m) bool in rank order. Returns (n,) float64 in [0, 1]. Source: SAKE and DSN use k = 100.
     """
-    return relevance[:, :k].sum(1).double() / k
+    return Hits.of(relevance).found(k) / k
 
 
-def _hit_ranks(relevance):
-    """Ranks of each query's hits (n, most positives of any) int64, ascending, 0 after the last; positives (n,)."""
-    positives = relevance.sum(1)
-    row, column = relevance.nonzero(as_tuple=True)
-    before = positives.cumsum(0) - positives
-    nth = torch.arange(len(row), device=row.device) - before[row]
-    ranks = row.new_zeros((len(relevance), int(positives.max()) if len(positives) else 0))
-    ranks[row, nth] = column + 1
-    return ranks, positives
+def recall_at_k(relevance, k):
+    """Hits among the first k photos, divided by the number of positives; 0 for a query without positives.
+
+    relevance: (n, m) bool in rank order. Returns (n,) float64 in [0, 1].
+    """
+    return Hits.of(relevance).recall(k)
 
 
-def _precision_at_hits(ranks, k):
-    """Precision at each hit's rank, float64, 0 where there is no hit within the first k: at the end of the rows."""
-    found = torch.arange(1, ranks.shape[1] + 1, device=ranks.device, dtype=torch.float64)
-    counted = ranks > 0 if k is None else (ranks > 0) & (ranks <= k)
-    return torch.where(counted, found / ranks.clamp(min=1), 0.0)
+@dataclass
+class Hits:
+    """Where the positives of each query stand, which is all that any figure needs."""
+
+    ranks: np.ndarray  # (n, most positives of any) int64, ascending from 1; 0 after a query's last
+    positives: np.ndarray  # (n,) int64
+
+    @classmethod
+    def of(cls, relevance):
+        """From (n, m) bool in rank order."""
+        relevance = np.asarray(relevance, dtype=bool)
+        return cls.at(np.flatnonzero(relevance) % max(relevance.shape[1], 1), relevance.sum(1))
+
+    @classmethod
+    def at(cls, columns, positives):
+        """From the columns (counted from 0) of all hits, row after row, and how many each row has."""
+        most = int(positives.max(initial=0))
+        ranks = np.zeros((len(positives), most), dtype=np.int64)
+        ranks[np.arange(most) < positives[:, None]] = columns + 1
+        return cls(ranks, positives)
+
+    def precision(self, k=None):
+        """(n, up to k) float64: precision at each hit's rank, 0 where there is no hit within the first k."""
+        ranks = self.ranks[:, :k]  # the (k + 1)-th hit cannot be within the first k
+        nth = np.arange(1, ranks.shape[1] + 1, dtype=np.float64)
+        precision = nth / np.maximum(ranks, 1)
+        precision[(ranks == 0) if k is None else (ranks == 0) | (ranks > k)] = 0
+        return precision
+
+    def interpolated_precision(self, k=None):
+        """(n, up to k) float64: the highest precision at each hit's rank or any later one."""
+        # between two hits precision only falls, so the highest precision from any rank on is found at a hit
+        return np.maximum.accumulate(self.precision(k)[:, ::-1], axis=1)[:, ::-1]
+
+    def interpolated_ap(self, k=None):
+        return self.interpolated_precision(k).sum(1) / self._divisor(k, "positives")
+
+    def ap(self, k=None, divide_by="positives"):
+        return self.precision(k).sum(1) / self._divisor(k, divide_by)
+
+    def found(self, k):
+        """(n,) int64: hits within the first k."""
+        ranks = self.ranks[:, :k]
+        return ((ranks > 0) & (ranks <= k)).sum(1)
+
+    def recall(self, k):
+        return self.found(k) / np.maximum(self.positives, 1)
+
+    def curve(self, levels=RECALL_LEVELS):
+        """(n, levels) float64: interpolated precision at these recalls, each in [0, 1]; 0 for a query without positives."""
+        precision = self.interpolated_precision()
+        if precision.shape[1] == 0:
+            return np.zeros((len(precision), len(levels)))
+        # the first hit that brings recall to the level, taking off what rounding adds to level · positives
+        nth = np.ceil(np.round(levels * self.positives[:, None], 9)).astype(np.int64)
+        return np.take_along_axis(precision, np.maximum(nth - 1, 0), axis=1)
+
+    def _divisor(self, k, divide_by):
+        if divide_by not in DIVISORS:
+            raise ValueError(f"divide_by is {divide_by!r}, not one of {DIVISORS}")
+        if divide_by == "k" and k is not None:
+            return k
+        divisor = self.positives if k is None else self.found(k) if divide_by == "hits" else np.minimum(self.positives, k)
+        return np.maximum(divisor, 1)
 
 
-def _plain_mean(ranks, positives, k):
-    return _precision_at_hits(ranks, k).sum(1) / _divisor(positives, k)
+class Figure(NamedTuple):
+    """One line of the table: which per-query figure, averaged how, and the words that tell it from its namesakes."""
+
+    per_query: str  # key of Scores.figures
+    mean: str  # "query": over queries; "class": within each class, then over classes
+    text: str
 
 
-def _interpolated_area(ranks, positives, k):
-    # between two hits precision only falls, so the highest precision from any rank on is found at a hit
-    precision = _precision_at_hits(ranks, k)
-    if ranks.shape[1] == 0:
-        return precision.sum(1)
-    highest_from_here = precision.flip(1).cummax(1).values.flip(1)
-    return highest_from_here.sum(1) / _divisor(positives, k)
+FIGURES = {
+    "map_all_released": Figure("ap_interpolated", "class", "mAP@all released (interpolated, class mean)"),
+    "p100_released": Figure("p100", "class", "P@100 released (class mean)"),
+    "map_all": Figure("ap", "query", "mAP@all (plain, query mean)"),
+    "map_200": Figure("ap_200", "query", "mAP@200 (÷ min(200, positives), query mean)"),
+    "p100": Figure("p100", "query", "P@100 (query mean)"),
+    "p200": Figure("p200", "query", "P@200 (query mean)"),
+    "map_all_interpolated": Figure("ap_interpolated", "query", "mAP@all (interpolated, query mean)"),
+    "map_all_class_mean": Figure("ap", "class", "mAP@all (plain, class mean)"),
+    "map_200_class_mean": Figure("ap_200", "class", "mAP@200 (÷ min(200, positives), class mean)"),
+    "map_200_over_200": Figure("ap_200_over_200", "query", "mAP@200 (÷ 200, query mean)"),
+    "map_200_over_200_class_mean": Figure("ap_200_over_200", "class", "mAP@200 (÷ 200, class mean)"),
+    "map_200_over_hits": Figure("ap_200_over_hits", "query", "mAP@200 (÷ hits found, query mean)"),
+    "map_200_over_hits_class_mean": Figure("ap_200_over_hits", "class", "mAP@200 (÷ hits found, class mean)"),
+    "p200_class_mean": Figure("p200", "class", "P@200 (class mean)"),
+    "recall_100": Figure("recall_100", "query", "recall@100 (query mean)"),
+    "recall_100_class_mean": Figure("recall_100", "class", "recall@100 (class mean)"),
+    "recall_200": Figure("recall_200", "query", "recall@200 (query mean)"),
+    "recall_200_class_mean": Figure("recall_200", "class", "recall@200 (class mean)"),
+}
 
 
-def _divisor(positives, k):
-    return (positives if k is None else positives.clamp(max=k)).clamp(min=1)
+def figures_of(hits):
+    """{name: (n,) float64}: every per-query figure that FIGURES averages."""
+    return {
+        "ap_interpolated": hits.interpolated_ap(),
+        "ap": hits.ap(),
+        "ap_200": hits.ap(200),
+        "ap_200_over_200": hits.ap(200, "k"),
+        "ap_200_over_hits": hits.ap(200, "hits"),
+        "p100": hits.found(100) / 100,
+        "p200": hits.found(200) / 200,
+        "recall_100": hits.recall(100),
+        "recall_200": hits.recall(200),
+    }
 
 
 @dataclass
 class Scores:
-    """Per-query figures, float64 arrays (n,), 0 where the query has no positive in the gallery.
+    """Per-query figures of one ranking, in the order of the queries.
 
-    Queries without a positive are left out of every mean below and counted in `without_positive`.
+    Queries without a positive have 0 everywhere, are left out of every mean, and are counted in `without_positive`.
     """
 
     query_labels: np.ndarray  # (n,) int64
     has_positive: np.ndarray  # (n,) bool
-    ap_released: np.ndarray  # interpolated AP, whole ranking
-    ap: np.ndarray  # plain AP, whole ranking
-    ap_200: np.ndarray  # plain AP of the first 200, divided by min(200, positives)
-    p_100: np.ndarray
-    p_200: np.ndarray
+    figures: dict[str, np.ndarray]  # as `figures_of`, float64 (n,)
+    nearest: np.ndarray = field(repr=False)  # (n, up to 100) int32: gallery indices, nearest first
+    curve: np.ndarray = field(repr=False)  # (n, 101) float32: interpolated precision at RECALL_LEVELS
 
     @property
     def without_positive(self):
@@ -107,88 +191,29 @@ class Scores:
         return int((~self.has_positive).sum())
 
     def summary(self):
-        """{name: float in [0, 1]}.
+        """{key of FIGURES: float in [0, 1]}; `map_all_released` and `p100_released` are what SAKE and DSN publish."""
+        return {key: float(self.mean(self.figures[figure.per_query], over=figure.mean)) for key, figure in FIGURES.items()}
 
-        map_all_released  interpolated AP: mean within each class, then over classes (what SAKE and DSN publish)
-        p100_released     precision at 100, averaged the same way
-        map_all           plain AP, mean over queries
-        map_200           plain AP of the first 200, divided by min(200, positives), mean over queries
-        p100, p200        precision at 100 and at 200, mean over queries
-        """
-        return {
-            "map_all_released": float(self._class_means(self.ap_released).mean()),
-            "p100_released": float(self._class_means(self.p_100).mean()),
-            "map_all": float(self.ap[self.has_positive].mean()),
-            "map_200": float(self.ap_200[self.has_positive].mean()),
-            "p100": float(self.p_100[self.has_positive].mean()),
-            "p200": float(self.p_200[self.has_positive].mean()),
-        }
+    def mean(self, values, over):
+        """Mean of (n, ...) values over queries ("query"), or within each class and then over classes ("class")."""
+        return self.class_means(values).mean(0) if over == "class" else values[self.has_positive].mean(0)
 
     def per_class(self, names):
         """{class name: {"map_all_released", "p100_released"}}: the class's mean over its queries, in label order.
 
         names: sequence or mapping, names[label] = class name. Classes without a counted query are absent.
         """
-        released, p100 = self._class_means(self.ap_released), self._class_means(self.p_100)
+        released, p100 = self.class_means(self.figures["ap_interpolated"]), self.class_means(self.figures["p100"])
         return {
             names[int(label)]: {"map_all_released": float(a), "p100_released": float(p)}
-            for label, a, p in zip(self._classes(), released, p100, strict=True)
+            for label, a, p in zip(self.classes(), released, p100, strict=True)
         }
 
-    def _classes(self):
+    def classes(self):
+        """(c,) int64: the labels that have a counted query, ascending."""
         return np.unique(self.query_labels[self.has_positive])
 
-    def _class_means(self, values):
+    def class_means(self, values):
+        """(c, ...): mean of (n, ...) values over the counted queries of each of `classes()`."""
         counted = self.has_positive
-        return np.array([values[counted & (self.query_labels == label)].mean() for label in self._classes()])
-
-
-def evaluate_ranking(distance, query, query_labels, gallery, gallery_labels, progress=False, chunk_rows=None):
-    """Rank the gallery for every query and score each ranking.
-
-    distance: "euclidean" with real embeddings, query (n, d) and gallery (m, d), normalised or not; or "hamming" with
-    bool or 0/1 uint8 codes. Labels (n,) and (m,) int64, one numbering for both. Torch tensors on any device.
-    progress: show a bar with the rate in queries per second. chunk_rows: queries ranked at a time; the default
-    bounds the memory (the query x gallery matrix never exists as a whole). It changes no ranking.
-
-    Returns Scores. Raises InputError on arrays that do not fit together, are empty or not finite, and when no query
-    has any positive.
-    """
-    keys_of = GalleryKeys(distance, query, gallery)
-    query_labels = _labels("query", query_labels, keys_of.queries)
-    gallery_labels = _labels("gallery", gallery_labels, keys_of.size)
-    chunks = []
-    bar = progress_bar(keys_of.queries, f"rank ({distance})", " queries") if progress else contextlib.nullcontext()
-    with bar:
-        for start, stop in chunk_bounds(keys_of.queries, keys_of.size, chunk_rows):
-            keys = keys_of(start, stop)
-            same = query_labels[start:stop, None].to(keys.device) == gallery_labels.to(keys.device)
-            chunks.append(_score(ranked_marks(keys, same)))
-            if progress:
-                bar.update(stop - start)
-    figures = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
-    if not figures["has_positive"].any():
-        raise InputError("no query has a photo of its class in the gallery; check that both label lists use the same ids")
-    return Scores(query_labels=query_labels.numpy(), **figures)
-
-
-def _score(relevance):
-    """{Scores field: array} for one chunk of rankings (r, m)."""
-    hits = _hit_ranks(relevance)
-    figures = {
-        "has_positive": hits[1] > 0,
-        "ap_released": _interpolated_area(*hits, None),
-        "ap": _plain_mean(*hits, None),
-        "ap_200": _plain_mean(*hits, 200),
-        "p_100": precision_at_k(relevance, 100),
-        "p_200": precision_at_k(relevance, 200),
-    }
-    return {name: values.cpu().numpy() for name, values in figures.items()}
-
-
-def _labels(name, labels, rows):
-    if labels.ndim != 1 or len(labels) != rows:
-        raise InputError(f"{name} labels have shape {tuple(labels.shape)} for {rows} rows; give one label per row")
-    if labels.is_floating_point() or labels.dtype == torch.bool:
-        raise InputError(f"{name} labels are {labels.dtype}; give integer class ids")
-    return labels.long().cpu()
+        return np.array([values[counted & (self.query_labels == label)].mean(0) for label in self.classes()])

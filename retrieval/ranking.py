@@ -1,154 +1,229 @@
-"""Rank a gallery for each query by Euclidean or Hamming distance, a chunk of queries at a time.
+"""Rank a gallery for each query by Euclidean or Hamming distance, a block of queries at a time.
 
 One rule of order everywhere: nearer first; at equal distance the lower gallery index first.
 
 Distance and gallery index are packed into one integer (a "key"), distance in the high bits. Keys never repeat, so any
 sort of them is the stable ranking, and sorting plain integers is several times faster than a stable argsort.
+
+On a CPU blocks are ranked side by side, one thread each, in buffers that are made once; on a GPU one after the other.
 """
 
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from utils.errors import InputError
 
-CHUNK_BYTES = 256 * 2**20  # all temporaries of one chunk together stay below this
-_BYTES_PER_PAIR = 32  # key, its distance, relevance and what the sort needs, with room to spare
-_CACHED_PAIRS = 2**20  # smaller chunks than memory allows: the passes over a chunk then mostly hit the CPU's cache
+GPU_BLOCK_BYTES = 256 * 2**20  # all temporaries of one block together stay below this
+_GPU_BYTES_PER_PAIR = 32  # key, its distance and what the sort needs, with room to spare
+_CPU_PAIRS = 2**24  # in all threads' blocks together: some 24 bytes each
+_CPU_BLOCK_PAIRS = 2**20  # in one thread's: fewer, and calls cost more than arithmetic; more gains nothing
 _INT32_KEYS = 2**31  # Hamming keys below this sort as int32, twice as fast
 _MIN_DISTANCE_BITS = 30  # mantissa bits of a float64 distance that a key must keep
 
+Array = np.ndarray | torch.Tensor  # NumPy on the CPU, torch on a GPU
 
-def top_k(query, gallery, k, distance="euclidean"):
+
+def top_k(query: torch.Tensor, gallery: torch.Tensor, k: int, distance: str = "euclidean") -> np.ndarray:
     """Indices of the k nearest gallery rows of each query, nearest first, equal distances by lower index.
 
     query (n, d), gallery (m, d): real embeddings for "euclidean", bool or 0/1 uint8 codes for "hamming"; any device.
-    Returns (n, min(k, m)) int64 on the CPU. Raises InputError on bad arrays or k < 1.
+    Returns (n, min(k, m)) int64. Raises InputError on bad arrays or k < 1.
     """
     if k < 1:
         raise InputError(f"top_k: k is {k}; ask for at least one photo")
     keys_of = GalleryKeys(distance, query, gallery)
-    found = torch.empty((keys_of.queries, min(k, keys_of.size)), dtype=torch.int64)
-    for start, stop in chunk_bounds(keys_of.queries, keys_of.size):
-        nearest = keys_of(start, stop).topk(found.shape[1], dim=1, largest=False, sorted=True).values
-        found[start:stop] = keys_of.gallery_index(nearest).cpu()
-    return found
-
-
-def chunk_bounds(queries, gallery_size, rows=None):
-    """Yield (start, stop) over the queries; `rows` a chunk, or as many as CHUNK_BYTES and the cache suggest."""
-    if rows is None:
-        rows = max(1, min(CHUNK_BYTES // _BYTES_PER_PAIR, _CACHED_PAIRS) // gallery_size)
-    for start in range(0, queries, rows):
-        yield start, min(start + rows, queries)
+    blocks = map_blocks(lambda start, stop: keys_of.nearest(sort_rows(keys_of(start, stop)), k), keys_of)
+    return np.concatenate(list(blocks)).astype(np.int64)
 
 
 class GalleryKeys:
     """Call with (start, stop) for the unsorted keys of these queries against the whole gallery.
 
-    key = distance | 2 * gallery index | free lowest bit, which a caller may set to mark a pair (see `ranked_marks`).
+    key = distance | 2 * place | free lowest bit, which a caller may set to mark a pair. `place` (m,) is what decides
+    between equal distances, a permutation of 0 to m - 1; by default the gallery's own order.
 
     Euclidean: the key's high bits are those of the squared float64 distance, rounded to at least 30 mantissa bits (36
     for 17,000 photos; float32 features have 24). Distances that agree to that many bits are equal; identical gallery
-    rows are always equal, because their distance is computed once. Hamming: exact integers.
+    rows are always equal, because their distance is computed once. Hamming: exact integers, counted in packed bits.
     """
 
-    def __init__(self, distance, query, gallery):
-        if distance not in ("euclidean", "hamming"):
-            raise InputError(f"distance {distance!r} is unknown; use 'euclidean' or 'hamming'")
-        _check_shapes(query, gallery)
-        device = query.device if query.device.type == "cuda" else torch.device("cpu")
+    def __init__(self, distance: str, query: torch.Tensor, gallery: torch.Tensor, place: np.ndarray | None = None):
+        check_sets(distance, query, gallery)
+        self.device = query.device if query.device.type == "cuda" else torch.device("cpu")
         self.queries, self.size = len(query), len(gallery)
         self.low_bits = (2 * self.size - 1).bit_length()
-        self._index = 2 * torch.arange(self.size, device=device)
-        prepare = self._prepare_euclidean if distance == "euclidean" else self._prepare_hamming
-        prepare(query.to(device), gallery.to(device))
+        self._place = 2 * (np.arange(self.size) if place is None else place).astype(np.int64)
+        self._buffers = threading.local()
+        query, gallery = query.detach().to(self.device), gallery.detach().to(self.device)
+        if distance == "euclidean":
+            self._prepare_euclidean(query.double(), gallery.double())
+        else:
+            self._prepare_hamming(query.bool(), gallery.bool())
 
-    def __call__(self, start, stop):
-        """(stop - start, m) int64 or int32 keys."""
-        return self._keys(self._query[start:stop])
+    def __call__(self, start: int, stop: int) -> Array:
+        """(stop - start, m) int64 or int32 keys; on a CPU in a buffer of this thread, good until its next call."""
+        return self._keys(start, stop)
 
-    def gallery_index(self, keys):
-        """The gallery indices packed in keys, int64, same shape."""
-        return (keys.long() & ((1 << self.low_bits) - 1)) >> 1
+    def nearest(self, sorted_keys: Array, k: int) -> np.ndarray:
+        """The places packed in the first k keys of each row, (r, min(k, m)) int32."""
+        places = (sorted_keys[:, :k] & ((1 << self.low_bits) - 1)) >> 1
+        return (places if isinstance(places, np.ndarray) else places.cpu().numpy()).astype(np.int32)
 
-    def _prepare_euclidean(self, query, gallery):
+    def block_rows(self) -> int:
+        """How many queries make a block that suits the device."""
+        if self.device.type == "cpu":
+            pairs = min(_CPU_BLOCK_PAIRS, _CPU_PAIRS // torch.get_num_threads())
+        else:
+            pairs = GPU_BLOCK_BYTES // _GPU_BYTES_PER_PAIR
+        return max(1, min(pairs // self.size, self.queries))
+
+    # Euclidean
+
+    def _prepare_euclidean(self, query: torch.Tensor, gallery: torch.Tensor) -> None:
         if 52 - self.low_bits < _MIN_DISTANCE_BITS:
             raise InputError(f"a gallery of {self.size} rows is too large to rank; use at most {2**21}")
-        self._query = _real("query", query)
-        rows, repeats = np.unique(_real("gallery", gallery).cpu().numpy(), axis=0, return_inverse=True)
-        if len(rows) == self.size:
-            self._rows, self._repeats = _real("gallery", gallery), None
+        rows, self._repeats = _without_repeats(gallery)
+        # |q - g|² as one product: (-2q, |q|², 1) · (g, 1, |g|²)
+        ones = torch.ones((max(len(query), len(rows)), 1), dtype=torch.float64, device=self.device)
+        self._query = torch.cat([-2 * query, query.square().sum(1, keepdim=True), ones[: len(query)]], dim=1)
+        self._rows = torch.cat([rows, ones[: len(rows)], rows.square().sum(1, keepdim=True)], dim=1).T.contiguous()
+        if self.device.type == "cpu":
+            self._query, self._rows = self._query.numpy(), self._rows.numpy()
         else:
-            self._rows = torch.from_numpy(rows).to(query.device)
-            self._repeats = torch.from_numpy(repeats.reshape(-1)).to(query.device)
-        self._square = self._rows.square().sum(1)
+            self._place = torch.from_numpy(self._place).to(self.device)
         self._keys = self._euclidean_keys
 
-    def _euclidean_keys(self, query):
-        squared = query.square().sum(1, keepdim=True) + self._square
-        squared.addmm_(query, self._rows.T, alpha=-2).clamp_(min=0)
+    def _euclidean_keys(self, start: int, stop: int) -> Array:
+        library, int64 = (np, np.int64) if self.device.type == "cpu" else (torch, torch.int64)
+        shape = (stop - start, self._rows.shape[1])
+        squared = library.matmul(self._query[start:stop], self._rows, out=self._buffer("squared", shape, np.float64))
         if self._repeats is not None:
             squared = squared[:, self._repeats]
+        library.clip(squared, 0, None, out=squared)
         # the bit patterns of non-negative floats are ordered as the floats are
-        keys = squared.view(torch.int64)
+        keys = squared.view(int64)
         keys += 1 << (self.low_bits - 1)  # round to nearest: rounding noise around a short number stays on one side
         keys &= (2**63 - 1) ^ ((1 << self.low_bits) - 1)
-        keys += self._index
+        keys += self._place
         return keys
 
-    def _prepare_hamming(self, query, gallery):
-        self._query, self._rows = _signs("query", query), _signs("gallery", gallery)
+    # Hamming
+
+    def _prepare_hamming(self, query: torch.Tensor, gallery: torch.Tensor) -> None:
         self.bits = query.shape[1]
-        small = (self.bits + 1) << self.low_bits < _INT32_KEYS
-        self._index = self._index.to(torch.int32 if small else torch.int64)
-        self._keys = self._hamming_keys
+        is_small = (self.bits + 1) << self.low_bits < _INT32_KEYS
+        self._place = self._place.astype(np.int32 if is_small else np.int64)
+        if self.device.type == "cpu":
+            self._query, self._rows = _words(query), _words(gallery)
+            self._keys = self._hamming_keys
+        else:
+            self._place = torch.from_numpy(self._place).to(self.device)
+            self._query, self._rows = query.float() * 2 - 1, (gallery.float() * 2 - 1).T.contiguous()
+            self._keys = self._hamming_keys_on_gpu
 
-    def _hamming_keys(self, query):
-        agreement = query @ self._rows.T  # bits - 2 * distance, exact in float32 below 2**24 bits
-        keys = agreement.to(self._index.dtype)
-        keys.neg_().add_(self.bits).bitwise_left_shift_(self.low_bits - 1)  # twice the distance, hence one less
-        keys += self._index
+    def _hamming_keys(self, start: int, stop: int) -> np.ndarray:
+        shape = (stop - start, self.size)
+        differing = self._buffer("differing", shape, np.uint64)
+        count = self._buffer("count", shape, np.uint8)
+        keys = self._buffer("keys", shape, self._place.dtype)
+        for word, (query, rows) in enumerate(zip(self._query, self._rows, strict=True)):
+            np.bitwise_xor(query[start:stop, None], rows, out=differing)
+            np.bitwise_count(differing, out=count)
+            if word == 0:
+                keys[...] = count
+            else:
+                keys += count
+        keys <<= self.low_bits
+        keys += self._place
         return keys
 
+    def _hamming_keys_on_gpu(self, start: int, stop: int) -> torch.Tensor:
+        agreement = self._query[start:stop] @ self._rows  # bits - 2 * distance: integers, exact below 2**24 bits
+        keys = agreement.to(self._place.dtype)
+        keys.neg_().add_(self.bits).bitwise_left_shift_(self.low_bits - 1)  # twice the distance, hence one less
+        keys += self._place
+        return keys
 
-def ranked_marks(keys, marks):
-    """The boolean marks (r, m) of the pairs, brought into rank order. Uses up `keys`."""
-    keys += marks
-    return (sort_rows(keys) & 1).bool()
+    def _buffer(self, name: str, shape: tuple[int, int], dtype: type) -> Array | None:
+        """This thread's memory for `name`: fresh memory for every block would cost more than the arithmetic."""
+        if self.device.type != "cpu":
+            return None  # torch keeps freed GPU memory by itself
+        buffer = getattr(self._buffers, name, None)
+        if buffer is None or len(buffer) < shape[0]:
+            buffer = np.empty(shape, dtype)
+            setattr(self._buffers, name, buffer)
+        return buffer[: shape[0]]
 
 
-def sort_rows(keys):
-    """Sort each row ascending. On the CPU in place by NumPy's vectorised integer sort, one share of rows a thread."""
+def map_blocks(work: Callable, keys: GalleryKeys, rows: int | None = None) -> Iterator:
+    """work(start, stop) of each block of queries, in order; `rows` a block, or as many as suit the device."""
+    rows = rows or keys.block_rows()
+    bounds = [(start, min(start + rows, keys.queries)) for start in range(0, keys.queries, rows)]
     if keys.device.type != "cpu":
-        return keys.sort(dim=1).values
-    shares = np.array_split(keys.numpy(), max(1, min(torch.get_num_threads(), len(keys))))
-    with ThreadPoolExecutor(len(shares)) as pool:
-        list(pool.map(lambda share: share.sort(axis=1), shares))
-    return keys
+        yield from (work(*bound) for bound in bounds)
+        return
+    # the threads here are the blocks'; a matrix product that brought its own would only be in their way
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(min(torch.get_num_threads(), len(bounds))) as pool:
+        yield from pool.map(lambda bound: work(*bound), bounds)
 
 
-def _check_shapes(query, gallery):
+def sort_rows(keys: Array) -> Array:
+    """Each row ascending; on the CPU in place."""
+    if isinstance(keys, np.ndarray):
+        keys.sort(axis=1)
+        return keys
+    return keys.sort(dim=1).values
+
+
+def _without_repeats(gallery: torch.Tensor) -> tuple[torch.Tensor, Array | None]:
+    """The distinct rows, and for each gallery row which of them it is; or the gallery and None where none repeats."""
+    values = gallery.cpu().numpy() + 0.0  # -0.0 and 0.0 have different bytes
+    as_bytes = np.ascontiguousarray(values).view(np.dtype((np.void, values.itemsize * values.shape[1]))).reshape(-1)
+    _, first, repeats = np.unique(as_bytes, return_index=True, return_inverse=True)
+    if len(first) == len(gallery):
+        return gallery, None
+    repeats = repeats.reshape(-1)
+    rows = gallery[torch.from_numpy(first).to(gallery.device)]
+    return rows, repeats if gallery.device.type == "cpu" else torch.from_numpy(repeats).to(gallery.device)
+
+
+def check_sets(distance: str, query: torch.Tensor, gallery: torch.Tensor) -> None:
+    """Raises InputError on an unknown distance and on arrays that are empty, not finite, no codes, or do not fit together."""
+    if distance not in ("euclidean", "hamming"):
+        raise InputError(f"distance {distance!r} is unknown; use 'euclidean' or 'hamming'")
     for name, array in (("query", query), ("gallery", gallery)):
         if array.ndim != 2:
             raise InputError(f"{name} has shape {tuple(array.shape)}; give one row per image: (n, d)")
         if len(array) == 0:
             raise InputError(f"the {name} set is empty; give at least one row")
+        if array.shape[1] == 0:
+            raise InputError(f"{name} rows hold no numbers; give at least one a row")
+        (_require_finite if distance == "euclidean" else _require_codes)(name, array)
     if query.shape[1] != gallery.shape[1]:
         raise InputError(f"query rows have {query.shape[1]} numbers, gallery rows {gallery.shape[1]}; embed both with one model")
 
 
-def _real(name, array):
-    array = array.double()
-    if not array.isfinite().all():
-        row = (~array.isfinite()).any(1).nonzero()[0].item()
+def _require_finite(name: str, array: torch.Tensor) -> None:
+    # squares must be finite as well, for distances to be
+    finite = array.double().square().sum(1).isfinite()
+    if not finite.all():
+        row = (~finite).nonzero()[0].item()
         raise InputError(f"{name} row {row} holds NaN or infinity; look at the model or file that made it")
-    return array
 
 
-def _signs(name, codes):
-    """Bool or 0/1 codes (n, bits) as float32 of -1 and 1."""
+def _require_codes(name: str, codes: torch.Tensor) -> None:
     if codes.dtype != torch.bool and (codes.dtype != torch.uint8 or codes.max() > 1):
         raise InputError(f"{name} codes must be bool, or uint8 of 0 and 1; these are {codes.dtype}")
-    return codes.float() * 2 - 1
+
+
+def _words(codes: torch.Tensor) -> np.ndarray:
+    """Bool codes (n, bits) packed into uint64 words, (words, n)."""
+    packed = np.packbits(codes.numpy(), axis=1)
+    padded = np.zeros((len(packed), -(-packed.shape[1] // 8) * 8), dtype=np.uint8)
+    padded[:, : packed.shape[1]] = packed
+    return np.ascontiguousarray(padded.view(np.uint64).T)

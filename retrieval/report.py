@@ -6,18 +6,9 @@ import textwrap
 
 import numpy as np
 
+from retrieval.metrics import FIGURES
 from utils.errors import InputError
 from utils.files import written_whole
-
-# keys of Scores.summary() -> the definition, spelt out, since papers give different figures one name
-DEFINITIONS = {
-    "map_all_released": "mAP@all released (interpolated, class mean)",
-    "p100_released": "P@100 released (class mean)",
-    "map_all": "mAP@all (plain, query mean)",
-    "map_200": "mAP@200 (÷ min(200, positives), query mean)",
-    "p100": "P@100 (query mean)",
-    "p200": "P@200 (query mean)",
-}
 
 RIGHT, WRONG = "#1a8f3c", "#c62828"
 THUMBNAIL = 160  # pixels a side of an image in the grid: sharp at its size, small in the file
@@ -29,11 +20,11 @@ def format_table(results):
     Returns text below 80 columns, without a final line break.
     """
     rankings = list(results)
-    width = max(len(text) for text in DEFINITIONS.values())
+    width = max(len(figure.text) for figure in FIGURES.values())
     lines = [f"{'':{width}}" + "".join(f"{ranking:>9}" for ranking in rankings)]
     lines.append("-" * len(lines[0]))
-    for key, text in DEFINITIONS.items():
-        lines.append(f"{text:{width}}" + "".join(f"{results[ranking][key]:>9.4f}" for ranking in rankings))
+    for key, figure in FIGURES.items():
+        lines.append(f"{figure.text:{width}}" + "".join(f"{results[ranking][key]:>9.4f}" for ranking in rankings))
     return "\n".join(lines)
 
 

@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy._core import multiarray
 
 from utils.errors import InputError
 from utils.files import written_whole
-from utils.numpy_core import numpy_core
 
 PREFIX = "module."
 # Besides tensors and containers, old files hold a NumPy number (`best_acc1`); nothing here can run code.
 ALLOWED = [
     # by either name: NumPy renamed its `core` to `_core` in version 2
-    (numpy_core("multiarray").scalar, "numpy.core.multiarray.scalar"),
-    (numpy_core("multiarray").scalar, "numpy._core.multiarray.scalar"),
+    (multiarray.scalar, "numpy.core.multiarray.scalar"),
+    (multiarray.scalar, "numpy._core.multiarray.scalar"),
     np.dtype,
     *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32")),
 ]

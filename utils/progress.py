@@ -7,7 +7,7 @@ from tqdm import tqdm
 LOG_SECONDS = 30.0  # between two lines of a bar that nobody watches
 
 
-def progress_bar(total: int, title: str, unit: str, miniters: int | None = None) -> tqdm:
+def progress_bar(total: int, title: str, unit: str, miniters: int | None = None, disable: bool = False) -> tqdm:
     """A tqdm bar with a rate, gone when it is done."""
     interval = 0.1 if sys.stderr.isatty() else LOG_SECONDS
-    return tqdm(total=total, desc=title, unit=unit, mininterval=interval, miniters=miniters, leave=False)
+    return tqdm(total=total, desc=title, unit=unit, mininterval=interval, miniters=miniters, leave=False, disable=disable)
