@@ -29,7 +29,7 @@ demo: $(READY)
 	$(PY) -m datasets.drawn --root demo/dataset --contact_sheet demo/dataset.png
 	$(PY) train_cse_resnet_sketchy_ext.py $(DEMO_TRAIN) --savedir demo/untrained --epochs 0
 	$(PY) train_cse_resnet_sketchy_ext.py $(DEMO_TRAIN) --savedir demo/trained
-	$(PY) test_cse_resnet_sketchy_zeroshot.py $(DEMO_RUN) --resume_dir demo/untrained --results demo/untrained.json
+	$(PY) test_cse_resnet_sketchy_zeroshot.py $(DEMO_RUN) --resume_dir demo/untrained --results demo/untrained.json --no_report
 	$(PY) test_cse_resnet_sketchy_zeroshot.py $(DEMO_RUN) --resume_dir demo/trained --results demo/trained.json
 	$(PY) -m engine.demo demo
 

@@ -119,7 +119,7 @@ def validation_pairs(sketches: FileList, photos: FileList, count: int, seed: int
     first, last = np.searchsorted(ordered_labels, labels, "left"), np.searchsorted(ordered_labels, labels, "right")
     partner = by_class[generator.integers(first, last)]
     needed, row = np.unique(partner, return_inverse=True)
-    return _subset(sketches, needed), _subset(photos, candidates), row
+    return sketches.subset(needed), photos.subset(candidates), row
 
 
 def collate(items: list) -> Batch | InputError:
@@ -136,7 +136,3 @@ def require_readable(batch: Batch | InputError) -> Batch:
     if isinstance(batch, InputError):
         raise batch
     return batch
-
-
-def _subset(files: FileList, indices: np.ndarray) -> FileList:
-    return FileList(files.source, files.root, [files.paths[i] for i in indices], files.labels[indices])

@@ -3,7 +3,7 @@
 import io
 import os
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,14 @@ class FileList:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def subset(self, rows: np.ndarray) -> "FileList":
+        """The images at these positions, in their order."""
+        return replace(self, paths=[self.paths[row] for row in rows], labels=self.labels[rows])
+
+    def joined(self, other: "FileList", label_offset: int) -> "FileList":
+        """These images, then those of another list of the same root, their class ids raised by `label_offset`."""
+        return replace(self, paths=self.paths + other.paths, labels=np.concatenate([self.labels, other.labels + label_offset]))
 
 
 class Split:

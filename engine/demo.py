@@ -30,7 +30,8 @@ def summary(folder: Path) -> str:
         f"  this network, trained on {len(split.class_names('train'))} other classes  {trained:.3f}\n"
         f"  the same network, untrained                {untrained:.3f}\n"
         f"  twice chance (chance is {by_chance:.3f})             {2 * by_chance:.3f}\n"
-        f"Open {folder / 'trained.png'} to see what each sketch found, and {folder / 'dataset.png'} for the dataset."
+        f"Open {folder / 'trained.png'} to see what each sketch found, {folder / 'dataset.png'} for the dataset, and\n"
+        f"{folder / 'trained_report/index.html'} in a browser for the whole report."
     )
 
 

@@ -1,66 +1,28 @@
-"""Embedding lists of images, and the zero-shot test that the two test scripts run."""
+"""The zero-shot test that the test scripts run, and its relatives (`engine.protocols`)."""
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
-from datasets.batches import plain_batches
 from datasets.catalog import Dataset
 from datasets.file_lists import FileList, Split
 from datasets.images import decode
-from datasets.views import normalise
+from engine.embedding import Embedder
+from engine.feature_cache import FeatureCache
+from engine.outputs import Outcome, write_outcome
+from engine.protocols import Protocol, protocol_of, training_samples
 from models.cse_resnet import PHOTO, SKETCH
-from models.dsn import Student
 from models.restore import restore_student
 from retrieval.evaluation import evaluate_ranking
 from retrieval.hashing import itq_codes
 from retrieval.metrics import Scores
-from retrieval.report import THUMBNAIL, format_table, retrieval_grid, write_results
-from utils.devices import autocast, choose_device, decoding_workers, finished
+from retrieval.report import THUMBNAIL
+from utils.devices import choose_device, decoding_workers, finished
 from utils.errors import InputError
 from utils.files import require_writable
-from utils.progress import progress_bar
 from utils.runs import run_folder, runs_below
-
-
-@dataclass(frozen=True)
-class Embedder:
-    """A student and how to feed it; `pooled` gives the 2048-d feature instead of the embedding."""
-
-    student: Student
-    device: torch.device
-    image_size: int
-    batch_size: int
-    num_workers: int
-    amp: str = "off"
-    pooled: bool = False
-    bar_every: int = 1
-
-    @torch.inference_mode()
-    def __call__(self, files: FileList, domain: float, title: str) -> torch.Tensor:
-        """(n, d) float32 on the device, L2-normalised, in the list's order; `domain` is SKETCH or PHOTO."""
-        self.student.eval()
-        batches = plain_batches(
-            files,
-            side=self.image_size,
-            batch_size=self.batch_size,
-            num_workers=self.num_workers,
-            pin_memory=self.device.type == "cuda",
-        )
-        features = []
-        with progress_bar(len(files), title, "img", miniters=self.bar_every * self.batch_size) as bar:
-            for batch in batches:
-                images = normalise(batch.images.to(self.device, non_blocking=True))
-                tags = torch.full((len(images),), domain, device=self.device)
-                with autocast(self.device, self.amp):
-                    output = self.student(images, tags)
-                features.append((output.pooled if self.pooled else output.embedding).float())
-                bar.update(len(images))
-        return F.normalize(torch.cat(features), dim=1)
 
 
 def hash_scores(
@@ -69,24 +31,25 @@ def hash_scores(
     gallery: torch.Tensor,
     gallery_labels: torch.Tensor,
     bits: int,
-    itq: str = "released",
+    ties: str = "stable",
+    **itq: object,
 ) -> Scores:
-    """Scores of the ranking by Hamming distance between ITQ codes of (n, d) and (m, d) features."""
-    query_codes, gallery_codes = itq_codes(queries, gallery, bits, update=itq)
-    codes = query_codes.to(queries.device), gallery_codes.to(queries.device)
-    return evaluate_ranking("hamming", codes[0], query_labels, codes[1], gallery_labels, progress=True)
+    """Scores of the ranking by Hamming distance between ITQ codes of (n, d) and (m, d) features; `itq`: see `itq_codes`."""
+    codes = (code.to(queries.device) for code in itq_codes(queries, gallery, bits, **itq))
+    query_codes, gallery_codes = codes
+    return evaluate_ranking("hamming", query_codes, query_labels, gallery_codes, gallery_labels, progress=True, ties=ties)
 
 
 def zero_shot_test(dataset: Dataset, options: argparse.Namespace) -> dict:
-    """The zero-shot protocol: unseen classes' sketches against their photos. Prints the table and returns the results."""
+    """Embed, rank, score; print the table, write figures and report, and return the results."""
     device = choose_device(options.device)
     options.num_workers = decoding_workers(options.num_workers, device)
     split = Split(dataset, options.data_root, options.zero_version)
-    sketches, photos, names = split.sketches("zero"), split.photos("zero"), split.class_names("zero")
+    protocol = protocol_of(split, options)
     folder = run_folder(options.resume_dir, dataset.run_prefix, options)
     checkpoint = options.checkpoint or _of_run(folder, options.resume_file)
     student, content = restore_student(checkpoint, options.num_hashing, options.num_classes)
-    _say_what_is_tested(checkpoint, content, options)
+    _say_what_is_tested(checkpoint, content, protocol, options)
     results_file = options.results or checkpoint.parent / "results.json"
     require_writable(results_file, option="--results", suffix=".json")
 
@@ -99,35 +62,57 @@ def zero_shot_test(dataset: Dataset, options: argparse.Namespace) -> dict:
         amp=options.amp,
         pooled=options.pretrained,
         bar_every=options.print_freq,
+        cache=None if options.no_cache else FeatureCache(checkpoint.parent / "features", student),
     )
     started = finished(device)
-    queries = embed(sketches, SKETCH, "query sketches")
-    gallery = embed(photos, PHOTO, "gallery photos")
+    queries = embed(protocol.queries, protocol.query_domain, "queries")
+    gallery = embed(protocol.gallery, PHOTO, "gallery photos")
+    training = _training_features(split, embed, protocol) if options.itq_fit == "train" else None
     embedded = finished(device)
-    labels = torch.from_numpy(sketches.labels).to(device), torch.from_numpy(photos.labels).to(device)
+    labels = [torch.from_numpy(files.labels).to(device) for files in (protocol.queries, protocol.gallery)]
     real = evaluate_ranking("euclidean", queries, labels[0], gallery, labels[1], progress=True)
-    hashed = hash_scores(queries, labels[0], gallery, labels[1], options.num_hashing, options.itq)
+    itq = {"update": options.itq, "fit": options.itq_fit, "training": training}
+    hashed = hash_scores(queries, labels[0], gallery, labels[1], options.num_hashing, options.ties, **itq)
     scored = finished(device)
 
     results = {
         "dataset": dataset.folder,
         "split": options.zero_version,
-        "queries": len(sketches),
-        "gallery": len(photos),
+        "protocol": protocol.text,
+        "queries": len(protocol.queries),
+        "gallery": len(protocol.gallery),
+        "without_positive": real.without_positive,
         "checkpoint": str(checkpoint),
+        "settings": {
+            name: getattr(options, name) for name in ("image_size", "num_hashing", "pretrained", "amp", "itq", "itq_fit", "ties")
+        },
         "real": real.summary(),
         "hash": hashed.summary(),
-        "per_class": real.per_class(names),
+        "per_class": real.per_class(protocol.names),
         "seconds": {"features": round(embedded - started, 3), "metrics": round(scored - embedded, 3)},
     }
-    print(format_table({ranking: results[ranking] for ranking in ("real", "hash")}))
-    if real.without_positive:
-        print(f"note: {real.without_positive} queries have no photo of their class in the gallery and are left out")
-    write_results(results_file, results)
-    picture = results_file.with_suffix(".png")
-    _draw(picture, sketches, photos, names, real)
-    print(f"figures: {results_file}\npicture: {picture}")
+    outcome = Outcome(
+        title=f"{dataset.name}, {options.zero_version}",
+        results=results,
+        scores={"real": real, "hash": hashed},
+        query_names=protocol.queries.paths,
+        query_labels=protocol.queries.labels,
+        gallery_labels=protocol.gallery.labels,
+        names=protocol.names,
+        query_features=queries.cpu().numpy(),
+        gallery_features=gallery.cpu().numpy(),
+        thumbnail=lambda side, index: _thumbnail(protocol.queries if side == "query" else protocol.gallery, index),
+    )
+    write_outcome(results_file, outcome, with_report=not options.no_report)
     return results
+
+
+def _training_features(split: Split, embed: Embedder, protocol: Protocol) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features of training images like the queries and like the gallery, for the codes to be fitted on."""
+    sketches, photos = training_samples(split)
+    like_gallery = embed(photos, PHOTO, "training photos")
+    asked_by_sketch = protocol.query_domain == SKETCH
+    return (embed(sketches, SKETCH, "training sketches") if asked_by_sketch else like_gallery), like_gallery
 
 
 def _of_run(folder: Path, name: str) -> Path:
@@ -138,35 +123,21 @@ def _of_run(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def _say_what_is_tested(checkpoint: Path, content: dict, options: argparse.Namespace) -> None:
+def _say_what_is_tested(checkpoint: Path, content: dict, protocol: Protocol, options: argparse.Namespace) -> None:
     print(f"testing {checkpoint}, epochs trained: {content.get('epoch', 'unknown')}")
+    print(f"{protocol.text}: {len(protocol.queries)} queries, {len(protocol.gallery)} gallery photos")
     if options.pretrained:
         print("ranking by the 2048-d pooled feature instead of the embedding")
     if options.itq != "released":
         print("hash codes by the step of the ITQ paper, not the released protocol's")
+    if options.itq_fit != "queries":
+        print(f"hash codes fitted on {'training images' if options.itq_fit == 'train' else 'the gallery'}, not on the queries")
+    if options.ties != "stable":
+        print("hash figures averaged over all orders of photos at equal distance")
     recorded = content.get("options")
     trained_at = recorded.get("image_size") if isinstance(recorded, dict) else None
     if trained_at not in (None, options.image_size):
         print(f"note: trained at {trained_at} px, tested at {options.image_size} px; --image_size {trained_at} would match")
-
-
-def _draw(path: Path, sketches: FileList, photos: FileList, names: list[str], scores: Scores, rows: int = 12) -> None:
-    """One query of each of the first classes, drawn at random but always the same, with its ten nearest photos."""
-    generator = np.random.default_rng(0)
-    classes = [label for label in range(len(names)) if (sketches.labels == label).any()][:rows]
-    chosen = np.array([generator.choice(np.flatnonzero(sketches.labels == label)) for label in classes])
-    nearest = scores.nearest[chosen, :10]
-    try:
-        retrieval_grid(
-            path,
-            [_thumbnail(sketches, i) for i in chosen],
-            [[_thumbnail(photos, j) for j in row] for row in nearest],
-            photos.labels[nearest] == sketches.labels[chosen][:, None],
-            [names[label] for label in classes],
-            heading="A sketch of each unseen class and its ten nearest photos, nearest first, by the real-valued ranking",
-        )
-    except ImportError:
-        print("no picture: pip install matplotlib")
 
 
 def _thumbnail(files: FileList, index: int) -> np.ndarray:

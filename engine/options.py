@@ -10,9 +10,11 @@ from pathlib import Path
 
 from datasets.catalog import Dataset
 from models.pretrained import IMAGENET
+from retrieval.evaluation import TIES
+from retrieval.hashing import FITS
 
 ARCHITECTURES = ("cse_resnet50",)
-LARGEST = 2**32  # NumPy takes no larger seed, and nothing else wants one
+LARGEST = 2**32 - 1  # NumPy takes no larger seed, and nothing else wants one
 
 
 @dataclass(frozen=True)
@@ -109,14 +111,45 @@ def retrieval_options(dataset: Dataset, arguments: list[str] | None = None) -> a
     checkpoint.add("--resume_file", default="model_best.pth.tar", help="file in the run folder")
     checkpoint.add("--checkpoint", type=Path, default=None, help="any checkpoint file, instead of the run folder's")
     checkpoint.add("--pretrained", action="store_true", help="rank by the 2048-d pooled feature instead of the embedding")
-    checkpoint.add("--itq", choices=("released", "procrustes"), default="released", help="step of the hash codes; see the README")
     checkpoint.add("--precision", action="store_true", help="accepted for old command lines; precision is always printed")
-    checkpoint.add("--results", type=Path, default=None, help="where to write; None: results.json beside the checkpoint")
+
+    protocol = Group(parser, "protocol")
+    protocol.add("--generalized", type=share, default=None, help="share of the seen classes' photos that join the gallery")
+    protocol.add(
+        "--photo_to_photo",
+        type=positive,
+        nargs="?",
+        const=10,
+        default=None,
+        help="photos ask instead of sketches, so many of each class; without a number 10",
+    )
+    protocol.add(
+        "--also_seen",
+        type=Path,
+        nargs="+",
+        default=None,
+        help="split folders (or cname_cid.txt files) the model was trained on, if not this one: their classes are dropped",
+    )
+    hash_codes(parser)
+
+    written = Group(parser, "what is written")
+    written.add("--results", type=Path, default=None, help="where to write; None: results.json beside the checkpoint")
+    written.add("--no_report", action="store_true", help="spare the HTML report")
+    written.add("--no_cache", action="store_true", help="embed all images anew; do not keep their features beside the checkpoint")
 
     running = _running(parser, amp="off")
     running.add("--batch_size", type=positive, default=50, help="images embedded at once")
     running.add("--print-freq", "-p", type=positive, default=20, help="batches between two updates of the progress bar")
     return parser.parse_args(arguments)
+
+
+def hash_codes(parser: Parser, fits: tuple[str, ...] = FITS) -> Group:
+    """How hash codes are made and compared."""
+    group = Group(parser, "hash codes")
+    group.add("--itq", choices=("released", "procrustes"), default="released", help="step of the hash codes; see the README")
+    group.add("--itq_fit", choices=fits, default="queries", help="what the codes are fitted on; published: queries")
+    group.add("--ties", choices=TIES, default="stable", help="lower gallery index first, or the mean over all orders of ties")
+    return group
 
 
 def _data(parser: Parser, dataset: Dataset) -> None:
@@ -170,14 +203,14 @@ def _running(parser: Parser, amp: str) -> Group:
     return group
 
 
-def _number(convert: Callable, low: float, wanted: str, includes_low: bool = True) -> Callable:
+def _number(convert: Callable, low: float, wanted: str, includes_low: bool = True, high: float = LARGEST) -> Callable:
     def parse(text: str):
         try:
             value = convert(text)
         except ValueError:
             value = math.nan
         is_enough = value >= low if includes_low else value > low
-        if not (is_enough and value < LARGEST):  # never true of NaN
+        if not (is_enough and value <= high):  # never true of NaN
             raise argparse.ArgumentTypeError(f"must be {wanted}, not {text[:40]!r}")
         return value
 
@@ -193,3 +226,4 @@ natural = _number(_whole, 0, "a whole number from 0")
 image_side = _number(_whole, 32, "a whole number of pixels from 32")
 positive_real = _number(float, 0, "a number above 0", includes_low=False)
 real = _number(float, 0, "a number from 0")
+share = _number(float, 0, "a number above 0, up to 1", includes_low=False, high=1)

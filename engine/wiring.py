@@ -9,7 +9,8 @@ from torch import nn
 from datasets.batches import MixedBatches, validation_pairs
 from datasets.file_lists import FileList, Split
 from datasets.views import ThreeViews
-from engine.evaluate import Embedder, hash_scores
+from engine.embedding import Embedder
+from engine.evaluate import hash_scores
 from engine.options import Recipe
 from engine.step import Learner
 from losses.memory import MemoryBank

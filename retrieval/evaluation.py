@@ -78,7 +78,7 @@ class _LabelledSets:
             for rows, columns in self.classmates(start, stop):
                 keys[rows, columns] += 1
             keys = sort_rows(keys)
-            hits = Hits.at(_marked_columns(keys), self.positives[start:stop])
+            hits = Hits.at(keys_of.marked(keys), self.positives[start:stop], keys_of.size)
             curve = hits.curve().astype(np.float32)
             return {**figures_of(hits), "nearest": keys_of.nearest(keys, NEAREST), "curve": curve}
 
@@ -118,13 +118,6 @@ def _joined(blocks, bar):
         parts.append(part)
         bar.update(len(part["ap"]))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _marked_columns(keys):
-    """Columns of the keys whose lowest bit is set, row after row."""
-    if isinstance(keys, np.ndarray):
-        return np.flatnonzero((keys & 1).astype(bool)) % keys.shape[1]
-    return (keys & 1).nonzero()[:, 1].cpu().numpy()
 
 
 def _labels(name, labels, rows):

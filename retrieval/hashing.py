@@ -6,8 +6,10 @@ from threadpoolctl import threadpool_limits
 
 from utils.errors import InputError
 
+FITS = ("queries", "gallery", "train")
 
-def itq_codes(query, gallery, bits, seed=50, iterations=50, update="released"):
+
+def itq_codes(query, gallery, bits, seed=50, iterations=50, update="released", fit="queries", training=None):
     """Codes of both sets: query (n, d), gallery (m, d) real -> bool (n, bits), bool (m, bits), on the CPU.
 
     Each set is centred on its own mean. PCA is fitted on the queries (top `bits` components); a rotation of the
@@ -21,14 +23,28 @@ def itq_codes(query, gallery, bits, seed=50, iterations=50, update="released"):
                     build: the same codes each time on one machine, possibly others (equally good) on another.
       "procrustes"  R = V Uᵀ, the paper's step: error falls each time. Signs of the PCA columns are fixed, and R does
                     not depend on LAPACK's choice of signs.
+
+    fit: what PCA and rotation are fitted on.
+      "queries"  as published; a query's code depends on the other queries.
+      "gallery"  the gallery, so that queries can come one by one but for their mean.
+      "train"    training = (features like the queries (a, d), features like the gallery (b, d)), of seen classes: each
+                 is centred on its own mean, both together are fitted, and queries and gallery are centred on those
+                 means. Nothing of the test enters the codes.
     """
-    _check(query, gallery, bits, update)
-    query, gallery = _centred("query", query), _centred("gallery", gallery)
+    training = training if fit == "train" else ()
+    sets = {"query": query, "gallery": gallery, **dict(zip(("training query", "training gallery"), training, strict=False))}
+    _check(sets, bits, update, fit)
+    arrays = [_finite(name, array) for name, array in sets.items()]
+    means = [array.mean(axis=0, keepdims=True) for array in arrays]
+    if fit == "train":
+        means[:2] = means[2:]
+    query, gallery, *training = (array - mean for array, mean in zip(arrays, means, strict=True))
+    fitted = {"queries": query, "gallery": gallery}[fit] if fit != "train" else np.concatenate(training)
     # one BLAS thread: on these small matrices more are slower, many times so on a busy machine, and the codes must not
     # depend on how many there are
     with threadpool_limits(1, user_api="blas"):
-        components = _principal_components(query, bits, fix_signs=update == "procrustes")
-        projection = components @ _rotation(query @ components, seed, iterations, update)
+        components = _principal_components(fitted, bits, fix_signs=update == "procrustes")
+        projection = components @ _rotation(fitted @ components, seed, iterations, update)
     return torch.from_numpy(query @ projection > 0), torch.from_numpy(gallery @ projection > 0)
 
 
@@ -55,20 +71,24 @@ def _rotation(projected, seed, iterations, update):
     return rotation
 
 
-def _check(query, gallery, bits, update):
+def _check(sets, bits, update, fit):
     if update not in ("released", "procrustes"):
         raise InputError(f"ITQ update {update!r} is unknown; use 'released' or 'procrustes'")
-    for name, array in (("query", query), ("gallery", gallery)):
+    if fit not in FITS or (fit == "train" and len(sets) != 4):
+        raise InputError(f"ITQ fit {fit!r} is unknown, or without training features; use one of {', '.join(FITS)}")
+    for name, array in sets.items():
         if array.ndim != 2 or len(array) == 0:
             raise InputError(f"{name} has shape {tuple(array.shape)}; give one row per image: (n, d), n > 0")
-    if query.shape[1] != gallery.shape[1]:
-        raise InputError(f"query rows have {query.shape[1]} numbers, gallery rows {gallery.shape[1]}; embed both with one model")
-    if not 1 <= bits <= query.shape[1]:
-        raise InputError(f"{bits} bits asked of {query.shape[1]} numbers a row; ask for 1 to {query.shape[1]} bits")
+    width = sets["query"].shape[1]
+    for name, array in sets.items():
+        if array.shape[1] != width:
+            raise InputError(f"query rows have {width} numbers, {name} rows {array.shape[1]}; embed both with one model")
+    if not 1 <= bits <= width:
+        raise InputError(f"{bits} bits asked of {width} numbers a row; ask for 1 to {width} bits")
 
 
-def _centred(name, array):
+def _finite(name, array):
     values = array.detach().cpu().double().numpy()
     if not np.isfinite(values).all():
         raise InputError(f"{name} holds NaN or infinity; look at the model or file that made it")
-    return values - values.mean(axis=0, keepdims=True)
+    return values

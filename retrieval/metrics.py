@@ -10,6 +10,7 @@ and what those papers publish: VOC-style interpolated AP and precision at 100, a
 classes.
 """
 
+import functools
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -72,34 +73,38 @@ class Hits:
     def of(cls, relevance):
         """From (n, m) bool in rank order."""
         relevance = np.asarray(relevance, dtype=bool)
-        return cls.at(np.flatnonzero(relevance) % max(relevance.shape[1], 1), relevance.sum(1))
+        return cls.at(np.flatnonzero(relevance), relevance.sum(1), relevance.shape[1])
 
     @classmethod
-    def at(cls, columns, positives):
-        """From the columns (counted from 0) of all hits, row after row, and how many each row has."""
+    def at(cls, places, positives, width):
+        """From the places of all hits in the flattened (n, width), ascending, and how many each row has."""
         most = int(positives.max(initial=0))
         ranks = np.zeros((len(positives), most), dtype=np.int64)
-        ranks[np.arange(most) < positives[:, None]] = columns + 1
+        row_starts = np.arange(len(positives)) * width
+        ranks[np.arange(most) < positives[:, None]] = places - np.repeat(row_starts, positives) + 1
         return cls(ranks, positives)
 
-    def precision(self, k=None):
-        """(n, up to k) float64: precision at each hit's rank, 0 where there is no hit within the first k."""
-        ranks = self.ranks[:, :k]  # the (k + 1)-th hit cannot be within the first k
-        nth = np.arange(1, ranks.shape[1] + 1, dtype=np.float64)
-        precision = nth / np.maximum(ranks, 1)
-        precision[(ranks == 0) if k is None else (ranks == 0) | (ranks > k)] = 0
-        return precision
+    @functools.cached_property
+    def precision(self):
+        """(n, most) float64: precision at each hit's rank, 0 where there is no hit."""
+        nth = np.arange(1, self.ranks.shape[1] + 1, dtype=np.float64)
+        return np.where(self.ranks > 0, nth / np.maximum(self.ranks, 1), 0)
 
-    def interpolated_precision(self, k=None):
-        """(n, up to k) float64: the highest precision at each hit's rank or any later one."""
-        # between two hits precision only falls, so the highest precision from any rank on is found at a hit
-        return np.maximum.accumulate(self.precision(k)[:, ::-1], axis=1)[:, ::-1]
+    def precision_within(self, k):
+        """(n, up to k) float64: the same, 0 for hits beyond rank k; the (k + 1)-th hit cannot be within."""
+        return self.precision if k is None else np.where(self.ranks[:, :k] <= k, self.precision[:, :k], 0)
+
+    @functools.cached_property
+    def interpolated_precision(self):
+        """(n, most) float64: the highest precision at each hit's rank or any later one."""
+        return _highest_from_here(self.precision)
 
     def interpolated_ap(self, k=None):
-        return self.interpolated_precision(k).sum(1) / self._divisor(k, "positives")
+        precision = self.interpolated_precision if k is None else _highest_from_here(self.precision_within(k))
+        return precision.sum(1) / self._divisor(k, "positives")
 
     def ap(self, k=None, divide_by="positives"):
-        return self.precision(k).sum(1) / self._divisor(k, divide_by)
+        return self.precision_within(k).sum(1) / self._divisor(k, divide_by)
 
     def found(self, k):
         """(n,) int64: hits within the first k."""
@@ -111,7 +116,7 @@ class Hits:
 
     def curve(self, levels=RECALL_LEVELS):
         """(n, levels) float64: interpolated precision at these recalls, each in [0, 1]; 0 for a query without positives."""
-        precision = self.interpolated_precision()
+        precision = self.interpolated_precision
         if precision.shape[1] == 0:
             return np.zeros((len(precision), len(levels)))
         # the first hit that brings recall to the level, taking off what rounding adds to level · positives
@@ -125,6 +130,11 @@ class Hits:
             return k
         divisor = self.positives if k is None else self.found(k) if divide_by == "hits" else np.minimum(self.positives, k)
         return np.maximum(divisor, 1)
+
+
+def _highest_from_here(precision):
+    # between two hits precision only falls, so the highest precision from any rank on is found at a hit
+    return np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
 
 
 class Figure(NamedTuple):

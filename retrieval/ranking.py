@@ -8,6 +8,7 @@ sort of them is the stable ranking, and sorting plain integers is several times 
 On a CPU blocks are ranked side by side, one thread each, in buffers that are made once; on a GPU one after the other.
 """
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,8 @@ _CPU_PAIRS = 2**24  # in all threads' blocks together: some 24 bytes each
 _CPU_BLOCK_PAIRS = 2**20  # in one thread's: fewer, and calls cost more than arithmetic; more gains nothing
 _INT32_KEYS = 2**31  # Hamming keys below this sort as int32, twice as fast
 _MIN_DISTANCE_BITS = 30  # mantissa bits of a float64 distance that a key must keep
+
+_LOWEST_BYTE = 0 if sys.byteorder == "little" else -1
 
 Array = np.ndarray | torch.Tensor  # NumPy on the CPU, torch on a GPU
 
@@ -47,8 +50,8 @@ class GalleryKeys:
     key = distance | 2 * place | free lowest bit, which a caller may set to mark a pair. `place` (m,) is what decides
     between equal distances, a permutation of 0 to m - 1; by default the gallery's own order.
 
-    Euclidean: the key's high bits are those of the squared float64 distance, rounded to at least 30 mantissa bits (36
-    for 17,000 photos; float32 features have 24). Distances that agree to that many bits are equal; identical gallery
+    Euclidean: the key's high bits are those of the squared float64 distance, cut to at least 30 mantissa bits (36 for
+    17,000 photos; float32 features have 24). Distances that agree to that many bits are equal; identical gallery
     rows are always equal, because their distance is computed once. Hamming: exact integers, counted in packed bits.
     """
 
@@ -74,6 +77,14 @@ class GalleryKeys:
         places = (sorted_keys[:, :k] & ((1 << self.low_bits) - 1)) >> 1
         return (places if isinstance(places, np.ndarray) else places.cpu().numpy()).astype(np.int32)
 
+    def marked(self, sorted_keys: Array) -> np.ndarray:
+        """Positions, in the flattened (r, m), of the keys whose lowest bit is set."""
+        if not isinstance(sorted_keys, np.ndarray):
+            return (sorted_keys & 1).flatten().nonzero()[:, 0].cpu().numpy()
+        flags = self._buffer("flags", sorted_keys.shape, np.uint8)
+        lowest_byte = sorted_keys.view(np.uint8)[:, _LOWEST_BYTE :: sorted_keys.itemsize]
+        return np.flatnonzero(np.bitwise_and(lowest_byte, 1, out=flags).view(bool))
+
     def block_rows(self) -> int:
         """How many queries make a block that suits the device."""
         if self.device.type == "cpu":
@@ -88,10 +99,13 @@ class GalleryKeys:
         if 52 - self.low_bits < _MIN_DISTANCE_BITS:
             raise InputError(f"a gallery of {self.size} rows is too large to rank; use at most {2**21}")
         rows, self._repeats = _without_repeats(gallery)
-        # |q - g|² as one product: (-2q, |q|², 1) · (g, 1, |g|²)
-        ones = torch.ones((max(len(query), len(rows)), 1), dtype=torch.float64, device=self.device)
-        self._query = torch.cat([-2 * query, query.square().sum(1, keepdim=True), ones[: len(query)]], dim=1)
-        self._rows = torch.cat([rows, ones[: len(rows)], rows.square().sum(1, keepdim=True)], dim=1).T.contiguous()
+        # |q - g|² as one product: (-2q, |q|² + bias, 1) · (g, 1, |g|²); the bias exceeds any rounding error of it, so that no
+        # distance comes out negative and none just below a short number that others reach
+        squares = [array.square().sum(1, keepdim=True) for array in (query, rows)]
+        bias = 4 * (query.shape[1] + 2) * 2.0**-52 * sum(square.max().sqrt() for square in squares).square()
+        ones = [torch.ones_like(square) for square in squares]
+        self._query = torch.cat([-2 * query, squares[0] + bias, ones[0]], dim=1)
+        self._rows = torch.cat([rows, ones[1], squares[1]], dim=1).T.contiguous()
         if self.device.type == "cpu":
             self._query, self._rows = self._query.numpy(), self._rows.numpy()
         else:
@@ -103,14 +117,17 @@ class GalleryKeys:
         shape = (stop - start, self._rows.shape[1])
         squared = library.matmul(self._query[start:stop], self._rows, out=self._buffer("squared", shape, np.float64))
         if self._repeats is not None:
-            squared = squared[:, self._repeats]
-        library.clip(squared, 0, None, out=squared)
-        # the bit patterns of non-negative floats are ordered as the floats are
-        keys = squared.view(int64)
-        keys += 1 << (self.low_bits - 1)  # round to nearest: rounding noise around a short number stays on one side
+            squared = self._repeated(squared)
+        keys = squared.view(int64)  # the bit patterns of non-negative floats are ordered as the floats are
         keys &= (2**63 - 1) ^ ((1 << self.low_bits) - 1)
         keys += self._place
         return keys
+
+    def _repeated(self, squared: Array) -> Array:
+        if self.device.type != "cpu":
+            return squared[:, self._repeats]
+        whole = self._buffer("whole", (len(squared), self.size), np.float64)
+        return np.take(squared, self._repeats, axis=1, out=whole, mode="clip")  # with "raise" NumPy would copy `out`
 
     # Hamming
 

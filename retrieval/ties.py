@@ -32,7 +32,7 @@ class TieGroups:
         total = np.maximum(self.positives.sum(1), 1)
         found = {k: self.found(k) for k in (100, 200)}
         precisions = self.precision_sum(200)
-        return {
+        figures = {
             "ap": self.precision_sum() / total,
             "ap_200": precisions / np.minimum(total, 200),
             "ap_200_over_200": precisions / 200,
@@ -40,6 +40,7 @@ class TieGroups:
             **{f"p{k}": found[k] / k for k in found},
             **{f"recall_{k}": found[k] / total for k in found},
         }
+        return {name: values.clip(0, 1) for name, values in figures.items()}  # rounding may leave a trace outside
 
     def found(self, k):
         """(n,): mean number of hits within the first k."""

@@ -43,8 +43,12 @@ def has_native_bf16(device: torch.device) -> bool:
 
 def autocast(device: torch.device, amp: str) -> torch.autocast:
     """The context for forward passes: amp is `bf16`, `off`, or `auto` (bf16 where the device has it natively)."""
-    enabled = amp == "bf16" or (amp == "auto" and has_native_bf16(device))
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=uses_bf16(device, amp))
+
+
+def uses_bf16(device: torch.device, amp: str) -> bool:
+    """Whether `autocast` computes in bfloat16."""
+    return amp == "bf16" or (amp == "auto" and has_native_bf16(device))
 
 
 def decoding_workers(asked: int | None, device: torch.device) -> int:

@@ -1,5 +1,6 @@
 """Whole runs of the entry scripts on a tiny dataset, and what a user sees when something is wrong."""
 
+import html
 import json
 import os
 import pickle
@@ -9,8 +10,12 @@ import pytest
 import torch
 from torch import nn
 
+from datasets.catalog import SKETCHY
+from datasets.file_lists import Split
 from models.dsn import Student
 from models.restore import restore_student
+from retrieval.metrics import FIGURES
+from retrieval.per_query import read_per_query
 from tests.conftest import write_tiny_dataset
 from utils.checkpoints import read_checkpoint
 
@@ -18,7 +23,7 @@ TRAIN, TEST = "train_cse_resnet_sketchy_ext.py", "test_cse_resnet_sketchy_zerosh
 RUN_NAME = "sketchy_kd(1.0)_kdneg(0.3)_sake(1.0)_dim(64)_contrastive(128-0.1)_T(0.07)_memory(10-1.0)"
 SMALL = ["--device", "cpu", "--image_size", "32", "--num_workers", "0", "--batch_size", "6", "--amp", "off"]
 SHORT = ["--pretrained_weights", "none", "--steps_per_epoch", "2", "--validation_batches", "2"]
-KEYS = {"map_all_released", "p100_released", "map_all", "map_200", "p100", "p200"}
+QUIET = ["--no_report", "--no_cache"]
 
 
 def weights_of(folder, name="checkpoint.pth.tar"):
@@ -100,11 +105,71 @@ def test_the_test_script_prints_and_writes_every_figure(trained, shared_dataset,
     assert figures["dataset"] == "Sketchy"
     assert figures["split"] == "zeroshot1"
     assert (figures["queries"], figures["gallery"]) == (12, 24)
-    assert set(figures["real"]) == set(figures["hash"]) == KEYS
+    assert set(figures["real"]) == set(figures["hash"]) == set(FIGURES)
     assert set(figures["per_class"]) == {"star", "tea pot"}
     assert set(figures["per_class"]["star"]) == {"map_all_released", "p100_released"}
     assert set(figures["seconds"]) == {"features", "metrics"}
+    assert figures["protocol"] == "zero-shot" and figures["settings"]["image_size"] == 32
     assert results.with_suffix(".png").stat().st_size > 10_000
+    report = (tmp_path / "there/report/index.html").read_text()
+    assert "Sketchy Ext" in report and all(html.escape(figure.text) in report for figure in FIGURES.values())
+    per_query = read_per_query(results.with_suffix(".npz"))
+    split = Split(SKETCHY, shared_dataset, "zeroshot1")
+    assert per_query.names.tolist() == split.sketches("zero").paths
+    assert per_query.figures["hash"]["p100"].mean() == pytest.approx(figures["hash"]["p100"])
+
+
+def test_features_are_kept_beside_the_checkpoint_and_used_again(trained, shared_dataset, tmp_path, run_script):
+    def test(*options):
+        results = tmp_path / "results.json"
+        words = [TEST, *SMALL, "--data_root", shared_dataset, "--resume_dir", trained, "--results", results, "--no_report"]
+        code, out, err = run_script(*words, *options)
+        assert code == 0, err
+        return "features from" in out, {key: json.loads(results.read_text())[key] for key in ("real", "hash")}
+
+    _, first = test()
+    assert any((trained / RUN_NAME / "features").glob("*.npz"))
+    assert test() == (True, first)
+    assert test("--no_cache") == (False, first)
+
+
+@pytest.mark.parametrize(
+    "options, queries, gallery",
+    [
+        (["--generalized", "0.5"], 12, 24 + 18),
+        (["--photo_to_photo"], 20, 4),
+        (["--photo_to_photo", "2", "--itq_fit", "train"], 4, 20),
+        (["--itq_fit", "train"], 12, 24),
+        (["--itq_fit", "gallery", "--ties", "average"], 12, 24),
+    ],
+)
+def test_every_protocol_runs(checkpoint, shared_dataset, tmp_path, run_script, options, queries, gallery):
+    results = tmp_path / "results.json"
+    words = [TEST, *SMALL, *QUIET, "--data_root", shared_dataset, "--checkpoint", checkpoint, "--results", results]
+    code, out, err = run_script(*words, *options)
+    assert code == 0, err
+    figures = json.loads(results.read_text())
+    assert (figures["queries"], figures["gallery"]) == (queries, gallery)
+    assert f"{figures['protocol']}: {queries} queries, {gallery} gallery photos" in out
+    assert all(0 <= value <= 1 for ranking in ("real", "hash") for value in figures[ranking].values())
+
+
+def test_classes_seen_in_another_dataset_are_left_out(checkpoint, shared_dataset, tmp_path, run_script):
+    results, other = tmp_path / "results.json", tmp_path / "cname_cid.txt"
+    other.write_text("Tea_pot 0\n")
+    words = [TEST, *SMALL, *QUIET, "--data_root", shared_dataset, "--checkpoint", checkpoint, "--results", results]
+    code, out, err = run_script(*words, "--also_seen", other)
+    assert code == 0, err
+    assert "tea pot (Tea_pot)" in out
+    assert set(json.loads(results.read_text())["per_class"]) == {"star"}
+
+
+def test_protocols_that_cannot_be_are_named(checkpoint, shared_dataset, tmp_path, run_script):
+    words = [TEST, *SMALL, *QUIET, "--data_root", shared_dataset, "--checkpoint", checkpoint]
+    refused(run_script, "--generalized", *words, "--generalized", "1.5")
+    refused(run_script, "--generalized", *words, "--generalized", "0")
+    refused(run_script, "leaves no photo of star", *words, "--photo_to_photo", 12)
+    refused(run_script, "nowhere", *words, "--also_seen", tmp_path / "nowhere")
 
 
 def test_evaluate_validates_and_changes_nothing(trained, shared_dataset, run_script):
@@ -140,7 +205,7 @@ def test_every_variant_trains_and_is_tested(shared_dataset, tmp_path, run_script
     code, _, err = run_script(TRAIN, *SMALL, *SHORT, "--epochs", 1, *data, "-s", tmp_path, *words.split())
     assert code == 0, err
     checkpoint = next(tmp_path.glob("*/model_best.pth.tar"))
-    code, _, err = run_script(TEST, *SMALL, *data, "--checkpoint", checkpoint)
+    code, _, err = run_script(TEST, *SMALL, *QUIET, *data, "--checkpoint", checkpoint)
     assert code == 0, err
 
 
@@ -166,7 +231,7 @@ def test_the_tuberlin_scripts_run_too(tmp_path, run_script):
         "train_cse_resnet_tuberlin_ext.py", *words, *SHORT, "--batch_size", 10, "--epochs", 1, "-s", tmp_path / "runs"
     )
     assert code == 0, err
-    code, out, err = run_script("test_cse_resnet_tuberlin_zeroshot.py", *words, "--resume_dir", tmp_path / "runs")
+    code, out, err = run_script("test_cse_resnet_tuberlin_zeroshot.py", *words, *QUIET, "--resume_dir", tmp_path / "runs")
     assert code == 0, err
     assert "mAP@all released" in out
 
@@ -196,7 +261,7 @@ def test_a_downloaded_checkpoint_dropped_into_its_folder_just_works(shared_datas
     (tmp_path / RUN_NAME).mkdir()
     path = tmp_path / RUN_NAME / "model_best.pth.tar"
     student = released_checkpoint(path)
-    code, out, err = run_script(TEST, *SMALL, "--data_root", shared_dataset, "--resume_dir", tmp_path)
+    code, out, err = run_script(TEST, *SMALL, *QUIET, "--data_root", shared_dataset, "--resume_dir", tmp_path)
     assert code == 0, err
     assert "epochs trained: 9" in out
     restored, _ = restore_student(path, 64)

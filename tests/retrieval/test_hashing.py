@@ -125,3 +125,54 @@ def test_bad_input_is_named(case):
     arguments, message = BAD[case]
     with pytest.raises(InputError, match=message):
         itq_codes(*arguments)
+
+
+# ---- what the codes are fitted on ----
+
+
+def by_hand(fitted, arrays, means, bits):
+    """Procrustes codes with PCA and rotation of `fitted`, step by step."""
+    fitted = fitted.double().numpy()
+    variances, vectors = np.linalg.eigh(np.cov(fitted.T))
+    components = vectors[:, variances.argsort()[::-1][:bits]]
+    components = components * np.sign(components[np.abs(components).argmax(0), np.arange(bits)])
+    rotation = np.linalg.svd(np.random.RandomState(50).randn(bits, bits))[0]
+    for _ in range(50):
+        left, _, right = np.linalg.svd(np.where(fitted @ components @ rotation >= 0, 1.0, -1.0).T @ (fitted @ components))
+        rotation = right.T @ left.T
+    return [((array - mean).double().numpy() @ components @ rotation) > 0 for array, mean in zip(arrays, means, strict=True)]
+
+
+@pytest.mark.parametrize("fit", ["queries", "gallery", "train"])
+def test_codes_are_fitted_on_what_was_asked(fit):
+    query, gallery = features(90, 10), features(120, 10, seed=1) * 2 + 1
+    training = features(200, 10, seed=2) * torch.arange(1, 11) + 3, features(150, 10, seed=3) - 2
+    own = [query.double().mean(0), gallery.double().mean(0)]
+    seen = [part.double().mean(0) for part in training]
+    fitted = {
+        "queries": query - own[0],
+        "gallery": gallery - own[1],
+        "train": torch.cat([part - mean for part, mean in zip(training, seen, strict=True)]),
+    }[fit]
+    expected = by_hand(fitted, (query, gallery), seen if fit == "train" else own, 6)
+    codes = itq_codes(query, gallery, 6, update="procrustes", fit=fit, training=training)
+    for code, wanted in zip(codes, expected, strict=True):
+        assert (code.numpy() == wanted).mean() > 0.999
+
+
+def test_training_codes_do_not_depend_on_the_other_queries():
+    query, gallery = features(40, 10), features(50, 10, seed=1)
+    training = features(200, 10, seed=2), features(150, 10, seed=3)
+    whole = itq_codes(query, gallery, 6, fit="train", training=training)[0]
+    alone = itq_codes(query[:1], gallery, 6, fit="train", training=training)[0]
+    assert torch.equal(whole[:1], alone)
+
+
+def test_fits_that_cannot_be_are_named():
+    query = features(20, 6)
+    with pytest.raises(InputError, match="without training features"):
+        itq_codes(query, query, 4, fit="train", training=())
+    with pytest.raises(InputError, match="ITQ fit 'photos' is unknown"):
+        itq_codes(query, query, 4, fit="photos")
+    with pytest.raises(InputError, match="training gallery rows 5"):
+        itq_codes(query, query, 4, fit="train", training=(query, features(9, 5)))

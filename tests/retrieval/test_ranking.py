@@ -57,15 +57,16 @@ def test_repeated_gallery_rows_stay_ties(size):
 
 
 def test_repeated_rows_stay_ties_at_the_edge_of_two_roundings():
-    """A matrix product may give two columns of equal numbers results one bit apart; here that bit decides rounding."""
+    """A matrix product may give two columns of equal numbers results one bit apart; here that bit decides the cut."""
     size, low_bits = 21, 6
     for seed in range(300):
         query, gallery = normal(1, 64, seed=seed).double(), normal(size, 64, seed=1000 + seed).double()
         gallery[-1] = gallery[0]
         squared = (query - gallery[:1]).square().sum()
         assert GalleryKeys("euclidean", query, gallery).low_bits == low_bits
-        edge = squared.view(torch.int64).bitwise_right_shift(low_bits) * 2**low_bits + 2 ** (low_bits - 1)
-        scale = (edge.view(torch.float64) / squared).sqrt()
+        bias = 4 * 66 * 2.0**-52 * (query.norm() + gallery.norm(dim=1).max()).square()
+        edge = squared.view(torch.int64).bitwise_right_shift(low_bits) * 2**low_bits
+        scale = (edge.view(torch.float64) / (squared + bias)).sqrt()
         order = top_k(query * scale, gallery * scale, size)[0].tolist()
         assert order.index(size - 1) == order.index(0) + 1
 

@@ -1,0 +1,15 @@
+"""Compare tested runs: each figure with its 95 % interval, and each run's difference to the first with interval and p value.
+
+python compare.py RUN RUN                          # run folders that a test script has left results.json and results.npz in
+python compare.py RUN                              # the intervals of one run
+python compare.py first.json second.json third.json --figures all --json compared.json   # files written with --results
+
+Needs no GPU and no data: it reads what the test scripts wrote.
+"""
+
+from engine.compare import compare, comparison_options
+from utils.errors import one_clear_line
+
+if __name__ == "__main__":
+    with one_clear_line():
+        compare(comparison_options())

@@ -1,0 +1,146 @@
+"""Scoring features that any system made: the same ranking, codes, table and report as for ours."""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from engine.evaluate import hash_scores
+from engine.options import Group, Parser, hash_codes, positive
+from engine.outputs import Outcome, print_table, write_outcome
+from retrieval.evaluation import evaluate_ranking
+from retrieval.metrics import Scores
+from utils.arrays import read_npz
+from utils.devices import choose_device
+from utils.errors import InputError
+from utils.files import require_writable
+
+MOST_BITS = 64  # of the codes, unless --bits says more
+LARGEST_LABEL = 2**31 - 1
+ADVICE = "it holds `features` (n, d), floats or bool codes, and `labels` (n,), class ids from 0"
+
+
+def feature_options(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parsed options of evaluate_features.py; a mistake exits with code 2 after one line."""
+    parser = Parser("Score query and gallery features of any system by every definition of mAP and precision in use.")
+    files = Group(parser, "features")
+    about = "with arrays `features` (n, d), floats or bool codes, and `labels` (n,), class ids from 0"
+    files.add("--query", type=Path, required=True, help=f"Q.npz {about}; if wanted `paths` (n,), the queries' names")
+    files.add("--gallery", type=Path, required=True, help="G.npz likewise; if wanted `names` (classes,), the classes' names")
+    files.add("--keep_norms", action="store_true", help="rank the rows as they are; otherwise each is L2-normalised first")
+
+    codes = hash_codes(parser, fits=("queries", "gallery"))
+    codes.add("--no-hash", action="store_true", help="no codes, only the ranking by the features themselves")
+    codes.add("--bits", type=positive, default=None, help=f"length of the codes; None: d, but at most {MOST_BITS}")
+
+    written = Group(parser, "what is written")
+    written.add("--results", type=Path, default=None, help="OUT.json, each query's figures as OUT.npz, and OUT_report/")
+    written.add("--no_report", action="store_true", help="spare the HTML report")
+
+    running = Group(parser, "running")
+    running.add("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
+    return parser.parse_args(arguments)
+
+
+def score_features(options: argparse.Namespace) -> dict:
+    """Read, rank, score; print the table, write what `--results` asks for, and return the results."""
+    device = choose_device(options.device)
+    if options.results is not None:
+        require_writable(options.results, option="--results", suffix=".json")
+    query, gallery = _read(options.query), _read(options.gallery)
+    _require_fit(query, gallery, options)
+    options.bits = options.bits or min(MOST_BITS, query["features"].shape[1])
+    started = time.perf_counter()
+    scores = _scores(query, gallery, device, options)
+    names = _class_names(query, gallery)
+    first = next(iter(scores.values()))
+    results = {
+        "protocol": "features as they are" if options.keep_norms else "features",
+        "queries": len(query["labels"]),
+        "gallery": len(gallery["labels"]),
+        "without_positive": first.without_positive,
+        "files": {"query": str(options.query), "gallery": str(options.gallery)},
+        "settings": {name: getattr(options, name) for name in ("keep_norms", "bits", "itq", "itq_fit", "ties")},
+        **{ranking: found.summary() for ranking, found in scores.items()},
+        "per_class": first.per_class(names),
+        "seconds": {"metrics": round(time.perf_counter() - started, 3)},
+    }
+    is_real = query["features"].dtype != bool
+    outcome = Outcome(
+        title=f"{options.query.stem} in {options.gallery.stem}",
+        results=results,
+        scores=scores,
+        query_names=query.get("paths", np.arange(len(query["labels"])).astype(str)).tolist(),
+        query_labels=query["labels"],
+        gallery_labels=gallery["labels"],
+        names=names,
+        query_features=query["features"].astype(np.float32) if is_real else None,
+        gallery_features=gallery["features"].astype(np.float32) if is_real else None,
+    )
+    if options.results is None:
+        print_table(outcome)
+    else:
+        write_outcome(options.results, outcome, with_report=not options.no_report)
+    return results
+
+
+def _scores(query: dict, gallery: dict, device: torch.device, options: argparse.Namespace) -> dict[str, Scores]:
+    features = [torch.from_numpy(arrays["features"]).to(device) for arrays in (query, gallery)]
+    labels = [torch.from_numpy(arrays["labels"]) for arrays in (query, gallery)]
+    if features[0].dtype == torch.bool:
+        print("features are bool: ranked as hash codes, by Hamming distance")
+        return {
+            "hash": evaluate_ranking("hamming", features[0], labels[0], features[1], labels[1], progress=True, ties=options.ties)
+        }
+    if not options.keep_norms:
+        features = [F.normalize(rows.double(), dim=1) for rows in features]
+    scores = {"real": evaluate_ranking("euclidean", features[0], labels[0], features[1], labels[1], progress=True)}
+    if not options.no_hash:
+        print(f"hash: {options.bits}-bit codes by ITQ")
+        itq = {"update": options.itq, "fit": options.itq_fit}
+        scores["hash"] = hash_scores(features[0], labels[0], features[1], labels[1], options.bits, options.ties, **itq)
+    return scores
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    arrays = read_npz(path, required=("features", "labels"), optional=("paths", "names"), advice=ADVICE)
+    features, labels = arrays["features"], arrays["labels"]
+    if features.ndim != 2 or not (features.dtype == bool or features.dtype.kind == "f"):
+        raise InputError(f"{path}: `features` is {features.dtype} of shape {features.shape}; {ADVICE}")
+    if not features.size:
+        raise InputError(f"{path}: `features` has shape {features.shape}, so there is nothing to rank; give at least one row")
+    if labels.shape != features.shape[:1] or labels.dtype.kind not in "iu":
+        raise InputError(f"{path}: `labels` is {labels.dtype} of shape {labels.shape} for {len(features)} rows; {ADVICE}")
+    classes = len(arrays["names"]) if "names" in arrays else LARGEST_LABEL + 1
+    outside = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(outside):
+        raise InputError(f"{path}: label {labels[outside[0]]} of row {outside[0]} is outside 0 to {classes - 1}; {ADVICE}")
+    for name, shape in (("paths", labels.shape), ("names", (classes,))):
+        if name in arrays and (arrays[name].dtype.kind != "U" or arrays[name].shape != shape):
+            raise InputError(f"{path}: `{name}` is {arrays[name].dtype} of shape {arrays[name].shape}; make it text, one each")
+    if features.dtype != bool:
+        finite = np.isfinite(features).all(axis=1)
+        if not finite.all():
+            raise InputError(f"{path}: row {np.argmin(finite)} of `features` holds NaN or infinity; look at what made it")
+        arrays["features"] = features.astype(np.float64 if features.itemsize > 4 else np.float32)
+    return {**arrays, "labels": labels.astype(np.int64)}
+
+
+def _require_fit(query: dict, gallery: dict, options: argparse.Namespace) -> None:
+    (asked, searched), files = (query["features"], gallery["features"]), f"{options.query} and {options.gallery}"
+    if asked.shape[1] != searched.shape[1]:
+        raise InputError(f"{files}: rows of {asked.shape[1]} and {searched.shape[1]} numbers; make both with one model")
+    if (asked.dtype == bool) != (searched.dtype == bool):
+        raise InputError(f"{files}: one holds bool codes, the other real features; give two of a kind")
+    if options.bits is not None and options.bits > asked.shape[1]:
+        raise InputError(f"--bits {options.bits}: more than the {asked.shape[1]} numbers of a row; ask for fewer")
+
+
+def _class_names(query: dict, gallery: dict) -> dict[int, str]:
+    """By label; a class without a name is called by its label."""
+    known = gallery.get("names", query.get("names", np.array([], dtype=str))).tolist()
+    labels = np.union1d(query["labels"], gallery["labels"]).tolist()
+    return {label: known[label] if label < len(known) else str(label) for label in labels}

@@ -1,0 +1,15 @@
+"""Score features of any system as the zero-shot test scores ours: every definition in use, under its own name.
+
+python evaluate_features.py --query Q.npz --gallery G.npz                      # prints the table
+python evaluate_features.py --query Q.npz --gallery G.npz --results OUT.json   # and writes figures and a report
+python evaluate_features.py --query Q.npz --gallery G.npz --no-hash --device cpu
+
+Each file: `features` (n, d) and `labels` (n,), as np.savez("Q.npz", features=..., labels=...) writes them.
+"""
+
+from engine.features import feature_options, score_features
+from utils.errors import one_clear_line
+
+if __name__ == "__main__":
+    with one_clear_line():
+        score_features(feature_options())

@@ -1,0 +1,50 @@
+"""Reading `.npz` files that came from elsewhere: nothing in them is run, and nothing is believed before it is checked."""
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+
+from utils.errors import InputError
+
+
+def read_npz(path: Path, required: Sequence[str], optional: Sequence[str] = (), advice: str = "make the file anew") -> dict:
+    """{name: array} of these arrays; others in the file are passed over.
+
+    Raises InputError if the file is missing or damaged, lacks a required array, holds objects instead of numbers or text,
+    or declares more than it has or than memory holds. `advice` ends each message.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            missing = [name for name in required if name not in members]
+            if missing:
+                raise InputError(f"{path}: has no array `{missing[0]}`; {advice}")
+            return {name: _read(path, archive, members[name], advice) for name in (*required, *optional) if name in members}
+    except InputError:
+        raise
+    except MemoryError as error:
+        raise InputError(f"{path}: does not fit into memory; {advice}") from error
+    except Exception as error:  # a damaged archive can fail anywhere in unzipping and in reading a header
+        raise InputError(f"{path}: damaged, or not a .npz file of plain arrays; {advice}") from error
+
+
+def _read(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, advice: str) -> np.ndarray:
+    name = info.filename.removesuffix(".npy")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise InputError(f"{path}: `{name}` is packed in a way NumPy does not pack; {advice}")
+    with archive.open(info) as member:
+        readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+        shape, _, dtype = readers[npy.read_magic(member)](member)
+        held = info.file_size - member.tell()
+    if dtype.hasobject or dtype.fields:
+        raise InputError(f"{path}: `{name}` holds {dtype}, not plain numbers or text; {advice}")
+    # NumPy reserves what a header declares before it reads, so that must be what there is
+    if int(np.prod(shape, dtype=object)) * dtype.itemsize != held:
+        raise InputError(f"{path}: `{name}` declares shape {shape}, and has {held} bytes for it; {advice}")
+    with archive.open(info) as member:
+        return npy.read_array(member, allow_pickle=False)
