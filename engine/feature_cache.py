@@ -8,13 +8,13 @@ import hashlib
 import importlib.metadata
 import json
 import os
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from datasets.file_lists import FileList
+from utils.arrays import read_npz
 from utils.errors import InputError
 from utils.files import written_whole
 
@@ -39,9 +39,8 @@ class FeatureCache:
     def load(self, path: Path, rows: int) -> torch.Tensor | None:
         """(rows, d) float32, or None where there is no whole file."""
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                features = arrays["features"]  # the archive's checksum is compared in reading
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            features = read_npz(path, ["features"])["features"]  # the archive's checksum is compared in reading
+        except InputError:
             return None
         is_whole = features.dtype == np.float32 and features.ndim == 2 and len(features) == rows and np.isfinite(features).all()
         return torch.from_numpy(features) if is_whole else None

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from engine.evaluate import hash_scores
-from engine.options import Group, Parser, hash_codes, positive
+from engine.options import hash_codes
 from engine.outputs import Outcome, print_table, write_outcome
+from engine.parser import Group, Parser, positive
 from retrieval.evaluation import evaluate_ranking
 from retrieval.metrics import Scores
 from utils.arrays import read_npz

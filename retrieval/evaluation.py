@@ -50,7 +50,7 @@ def evaluate_ranking(distance, query, query_labels, gallery, gallery_labels, pro
     back = np.argsort(by_label[0], kind="stable")
     scored = {name: values[back] for name, values in scored.items()}
     nearest, curve = scored.pop("nearest"), scored.pop("curve")
-    return Scores(labels[0], sets.positives[back] > 0, scored, nearest, curve)
+    return Scores(labels[0], sets.positives[back] > 0, scored, nearest, curve, ties)
 
 
 class _LabelledSets:

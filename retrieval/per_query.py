@@ -6,20 +6,21 @@ float64 in [0, 1] for each ranking ("real", "hash") and each per-query figure of
 
 import re
 import sys
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.lib import format as npy
 
 from retrieval.metrics import Scores
+from utils.arrays import read_npz
 from utils.errors import InputError
 from utils.files import written_whole
 
-# A hundred thousand queries with long names stay below both; more is no per-query file, but something to fill the memory.
-LARGEST_FILE, LARGEST_CONTENT = 64 * 2**20, 256 * 2**20  # bytes
+# Bytes. A hundred thousand queries with long names stay below; more is no per-query file, but something to fill the memory.
+LARGEST = 256 * 2**20
+WANTED = {"names": "text", "labels": "int64", "has_positive": "bool"}
+FIGURE = re.compile(r"[a-z0-9_]{1,20}/[a-z0-9_]{1,40}")
 AGAIN = "repeat the test, which writes it again"
 
 
@@ -65,54 +66,25 @@ def read_per_query(path: Path) -> PerQuery:
         raise InputError(
             f"{path}: no such file; the results beside it predate per-query files: repeat the test, which writes both"
         )
-    try:
-        arrays = _read_arrays(path)
-    except InputError:
-        raise
-    except Exception as error:  # a damaged archive can fail anywhere in unzipping and in reading a header
-        raise InputError(f"{path}: damaged, or not a per-query file; {AGAIN}") from error
+    arrays = read_npz(path, tuple(WANTED), FIGURE, AGAIN, LARGEST)
+    _require_rows(path, arrays)
     content = PerQuery(arrays.pop("names"), arrays.pop("labels"), arrays.pop("has_positive"), _by_ranking(arrays))
     _require_sound(path, content)
     return content
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """{name: (n,)}: the three arrays every file has, and all whose name says `ranking/figure`."""
-    if not path.is_file() or path.stat().st_size > LARGEST_FILE:
-        raise InputError(f"{path}: not a file of at most {LARGEST_FILE >> 20} MiB, so not a per-query file; {AGAIN}")
-    with zipfile.ZipFile(path) as archive:
-        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        if sum(info.file_size for info in archive.infolist()) > LARGEST_CONTENT:
-            raise InputError(f"{path}: declares more than {LARGEST_CONTENT >> 20} MiB, so it is no per-query file; {AGAIN}")
-        missing = [name for name in ("names", "labels", "has_positive") if name not in members]
-        figures = [name for name in members if re.fullmatch(r"[a-z0-9_]{1,20}/[a-z0-9_]{1,40}", name)]
-        if missing or not figures:
-            raise InputError(f"{path}: no `{(missing or ['real/…'])[0]}` in it, so it is no per-query file; {AGAIN}")
-        arrays = {name: _read_array(path, archive, members[name]) for name in ("names", "labels", "has_positive", *figures)}
+def _require_rows(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Raise InputError on arrays of other shapes or types than a test writes."""
+    if len(arrays) == len(WANTED):
+        raise InputError(f"{path}: has no array `real/…`, so it is no per-query file; {AGAIN}")
+    rows = arrays["names"].shape
     for name, array in arrays.items():
-        if array.shape != arrays["names"].shape:
-            raise InputError(f"{path}: `{name}` has {len(array)} values for {len(arrays['names'])} queries; {AGAIN}")
-    return arrays
-
-
-def _read_array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-    """One array, after its header has been compared with what a per-query file holds under that name and with its size."""
-    name = info.filename.removesuffix(".npy")
-    wanted = {"names": "text", "labels": "int64", "has_positive": "bool"}.get(name, "float64")
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # the others unpack without a bound
-        raise InputError(f"{path}: `{name}` is packed in a way no test packs it; {AGAIN}")
-    with archive.open(info) as member:
-        headers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-        shape, _, dtype = headers[npy.read_magic(member)](member)
-        held = info.file_size - member.tell()
-    is_wanted = dtype.kind == "U" and dtype.isnative and dtype.itemsize > 0 if wanted == "text" else dtype == np.dtype(wanted)
-    if len(shape) != 1 or not is_wanted:
-        raise InputError(f"{path}: `{name}` is {dtype} of shape {shape}, not one row of {wanted}; {AGAIN}"[:400])
-    # NumPy reserves what a header declares before it reads, so that must be what there is
-    if shape[0] < 1 or shape[0] * dtype.itemsize != held:
-        raise InputError(f"{path}: `{name}` declares {str(shape[0])[:20]} values, and has {held} bytes for them; {AGAIN}")
-    with archive.open(info) as member:
-        return npy.read_array(member, allow_pickle=False)
+        wanted = WANTED.get(name, "float64")
+        is_wanted = array.dtype.kind == "U" and array.dtype.isnative if wanted == "text" else array.dtype == np.dtype(wanted)
+        if array.ndim != 1 or not array.size or not is_wanted:
+            raise InputError(f"{path}: `{name}` is {array.dtype} of shape {array.shape}, not one row of {wanted}; {AGAIN}")
+        if array.shape != rows:
+            raise InputError(f"{path}: `{name}` has {len(array)} values for {rows[0]} queries; {AGAIN}")
 
 
 def _by_ranking(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:

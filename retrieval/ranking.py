@@ -58,6 +58,7 @@ class GalleryKeys:
     def __init__(self, distance: str, query: torch.Tensor, gallery: torch.Tensor, place: np.ndarray | None = None):
         check_sets(distance, query, gallery)
         self.device = query.device if query.device.type == "cuda" else torch.device("cpu")
+        self.uses_numpy = _suits_numpy(self.device)
         self.queries, self.size = len(query), len(gallery)
         self.low_bits = (2 * self.size - 1).bit_length()
         self._place = 2 * (np.arange(self.size) if place is None else place).astype(np.int64)
@@ -87,7 +88,7 @@ class GalleryKeys:
 
     def block_rows(self) -> int:
         """How many queries make a block that suits the device."""
-        if self.device.type == "cpu":
+        if self.uses_numpy:
             pairs = min(_CPU_BLOCK_PAIRS, _CPU_PAIRS // torch.get_num_threads())
         else:
             pairs = GPU_BLOCK_BYTES // _GPU_BYTES_PER_PAIR
@@ -106,14 +107,16 @@ class GalleryKeys:
         ones = [torch.ones_like(square) for square in squares]
         self._query = torch.cat([-2 * query, squares[0] + bias, ones[0]], dim=1)
         self._rows = torch.cat([rows, ones[1], squares[1]], dim=1).T.contiguous()
-        if self.device.type == "cpu":
+        if self.uses_numpy:
             self._query, self._rows = self._query.numpy(), self._rows.numpy()
         else:
             self._place = torch.from_numpy(self._place).to(self.device)
+            if self._repeats is not None:
+                self._repeats = torch.from_numpy(self._repeats).to(self.device)
         self._keys = self._euclidean_keys
 
     def _euclidean_keys(self, start: int, stop: int) -> Array:
-        library, int64 = (np, np.int64) if self.device.type == "cpu" else (torch, torch.int64)
+        library, int64 = (np, np.int64) if self.uses_numpy else (torch, torch.int64)
         shape = (stop - start, self._rows.shape[1])
         squared = library.matmul(self._query[start:stop], self._rows, out=self._buffer("squared", shape, np.float64))
         if self._repeats is not None:
@@ -124,7 +127,7 @@ class GalleryKeys:
         return keys
 
     def _repeated(self, squared: Array) -> Array:
-        if self.device.type != "cpu":
+        if not self.uses_numpy:
             return squared[:, self._repeats]
         whole = self._buffer("whole", (len(squared), self.size), np.float64)
         return np.take(squared, self._repeats, axis=1, out=whole, mode="clip")  # with "raise" NumPy would copy `out`
@@ -135,7 +138,7 @@ class GalleryKeys:
         self.bits = query.shape[1]
         is_small = (self.bits + 1) << self.low_bits < _INT32_KEYS
         self._place = self._place.astype(np.int32 if is_small else np.int64)
-        if self.device.type == "cpu":
+        if self.uses_numpy:
             self._query, self._rows = _words(query), _words(gallery)
             self._keys = self._hamming_keys
         else:
@@ -168,7 +171,7 @@ class GalleryKeys:
 
     def _buffer(self, name: str, shape: tuple[int, int], dtype: type) -> Array | None:
         """This thread's memory for `name`: fresh memory for every block would cost more than the arithmetic."""
-        if self.device.type != "cpu":
+        if not self.uses_numpy:
             return None  # torch keeps freed GPU memory by itself
         buffer = getattr(self._buffers, name, None)
         if buffer is None or len(buffer) < shape[0]:
@@ -181,7 +184,7 @@ def map_blocks(work: Callable, keys: GalleryKeys, rows: int | None = None) -> It
     """work(start, stop) of each block of queries, in order; `rows` a block, or as many as suit the device."""
     rows = rows or keys.block_rows()
     bounds = [(start, min(start + rows, keys.queries)) for start in range(0, keys.queries, rows)]
-    if keys.device.type != "cpu":
+    if not keys.uses_numpy:
         yield from (work(*bound) for bound in bounds)
         return
     # the threads here are the blocks'; a matrix product that brought its own would only be in their way
@@ -197,16 +200,18 @@ def sort_rows(keys: Array) -> Array:
     return keys.sort(dim=1).values
 
 
-def _without_repeats(gallery: torch.Tensor) -> tuple[torch.Tensor, Array | None]:
+def _suits_numpy(device: torch.device) -> bool:
+    return device.type == "cpu"
+
+
+def _without_repeats(gallery: torch.Tensor) -> tuple[torch.Tensor, np.ndarray | None]:
     """The distinct rows, and for each gallery row which of them it is; or the gallery and None where none repeats."""
     values = gallery.cpu().numpy() + 0.0  # -0.0 and 0.0 have different bytes
     as_bytes = np.ascontiguousarray(values).view(np.dtype((np.void, values.itemsize * values.shape[1]))).reshape(-1)
     _, first, repeats = np.unique(as_bytes, return_index=True, return_inverse=True)
     if len(first) == len(gallery):
         return gallery, None
-    repeats = repeats.reshape(-1)
-    rows = gallery[torch.from_numpy(first).to(gallery.device)]
-    return rows, repeats if gallery.device.type == "cpu" else torch.from_numpy(repeats).to(gallery.device)
+    return gallery[torch.from_numpy(first).to(gallery.device)], repeats.reshape(-1)
 
 
 def check_sets(distance: str, query: torch.Tensor, gallery: torch.Tensor) -> None:

@@ -61,8 +61,8 @@ def confusion_map(confusion: Confusion, names: Sequence[str], others: str, alt: 
     both_sides = rows > 40  # so that no label is far from its cell
     width, height = (margin + (margin if both_sides else 14) + cell * count for count in (columns, rows))
     with _style():
-        figure, axis = _blank(width, height, [margin / width, 1 - (margin + cell * rows) / height])
-        axis.set_position([margin / width, 1 - (margin + cell * rows) / height, cell * columns / width, cell * rows / height])
+        place = (margin / width, 1 - (margin + cell * rows) / height, cell * columns / width, cell * rows / height)
+        figure, axis = _blank(width, height, place)
         axis.imshow(_cells(confusion), interpolation="none", aspect="auto")
         axis.grid(False)
         axis.tick_params(length=0, labelsize=size, top=True, labeltop=True, labelbottom=both_sides, labelright=both_sides)
@@ -113,8 +113,7 @@ def map_of_classes(points: np.ndarray, classes: np.ndarray, is_query: np.ndarray
     """
     colours = palette(classes.max() + 1)
     with _style():
-        figure, axis = _blank(680, 560, [0.01, 0.01])
-        axis.set_position([0.01, 0.01, 0.98, 0.98])
+        figure, axis = _blank(680, 560, place=(0.01, 0.01, 0.98, 0.98))
         axis.set_axis_off()
         for number in np.unique(classes):  # ascending: the grey ones come first and lie below
             colour = OTHERS if number < 0 else colours[number]
@@ -177,14 +176,14 @@ def _style() -> Iterator[None]:
         yield
 
 
-def _blank(width: float, height: float, corner: Sequence[float] = (0.12, 0.13)):
-    """Figure of so many pixels and its axes, from this corner, in shares of the figure, to just below the other."""
+def _blank(width: float, height: float, place: Sequence[float] = (0.12, 0.13, 0.85, 0.84)):
+    """Figure of so many pixels and its axes; place: their left, bottom, width and height in shares of the figure's."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width / 72, height / 72), dpi=144)
     FigureCanvasSVG(figure)
-    return figure, figure.add_axes((*corner, 0.97 - corner[0], 0.97 - corner[1]))
+    return figure, figure.add_axes(place)
 
 
 def _svg(figure, name: str, alt: str) -> str:

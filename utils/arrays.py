@@ -1,5 +1,6 @@
 """Reading `.npz` files that came from elsewhere: nothing in them is run, and nothing is believed before it is checked."""
 
+import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,21 +11,31 @@ from numpy.lib import format as npy
 from utils.errors import InputError
 
 
-def read_npz(path: Path, required: Sequence[str], optional: Sequence[str] = (), advice: str = "make the file anew") -> dict:
-    """{name: array} of these arrays; others in the file are passed over.
+def read_npz(
+    path: Path,
+    required: Sequence[str],
+    optional: Sequence[str] | re.Pattern = (),
+    advice: str = "make the file anew",
+    largest: int | None = None,
+) -> dict[str, np.ndarray]:
+    """{name: array} of these arrays, the optional ones by name or by a pattern; others in the file are passed over.
 
-    Raises InputError if the file is missing or damaged, lacks a required array, holds objects instead of numbers or text,
-    or declares more than it has or than memory holds. `advice` ends each message.
+    largest: bytes that all arrays together may unpack to; None: what memory holds. Raises InputError if the file is missing
+    or damaged, lacks a required array, holds objects instead of numbers or text, or declares more than it has or may have.
+    `advice` ends each message.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: no such file; {advice}")
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            if largest is not None and sum(info.file_size for info in archive.infolist()) > largest:
+                raise InputError(f"{path}: declares more than {largest >> 20} MiB; {advice}")
             missing = [name for name in required if name not in members]
             if missing:
                 raise InputError(f"{path}: has no array `{missing[0]}`; {advice}")
-            return {name: _read(path, archive, members[name], advice) for name in (*required, *optional) if name in members}
+            wanted = [*required, *_among(members, optional)]
+            return {name: _read(path, archive, members[name], advice) for name in wanted}
     except InputError:
         raise
     except MemoryError as error:
@@ -33,18 +44,24 @@ def read_npz(path: Path, required: Sequence[str], optional: Sequence[str] = (), 
         raise InputError(f"{path}: damaged, or not a .npz file of plain arrays; {advice}") from error
 
 
+def _among(members: dict, optional: Sequence[str] | re.Pattern) -> list[str]:
+    if isinstance(optional, re.Pattern):
+        return [name for name in members if optional.fullmatch(name)]
+    return [name for name in optional if name in members]
+
+
 def _read(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, advice: str) -> np.ndarray:
     name = info.filename.removesuffix(".npy")
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # the others unpack without a bound
         raise InputError(f"{path}: `{name}` is packed in a way NumPy does not pack; {advice}")
     with archive.open(info) as member:
         readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
         shape, _, dtype = readers[npy.read_magic(member)](member)
         held = info.file_size - member.tell()
-    if dtype.hasobject or dtype.fields:
-        raise InputError(f"{path}: `{name}` holds {dtype}, not plain numbers or text; {advice}")
+    if dtype.hasobject or dtype.fields or not dtype.itemsize:
+        raise InputError(f"{path}: `{name}` holds {dtype}, not plain numbers or text; {advice}"[:400])
     # NumPy reserves what a header declares before it reads, so that must be what there is
-    if int(np.prod(shape, dtype=object)) * dtype.itemsize != held:
-        raise InputError(f"{path}: `{name}` declares shape {shape}, and has {held} bytes for it; {advice}")
+    if min(shape, default=0) < 0 or int(np.prod(shape, dtype=object)) * dtype.itemsize != held:
+        raise InputError(f"{path}: `{name}` declares shape {str(shape)[:60]}, and has {held} bytes for it; {advice}")
     with archive.open(info) as member:
         return npy.read_array(member, allow_pickle=False)

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.compare import SHOWN, chosen_figures, comparison_options, short_names
+from engine.compare import SHOWN, chosen_figures, comparison_options
+from engine.tested_runs import short_names
 from retrieval.comparison import Estimate, compare_figures, query_weights
 from retrieval.metrics import FIGURES, Scores
 from retrieval.per_query import write_per_query

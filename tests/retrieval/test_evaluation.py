@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retrieval import ranking
 from retrieval.evaluation import NEAREST, evaluate_ranking
 from retrieval.metrics import FIGURES, average_precision_released
 from retrieval.ranking import top_k
@@ -153,6 +154,25 @@ def test_block_size_and_threads_change_nothing(kind, ties):
             np.testing.assert_allclose(values, parts.figures[name], rtol=0, atol=1e-14)
         assert (whole.nearest == parts.nearest).all()
         np.testing.assert_allclose(whole.curve, parts.curve, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("ties", ["stable", "average"])
+@pytest.mark.parametrize("kind", ["euclidean", "hamming"])
+def test_the_way_of_a_gpu_gives_the_same(kind, ties, monkeypatch):
+    """PyTorch's operations, as on a GPU, here on the CPU: other kernels, the same ranking and figures."""
+    if (kind, ties) == ("euclidean", "average"):
+        pytest.skip("not offered")
+    query, query_labels, gallery, gallery_labels = random_sets(n=23)
+    gallery = torch.cat([gallery, gallery[:50], query[:3]])
+    gallery_labels = torch.cat([gallery_labels, gallery_labels[:50].flip(0), query_labels[:3]])
+    if kind == "hamming":
+        query, gallery = query > 0, gallery > 0
+    by_numpy = evaluate_ranking(kind, query, query_labels, gallery, gallery_labels, ties=ties)
+    monkeypatch.setattr(ranking, "_suits_numpy", lambda device: False)
+    by_torch = evaluate_ranking(kind, query, query_labels, gallery, gallery_labels, ties=ties)
+    assert (by_numpy.nearest == by_torch.nearest).all()
+    for name, values in by_numpy.figures.items():
+        np.testing.assert_allclose(values, by_torch.figures[name], rtol=0, atol=1e-14)
 
 
 def test_progress_bar_shows_the_rate(capsys):
