@@ -8,7 +8,7 @@ import torch
 from engine.step import Learner
 from utils.checkpoints import load_state, read_checkpoint, write_checkpoint
 from utils.errors import InputError
-from utils.runs import BEST, LAST, keep_previous
+from utils.runs import BEST, LAST, keep_previous, options_as_text
 from utils.seeding import random_state, restore_random_state
 
 
@@ -38,11 +38,6 @@ def _say_what_changed(before: object, options: argparse.Namespace) -> None:
         changed = [change for change in changed if change.split()[0] not in unimportant]
         if changed:
             print(f"note: differs from the run so far: {', '.join(changed)}")
-
-
-def options_as_text(options: argparse.Namespace) -> dict:
-    """The options as a checkpoint can hold them: paths as text."""
-    return {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:

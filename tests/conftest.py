@@ -1,5 +1,6 @@
 """A tiny dataset in SAKE's layout, and a way to run an entry script as a user would."""
 
+import os
 import pickle
 import runpy
 import sys
@@ -18,6 +19,16 @@ LISTS = {
     "Sketchy": ("zeroshot1", "all_photo_filelist", "sketch_tx_000000000000_ready_filelist"),
     "TUBerlin": ("zeroshot", "ImageResized_ready_filelist", "png_ready_filelist"),
 }
+
+
+class Hostile:
+    """Unpickled, it makes a folder at `victim`."""
+
+    def __init__(self, victim: Path):
+        self.victim = victim
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.victim),)
 
 
 def write_tiny_dataset(root: Path, folder: str = "Sketchy", photos: int = 12, sketches: int = 6, side: int = 40) -> Path:

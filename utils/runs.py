@@ -48,7 +48,7 @@ def record_run(path: Path, options: argparse.Namespace, **resolved: object) -> N
     """Write as JSON every option as it was resolved, the command, versions and the code's git SHA."""
     record = {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "options": {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()},
+        "options": options_as_text(options),
         "resolved": resolved,
         "versions": {
             "python": platform.python_version(),
@@ -61,6 +61,11 @@ def record_run(path: Path, options: argparse.Namespace, **resolved: object) -> N
     }
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def options_as_text(options: argparse.Namespace) -> dict:
+    """The options as a checkpoint or a JSON file can hold them: paths as text."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
 
 
 def git_sha() -> str | None:

@@ -1,12 +1,11 @@
-import os
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from datasets.catalog import SKETCHY
 from datasets.file_lists import Split, read_class_names, read_list, read_semantic_mask
+from tests.conftest import Hostile
 from utils.errors import InputError
 
 
@@ -110,14 +109,6 @@ def test_masks_of_old_and_new_numpy_are_read(tmp_path, core):
         content = content.replace(b"c" + name + b"\n", b"c" + core + b"\n")
     path.write_bytes(content)
     assert read_semantic_mask(path, 1).tolist() == [[1, 1, 1, 1]]
-
-
-class Hostile:
-    def __init__(self, victim: Path):
-        self.victim = victim
-
-    def __reduce__(self):
-        return (os.mkdir, (str(self.victim),))
 
 
 def test_a_mask_that_calls_code_is_refused_and_the_code_not_run(tmp_path):

@@ -16,7 +16,7 @@ from models.dsn import Student
 from models.restore import restore_student
 from retrieval.metrics import FIGURES
 from retrieval.per_query import read_per_query
-from tests.conftest import write_tiny_dataset
+from tests.conftest import Hostile, write_tiny_dataset
 from utils.checkpoints import read_checkpoint
 
 TRAIN, TEST = "train_cse_resnet_sketchy_ext.py", "test_cse_resnet_sketchy_zeroshot.py"
@@ -366,14 +366,6 @@ def test_extra_keys_are_listed_and_ignored_and_a_lost_head_is_not_missed(checkpo
     code, out, err = run_script(TEST, *SMALL, "--data_root", shared_dataset, "--checkpoint", tmp_path / "odd.pth.tar")
     assert code == 0, err
     assert "extra.weight" in out
-
-
-class Hostile:
-    def __init__(self, victim):
-        self.victim = victim
-
-    def __reduce__(self):
-        return (os.mkdir, (str(self.victim),))
 
 
 def test_hostile_and_truncated_checkpoints(checkpoint, shared_dataset, tmp_path, run_script):

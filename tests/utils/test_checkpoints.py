@@ -6,17 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from tests.conftest import Hostile
 from utils.checkpoints import load_state, read_checkpoint, read_tensors, write_checkpoint
 from utils.errors import InputError
 from utils.files import written_whole
-
-
-class Hostile:
-    def __init__(self, victim):
-        self.victim = victim
-
-    def __reduce__(self):
-        return (os.mkdir, (str(self.victim),))
 
 
 def released(best) -> dict:
