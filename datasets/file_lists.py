@@ -114,6 +114,9 @@ def read_class_names(path: Path) -> list[str]:
         if not name or int(label) in names:
             raise InputError(f"{path}, line {number}: {line!r} is not `<class name> <id>` with an id of its own")
         names[int(label)] = name
+    if len(set(names.values())) < len(names):
+        twice = next(name for name in names.values() if list(names.values()).count(name) > 1)
+        raise InputError(f"{path}: two classes are called {twice!r}; give each a name of its own")
     if set(names) != set(range(len(names))):
         raise InputError(f"{path}: the ids are not 0 to {len(names) - 1} without gaps; mend the list")
     return [names[i] for i in range(len(names))]

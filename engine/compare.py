@@ -121,7 +121,7 @@ def _in_table_order(places: Iterable[tuple[int, str, str]], keys: Sequence[str])
 
 def _of_run(first: Run, run: Run, reason: str | None) -> dict[str, Any]:
     named = {"run": run.number, "name": run.name, "results": run.file, **run.about}
-    counts = {"queries": len(run.queries.names), "left_out": run.left_out}
+    counts = {"queries": len(run.queries.names), "matched_by_row": run.matched_by_row, "left_out": run.left_out}
     return named | counts | {"not_compared": reason, "other_settings": other_settings(first, run)}
 
 

@@ -54,6 +54,8 @@ def _notes(results: dict, has_test: bool) -> list[str]:
     for run in results["runs"]:
         if run["not_compared"]:
             notes.append(f"run {run['run']} is not comparable with run 1, so not tested: {run['not_compared']}")
+        if run["matched_by_row"] and has_test:
+            notes.append(f"run {run['run']}: queries are matched by their row, having no `paths`; the rows must be in one order")
         if run["other_settings"]:
             notes.append(f"run {run['run']} was tested otherwise than run 1: {run['other_settings']}")
         if run["left_out"]:

@@ -11,7 +11,7 @@ from datasets.file_lists import FileList, Split
 from datasets.images import decode
 from engine.embedding import Embedder
 from engine.feature_cache import FeatureCache
-from engine.outputs import Outcome, write_outcome
+from engine.outputs import Outcome, require_free, write_outcome
 from engine.protocols import Protocol, protocol_of, training_samples
 from models.cse_resnet import PHOTO, SKETCH
 from models.restore import restore_student
@@ -21,7 +21,6 @@ from retrieval.metrics import Scores
 from retrieval.report import THUMBNAIL
 from utils.devices import choose_device, decoding_workers, finished
 from utils.errors import InputError
-from utils.files import require_writable
 from utils.runs import run_folder, runs_below
 
 
@@ -51,7 +50,7 @@ def zero_shot_test(dataset: Dataset, options: argparse.Namespace) -> dict:
     student, content = restore_student(checkpoint, options.num_hashing, options.num_classes)
     _say_what_is_tested(checkpoint, content, protocol, options)
     results_file = options.results or checkpoint.parent / "results.json"
-    require_writable(results_file, option="--results", suffix=".json")
+    require_free(results_file)
 
     embed = Embedder(
         student.to(device, memory_format=torch.channels_last),
@@ -75,26 +74,12 @@ def zero_shot_test(dataset: Dataset, options: argparse.Namespace) -> dict:
     hashed = hash_scores(queries, labels[0], gallery, labels[1], options.num_hashing, options.ties, **itq)
     scored = finished(device)
 
-    results = {
-        "dataset": dataset.folder,
-        "split": options.zero_version,
-        "protocol": protocol.text,
-        "queries": len(protocol.queries),
-        "gallery": len(protocol.gallery),
-        "without_positive": real.without_positive,
-        "checkpoint": str(checkpoint),
-        "settings": {
-            name: getattr(options, name) for name in ("image_size", "num_hashing", "pretrained", "amp", "itq", "itq_fit", "ties")
-        },
-        "real": real.summary(),
-        "hash": hashed.summary(),
-        "per_class": real.per_class(protocol.names),
-        "seconds": {"features": round(embedded - started, 3), "metrics": round(scored - embedded, 3)},
-    }
+    seconds = {"features": round(embedded - started, 3), "metrics": round(scored - embedded, 3)}
+    scores = {"real": real, "hash": hashed}
     outcome = Outcome(
         title=f"{dataset.name}, {options.zero_version}",
-        results=results,
-        scores={"real": real, "hash": hashed},
+        results=_results(dataset, checkpoint, protocol, scores, seconds, options),
+        scores=scores,
         query_names=protocol.queries.paths,
         query_labels=protocol.queries.labels,
         gallery_labels=protocol.gallery.labels,
@@ -104,7 +89,27 @@ def zero_shot_test(dataset: Dataset, options: argparse.Namespace) -> dict:
         thumbnail=lambda side, index: _thumbnail(protocol.queries if side == "query" else protocol.gallery, index),
     )
     write_outcome(results_file, outcome, with_report=not options.no_report)
-    return results
+    return outcome.results
+
+
+def _results(
+    dataset: Dataset, checkpoint: Path, protocol: Protocol, scores: dict[str, Scores], seconds: dict, options: argparse.Namespace
+) -> dict:
+    """What results.json holds."""
+    tested_with = ("image_size", "num_hashing", "pretrained", "amp", "itq", "itq_fit", "ties")
+    return {
+        "dataset": dataset.folder,
+        "split": options.zero_version,
+        "protocol": protocol.text,
+        "queries": len(protocol.queries),
+        "gallery": len(protocol.gallery),
+        "without_positive": scores["real"].without_positive,
+        "checkpoint": str(checkpoint),
+        "settings": {name: getattr(options, name) for name in tested_with},
+        **{ranking: found.summary() for ranking, found in scores.items()},
+        "per_class": scores["real"].per_class(protocol.names),
+        "seconds": seconds,
+    }
 
 
 def _training_features(split: Split, embed: Embedder, protocol: Protocol) -> tuple[torch.Tensor, torch.Tensor]:
@@ -132,8 +137,6 @@ def _say_what_is_tested(checkpoint: Path, content: dict, protocol: Protocol, opt
         print("hash codes by the step of the ITQ paper, not the released protocol's")
     if options.itq_fit != "queries":
         print(f"hash codes fitted on {'training images' if options.itq_fit == 'train' else 'the gallery'}, not on the queries")
-    if options.ties != "stable":
-        print("hash figures averaged over all orders of photos at equal distance")
     recorded = content.get("options")
     trained_at = recorded.get("image_size") if isinstance(recorded, dict) else None
     if trained_at not in (None, options.image_size):

@@ -1,16 +1,17 @@
 """Features on disk, so that testing one checkpoint again does not embed its images again.
 
 A file is found by what its features depend on: the weights, the images (each one's path, size and time of change), how
-they were fed, and the versions of what decodes and computes. If any of these differs, the features are made anew.
+they were fed, the code on the way from file to feature, and the versions of what decodes and computes. If any of these
+differs, the features are made anew.
 """
 
 import hashlib
-import importlib.metadata
 import json
 import os
 from pathlib import Path
 
 import numpy as np
+import PIL
 import torch
 
 from datasets.file_lists import FileList
@@ -18,8 +19,16 @@ from utils.arrays import read_npz
 from utils.errors import InputError
 from utils.files import written_whole
 
-FORMAT = 1  # raised when the way from image to feature changes in this code
-LIBRARIES = ("torch", "pillow", "numpy")
+HERE = Path(__file__).resolve().parent.parent
+CODE = (
+    "datasets/images.py",
+    "datasets/views.py",
+    "datasets/batches.py",
+    "engine/embedding.py",
+    "models/cse_resnet.py",
+    "models/dsn.py",
+)
+VERSIONS = {"torch": torch.__version__, "pillow": PIL.__version__, "numpy": np.__version__}
 
 
 class FeatureCache:
@@ -31,8 +40,7 @@ class FeatureCache:
 
     def path(self, files: FileList, **fed: object) -> Path:
         """Where the features of these images belong; `fed` is all else they depend on, as JSON can hold it."""
-        versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
-        key = {"format": FORMAT, "weights": self.weights, "files": _digest_of_files(files), "versions": versions, **fed}
+        key = {"weights": self.weights, "files": _digest_of_files(files), "code": _digest_of_code(), "versions": VERSIONS, **fed}
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         return self.folder / f"{files.source.stem}-{digest[:20]}.npz"
 
@@ -60,6 +68,10 @@ def _digest_of_weights(student: torch.nn.Module) -> str:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def _digest_of_code() -> str:
+    return hashlib.sha256(b"".join((HERE / name).read_bytes() for name in CODE)).hexdigest()
 
 
 def _digest_of_files(files: FileList) -> str:

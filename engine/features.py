@@ -1,23 +1,22 @@
 """Scoring features that any system made: the same ranking, codes, table and report as for ours."""
 
 import argparse
+import hashlib
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from engine.evaluate import hash_scores
 from engine.options import hash_codes
-from engine.outputs import Outcome, print_table, write_outcome
+from engine.outputs import SIDE_FILES, Outcome, print_table, require_free, write_outcome
 from engine.parser import Group, Parser, positive
 from retrieval.evaluation import evaluate_ranking
 from retrieval.metrics import Scores
 from utils.arrays import read_npz
 from utils.devices import choose_device
 from utils.errors import InputError
-from utils.files import require_writable
 
 MOST_BITS = 64  # of the codes, unless --bits says more
 LARGEST_LABEL = 2**31 - 1
@@ -50,10 +49,18 @@ def score_features(options: argparse.Namespace) -> dict:
     """Read, rank, score; print the table, write what `--results` asks for, and return the results."""
     device = choose_device(options.device)
     if options.results is not None:
-        require_writable(options.results, option="--results", suffix=".json")
+        require_free(options.results)
+        written = {options.results.with_suffix(suffix).resolve() for suffix in (".json", *SIDE_FILES)}
+        given = [path for path in (options.query, options.gallery) if path.resolve() in written]
+        if given:
+            raise InputError(f"--results {options.results}: would be written over {given[0]}; choose another name")
+    if options.ties == "average" and options.no_hash:
+        raise InputError("--ties average: is about hash codes; leave it or --no-hash out")
     query, gallery = _read(options.query), _read(options.gallery)
     _require_fit(query, gallery, options)
     options.bits = options.bits or min(MOST_BITS, query["features"].shape[1])
+    if not options.keep_norms:
+        query, gallery = _normalised(query), _normalised(gallery)
     started = time.perf_counter()
     scores = _scores(query, gallery, device, options)
     names = _class_names(query, gallery)
@@ -63,6 +70,8 @@ def score_features(options: argparse.Namespace) -> dict:
         "queries": len(query["labels"]),
         "gallery": len(gallery["labels"]),
         "without_positive": first.without_positive,
+        "gallery_digest": _digest(gallery),
+        "queries_matched_by": "path" if "paths" in query else "row",
         "files": {"query": str(options.query), "gallery": str(options.gallery)},
         "settings": {name: getattr(options, name) for name in ("keep_norms", "bits", "itq", "itq_fit", "ties")},
         **{ranking: found.summary() for ranking, found in scores.items()},
@@ -96,8 +105,6 @@ def _scores(query: dict, gallery: dict, device: torch.device, options: argparse.
         return {
             "hash": evaluate_ranking("hamming", features[0], labels[0], features[1], labels[1], progress=True, ties=options.ties)
         }
-    if not options.keep_norms:
-        features = [F.normalize(rows.double(), dim=1) for rows in features]
     scores = {"real": evaluate_ranking("euclidean", features[0], labels[0], features[1], labels[1], progress=True)}
     if not options.no_hash:
         print(f"hash: {options.bits}-bit codes by ITQ")
@@ -122,12 +129,28 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     for name, shape in (("paths", labels.shape), ("names", (classes,))):
         if name in arrays and (arrays[name].dtype.kind != "U" or arrays[name].shape != shape):
             raise InputError(f"{path}: `{name}` is {arrays[name].dtype} of shape {arrays[name].shape}; make it text, one each")
+        if name in arrays:
+            values, counts = np.unique(arrays[name], return_counts=True)
+            if (counts > 1).any():
+                raise InputError(f"{path}: `{name}` holds {str(values[counts > 1][0])!r} twice; give each its own")
     if features.dtype != bool:
         finite = np.isfinite(features).all(axis=1)
         if not finite.all():
             raise InputError(f"{path}: row {np.argmin(finite)} of `features` holds NaN or infinity; look at what made it")
         arrays["features"] = features.astype(np.float64 if features.itemsize > 4 else np.float32)
     return {**arrays, "labels": labels.astype(np.int64)}
+
+
+def _normalised(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """With rows of length 1 in float64; rows of zeros stay. Bool codes are left alone."""
+    rows = arrays["features"]
+    if rows.dtype == bool:
+        return arrays
+    rows = rows.astype(np.float64)
+    largest = np.abs(rows).max(axis=1, keepdims=True)
+    rows /= np.where(largest > 0, largest, 1)  # first, or the squares of very large or small numbers would be lost
+    length = np.sqrt((rows**2).sum(axis=1, keepdims=True))
+    return {**arrays, "features": rows / np.where(length > 0, length, 1)}
 
 
 def _require_fit(query: dict, gallery: dict, options: argparse.Namespace) -> None:
@@ -138,6 +161,14 @@ def _require_fit(query: dict, gallery: dict, options: argparse.Namespace) -> Non
         raise InputError(f"{files}: one holds bool codes, the other real features; give two of a kind")
     if options.bits is not None and options.bits > asked.shape[1]:
         raise InputError(f"--bits {options.bits}: more than the {asked.shape[1]} numbers of a row; ask for fewer")
+
+
+def _digest(gallery: dict) -> str:
+    """The same for the same photos in the same order, as far as labels and paths tell."""
+    digest = hashlib.sha256(gallery["labels"].tobytes())
+    for path in gallery.get("paths", np.array([], dtype=str)).tolist():
+        digest.update(f"{path}\n".encode("utf-8", errors="replace"))
+    return digest.hexdigest()[:16]
 
 
 def _class_names(query: dict, gallery: dict) -> dict[int, str]:

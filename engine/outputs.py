@@ -1,5 +1,6 @@
 """What a test leaves: the printed table, figures as JSON and per query, a picture, a report."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,11 @@ from retrieval.metrics import Scores
 from retrieval.per_query import write_per_query
 from retrieval.report import format_table, retrieval_grid, write_results
 from retrieval.report_page import ReportData, write_report
+from retrieval.ties import TIE_DRAWS
+from utils.errors import InputError
+from utils.files import require_writable
+
+SIDE_FILES = (".npz", ".png")  # beside the results, and replaced together with them
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,20 @@ def print_table(outcome: Outcome) -> None:
     left_out = next(iter(outcome.scores.values())).without_positive
     if left_out:
         print(f"note: {left_out} queries have no photo of their class in the gallery and are left out")
+    for ranking, scores in outcome.scores.items():
+        if scores.ties == "average":
+            print(
+                f"{ranking}: each figure is its mean over all orders of photos at equal distance; for interpolated AP, over "
+                f"{TIE_DRAWS} drawn orders"
+            )
+
+
+def require_free(results_file: Path) -> None:
+    """Raise InputError, before any work is done, if the files cannot be written or would replace what no test wrote."""
+    require_writable(results_file, option="--results", suffix=".json")
+    for side in (results_file.with_suffix(suffix) for suffix in SIDE_FILES):
+        if side.exists() and not results_file.exists():
+            raise InputError(f"--results {results_file}: {side.name} is there already, of something else; choose another name")
 
 
 def write_outcome(results_file: Path, outcome: Outcome, with_report: bool = True) -> None:
@@ -41,7 +61,7 @@ def write_outcome(results_file: Path, outcome: Outcome, with_report: bool = True
     print_table(outcome)
     write_results(results_file, outcome.results)
     print(f"figures: {results_file}")
-    write_per_query(results_file.with_suffix(".npz"), outcome.scores, outcome.query_names)
+    write_per_query(results_file.with_suffix(".npz"), outcome.scores, _distinct(outcome.query_names))
     try:
         if outcome.thumbnail is not None:
             picture = results_file.with_suffix(".png")
@@ -52,6 +72,16 @@ def write_outcome(results_file: Path, outcome: Outcome, with_report: bool = True
             print(f"report:  {report_of(results_file)}")
     except ImportError as error:
         print(f"no picture or report: pip install {error.name}")
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names, each further mention of one with its number: a list may hold an image twice."""
+    mentions: Counter[str] = Counter()
+    distinct = []
+    for name in names:
+        mentions[name] += 1
+        distinct.append(name if mentions[name] == 1 else f"{name} #{mentions[name]}")
+    return distinct
 
 
 def report_of(results_file: Path) -> Path:

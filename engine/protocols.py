@@ -74,14 +74,14 @@ def photo_to_photo(protocol: Protocol, count: int) -> Protocol:
 
 
 def generalized(protocol: Protocol, split: Split, fraction: float) -> Protocol:
-    """This share of each seen class's training photos joins the gallery; their class ids follow those of the unseen."""
+    """This share of the photos of each of the split's training classes joins the gallery; their class ids follow the unseen."""
     photos = split.photos("train")
     chosen = _of_each_class(photos.labels, lambda available: max(1, round(fraction * available)), SEEN_PHOTOS)
     return replace(
         protocol,
         gallery=protocol.gallery.joined(photos.subset(chosen), label_offset=len(protocol.names)),
         names=protocol.names + split.class_names("train"),
-        text=f"generalized {protocol.text} ({fraction:g} of the seen classes' photos in the gallery)",
+        text=f"generalized {protocol.text} ({fraction:g} of each training class's photos in the gallery)",
     )
 
 

@@ -30,6 +30,7 @@ class Run:
     about: dict[str, Any]  # what must agree between runs: dataset, split, protocol, gallery size; None where not stated
     settings: dict[str, Any]  # what may differ between runs, and is said where it does
     queries: PerQuery
+    matched_by_row: bool  # its queries have no names but their place in a file
     left_out: int  # queries without a photo of their class in the gallery
 
 
@@ -111,9 +112,10 @@ def _read_run(number: int, name: str, file: Path) -> Run:
         raise InputError(f"{file} and {per_query.name} are not of the same test; repeat the test, which writes both")
     counted = np.flatnonzero(queries.has_positive)
     by_class = counted[np.lexsort((queries.names[counted], queries.labels[counted]))]
-    about = _stated({key: content.get(key) for key in ("dataset", "split", "protocol", "gallery")})
+    about = _stated({key: content.get(key) for key in ("dataset", "split", "protocol", "gallery", "gallery_digest")})
     settings = _stated(content["settings"]) if isinstance(content.get("settings"), dict) else {}
-    return Run(number, name, file, about, settings, _taken(queries, by_class), len(queries.names) - len(counted))
+    matched_by_row = content.get("queries_matched_by") == "row"
+    return Run(number, name, file, about, settings, _taken(queries, by_class), matched_by_row, len(queries.names) - len(counted))
 
 
 def _read_results(file: Path) -> dict[str, Any]:

@@ -73,34 +73,37 @@ class _LabelledSets:
         """{figure, "nearest", "curve": (n, ...)}; `place` says who goes first among equals, and names the photos."""
         keys_of = GalleryKeys(self.distance, self.query, self.gallery, place)
 
-        def score(start, stop):
+        def rank(start, stop):
             keys = keys_of(start, stop)
             for rows, columns in self.classmates(start, stop):
                 keys[rows, columns] += 1
             keys = sort_rows(keys)
-            hits = Hits.at(keys_of.marked(keys), self.positives[start:stop], keys_of.size)
-            curve = hits.curve().astype(np.float32)
-            return {**figures_of(hits), "nearest": keys_of.nearest(keys, NEAREST), "curve": curve}
+            return keys_of.marked(keys), self.positives[start:stop], keys_of.nearest(keys, NEAREST)
 
-        return _joined(map_blocks(score, keys_of, block_rows), bar)
+        def score(ranked):
+            places, positives, nearest = ranked
+            hits = Hits.at(places, positives, keys_of.size)
+            return {**figures_of(hits), "nearest": nearest, "curve": hits.curve().astype(np.float32)}
+
+        return _joined(map_blocks(rank, keys_of, block_rows, then=score), bar)
 
     def tie_groups(self, bar, block_rows):
         """{figure: (n,)}: exact means over all orders of what is tied."""
         keys_of = GalleryKeys(self.distance, self.query, self.gallery)
 
-        def score(start, stop):
+        def count(start, stop):
             keys = keys_of(start, stop)
             distances = (keys if isinstance(keys, np.ndarray) else keys.cpu().numpy()) >> keys_of.low_bits
             distances = distances.astype(np.int64) + np.arange(stop - start)[:, None] * (keys_of.bits + 1)
             shape = (stop - start, keys_of.bits + 1)
             sizes = np.bincount(distances.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
-            positives = np.zeros(shape, dtype=np.int64)
-            for rows, columns in self.classmates(start, stop):
-                mine = distances[rows, columns].ravel()
-                positives += np.bincount(mine, minlength=shape[0] * shape[1]).reshape(shape)
-            return TieGroups(sizes, positives).figures()
+            mine = np.concatenate([distances[rows, columns].ravel() for rows, columns in self.classmates(start, stop)])
+            return sizes, np.bincount(mine, minlength=shape[0] * shape[1]).reshape(shape)
 
-        return _joined(map_blocks(score, keys_of, block_rows), bar)
+        def score(counts):
+            return TieGroups(*counts).figures()
+
+        return _joined(map_blocks(count, keys_of, block_rows, then=score), bar)
 
 
 def _over_all_tie_orders(sets, stable, bar, block_rows):

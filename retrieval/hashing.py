@@ -29,7 +29,7 @@ def itq_codes(query, gallery, bits, seed=50, iterations=50, update="released", f
       "gallery"  the gallery, so that queries can come one by one but for their mean.
       "train"    training = (features like the queries (a, d), features like the gallery (b, d)), of seen classes: each
                  is centred on its own mean, both together are fitted, and queries and gallery are centred on those
-                 means. Nothing of the test enters the codes.
+                 means. Nothing of the test enters the codes, unless training photos stand in the gallery as well.
     """
     training = training if fit == "train" else ()
     sets = {"query": query, "gallery": gallery, **dict(zip(("training query", "training gallery"), training, strict=False))}

@@ -10,8 +10,9 @@ On a CPU blocks are ranked side by side, one thread each, in buffers that are ma
 
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ _GPU_BYTES_PER_PAIR = 32  # key, its distance and what the sort needs, with room
 _CPU_PAIRS = 2**24  # in all threads' blocks together: some 24 bytes each
 _CPU_BLOCK_PAIRS = 2**20  # in one thread's: fewer, and calls cost more than arithmetic; more gains nothing
 _INT32_KEYS = 2**31  # Hamming keys below this sort as int32, twice as fast
+_LARGEST_SQUARE = 1e300  # of a row's length: distances stay finite
 _MIN_DISTANCE_BITS = 30  # mantissa bits of a float64 distance that a key must keep
 
 _LOWEST_BYTE = 0 if sys.byteorder == "little" else -1
@@ -51,8 +53,11 @@ class GalleryKeys:
     between equal distances, a permutation of 0 to m - 1; by default the gallery's own order.
 
     Euclidean: the key's high bits are those of the squared float64 distance, cut to at least 30 mantissa bits (36 for
-    17,000 photos; float32 features have 24). Distances that agree to that many bits are equal; identical gallery
-    rows are always equal, because their distance is computed once. Hamming: exact integers, counted in packed bits.
+    17,000 photos; float32 features have 24). Before that the distance is right to about (d + 2)·2⁻⁵⁰ of the squared radius
+    of both sets around the gallery's mean, so nearly collapsed features keep their order too. Distances that agree to that
+    many bits are equal; identical gallery rows are always equal, because their distance is computed once.
+
+    Hamming: exact integers, counted in packed bits; on a GPU as products of -1 and 1, whose float32 sums are exact integers.
     """
 
     def __init__(self, distance: str, query: torch.Tensor, gallery: torch.Tensor, place: np.ndarray | None = None):
@@ -100,6 +105,8 @@ class GalleryKeys:
         if 52 - self.low_bits < _MIN_DISTANCE_BITS:
             raise InputError(f"a gallery of {self.size} rows is too large to rank; use at most {2**21}")
         rows, self._repeats = _without_repeats(gallery)
+        # distances do not change with the origin, but what is lost to rounding does
+        query, rows = query - gallery.mean(0), rows - gallery.mean(0)
         # |q - g|² as one product: (-2q, |q|² + bias, 1) · (g, 1, |g|²); the bias exceeds any rounding error of it, so that no
         # distance comes out negative and none just below a short number that others reach
         squares = [array.square().sum(1, keepdim=True) for array in (query, rows)]
@@ -163,7 +170,8 @@ class GalleryKeys:
         return keys
 
     def _hamming_keys_on_gpu(self, start: int, stop: int) -> torch.Tensor:
-        agreement = self._query[start:stop] @ self._rows  # bits - 2 * distance: integers, exact below 2**24 bits
+        with torch.autocast(self.device.type, enabled=False):
+            agreement = self._query[start:stop] @ self._rows  # bits - 2 * distance: integers, exact below 2**24 bits
         keys = agreement.to(self._place.dtype)
         keys.neg_().add_(self.bits).bitwise_left_shift_(self.low_bits - 1)  # twice the distance, hence one less
         keys += self._place
@@ -180,16 +188,27 @@ class GalleryKeys:
         return buffer[: shape[0]]
 
 
-def map_blocks(work: Callable, keys: GalleryKeys, rows: int | None = None) -> Iterator:
-    """work(start, stop) of each block of queries, in order; `rows` a block, or as many as suit the device."""
+def map_blocks(rank: Callable, keys: GalleryKeys, rows: int | None = None, then: Callable = lambda ranked: ranked) -> Iterator:
+    """then(rank(start, stop)) of each block of queries, in order; `rows` a block, or as many as suit the device.
+
+    On a CPU each thread takes a block through both. On a GPU this thread ranks, one block after the other, while others
+    do the rest with what came back.
+    """
     rows = rows or keys.block_rows()
     bounds = [(start, min(start + rows, keys.queries)) for start in range(0, keys.queries, rows)]
-    if not keys.uses_numpy:
-        yield from (work(*bound) for bound in bounds)
-        return
+    threads = torch.get_num_threads()
     # the threads here are the blocks'; a matrix product that brought its own would only be in their way
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(min(torch.get_num_threads(), len(bounds))) as pool:
-        yield from pool.map(lambda bound: work(*bound), bounds)
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(min(threads, len(bounds))) as pool:
+        if keys.uses_numpy:
+            yield from pool.map(lambda bound: then(rank(*bound)), bounds)
+            return
+        running: deque[Future] = deque()
+        for bound in bounds:
+            running.append(pool.submit(then, rank(*bound)))
+            if len(running) > 2 * threads:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
 
 
 def sort_rows(keys: Array) -> Array:
@@ -231,11 +250,11 @@ def check_sets(distance: str, query: torch.Tensor, gallery: torch.Tensor) -> Non
 
 
 def _require_finite(name: str, array: torch.Tensor) -> None:
-    # squares must be finite as well, for distances to be
-    finite = array.double().square().sum(1).isfinite()
-    if not finite.all():
-        row = (~finite).nonzero()[0].item()
-        raise InputError(f"{name} row {row} holds NaN or infinity; look at the model or file that made it")
+    lengths = array.double().square().sum(1)  # NaN and infinity survive the sum
+    if not (lengths < _LARGEST_SQUARE).all():
+        row = (~(lengths < _LARGEST_SQUARE)).nonzero()[0].item()
+        fault = "numbers too large to square" if array[row].isfinite().all() else "NaN or infinity"
+        raise InputError(f"{name} row {row} holds {fault}; look at the model or file that made it")
 
 
 def _require_codes(name: str, codes: torch.Tensor) -> None:

@@ -69,10 +69,8 @@ def confusion_map(confusion: Confusion, names: Sequence[str], others: str, alt: 
         axis.set_yticks(range(rows), labels[:rows], parse_math=False)
         axis.set_xticks(range(columns), labels, parse_math=False, rotation=90, rotation_mode="anchor", va="center")
         for tick in axis.xaxis.get_major_ticks():
-            tick.label2.set(ha="left", va="center", rotation=90, rotation_mode="anchor", parse_math=False)
-            tick.label1.set(ha="right")
-        for tick in axis.yaxis.get_major_ticks():
-            tick.label2.set(parse_math=False)
+            tick.label1.set(ha="right")  # below the cells
+            tick.label2.set(ha="left")  # above
         _rule(axis, rows, columns)
         if rows <= 30:
             _write_shares(axis, confusion.shares)

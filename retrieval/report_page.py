@@ -64,6 +64,7 @@ def _contents(data: ReportData) -> dict:
         "queries": len(data.query_labels),
         "photos": len(data.gallery_labels),
         "without_positive": data.main.without_positive,
+        "ties_averaged": any(scores.ties == "average" for scores in data.scores.values()),
         "table": sections.table(),
         "classes": sections.bars(),
         "curves": sections.curves(),

@@ -25,6 +25,7 @@ from retrieval.report_images import Thumbnails
 from retrieval.report_text import ClassNames
 
 PHOTOS = 10  # in a row of pictures
+MOST_DRAWN = 250  # classes in the confusion drawing: of more nobody could read a row
 CONFUSIONS = 12  # in the list of the most frequent ones
 DISAGREEMENTS = 8  # queries shown for each direction
 OTHER_CLASSES = "other (seen) classes"
@@ -131,7 +132,8 @@ class Sections:
         names = [self.names[label] for label in self.by_name]
         columns = names + [OTHER_CLASSES]
         frequent = [(names[row], columns[column], share) for row, column, share in found.most_frequent(CONFUSIONS)]
-        drawing = confusion_map(found, names, OTHER_CLASSES, "Share of each class among the first photos of each query class")
+        title = "Share of each class among the first photos of each query class"
+        drawing = confusion_map(found, names, OTHER_CLASSES, title) if len(names) <= MOST_DRAWN else None
         return {"drawing": drawing, "frequent": frequent, "first": FIRST, "has_others": found.has_others}
 
     def map(self) -> dict | None:

@@ -115,7 +115,19 @@ def test_the_output_says_what_the_numbers_are(runs, compare):
     }
     assert {key: found[key] for key in settings} == settings
     named = {"run": 2, "name": "second", "results": f"{runs[1]}/results.json", "queries": 60, "left_out": 0}
-    assert found["runs"][1] == {**ABOUT, **named, "not_compared": None, "other_settings": None}
+    nothing = {"gallery_digest": None, "matched_by_row": False, "not_compared": None, "other_settings": None}
+    assert found["runs"][1] == {**ABOUT, **named, **nothing}
+
+
+def test_queries_without_paths_are_matched_by_row_and_galleries_told_apart(runs, compare):
+    for run in runs[:2]:
+        content = json.loads((run / "results.json").read_text())
+        (run / "results.json").write_text(json.dumps({**content, "queries_matched_by": "row", "gallery_digest": "a1"}))
+    _, out = numbers(compare, *runs[:2])
+    assert "run 2: queries are matched by their row" in out
+    (runs[1] / "results.json").write_text(json.dumps({**content, "gallery_digest": "b2"}))
+    _, out = numbers(compare, *runs[:2])
+    assert "its gallery_digest is 'b2', that of run 1 'a1'" in out
 
 
 def test_queries_in_another_order_change_nothing(runs, compare, tmp_path):

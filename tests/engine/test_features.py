@@ -104,6 +104,8 @@ BAD = {
     "integers": ({"features": np.zeros((30, 12), int)}, {}, "`features` is int64"),
     "codes": ({"features": arrays(30)["features"] > 0}, {}, "one holds bool codes"),
     "strangers": ({"labels": arrays(30)["labels"] + 50}, {}, "no query has a photo of its class"),
+    "same path": ({"paths": np.array(["a"] * 30)}, {}, "`paths` holds 'a' twice"),
+    "same name": ({}, {"names": np.array(["ape", "bee", "cat", "ape"])}, "`names` holds 'ape' twice"),
     "paths": ({"paths": np.array(["a"])}, {}, "`paths` is <U1 of shape"),
 }
 
@@ -118,7 +120,34 @@ def test_bad_features_are_named(case, pair, run_script, tmp_path):
     assert not (tmp_path / "out.json").exists()
 
 
+@pytest.mark.parametrize("scale", [1e200, 1e-200])
+def test_very_large_and_small_numbers_count_alike(pair, run_script, tmp_path, scale):
+    out = tmp_path / "out.json"
+    scaled = {"features": arrays(150, seed=1)["features"].astype(np.float64) * scale}
+    figures = []
+    for changes in ({}, scaled):
+        assert run_script(SCRIPT, *pair(gallery=changes), "--results", out, "--no_report")[0] == 0
+        figures.append(json.loads(out.read_text())["hash"])
+    assert figures[1] == pytest.approx(figures[0])
+
+
+def test_no_file_of_the_users_is_written_over(pair, run_script, tmp_path):
+    options = pair()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert "Q.npz is there already" in run_script(SCRIPT, *options, "--results", tmp_path / "Q.json")[2]
+    (tmp_path / "G.json").write_text("{}")
+    assert "would be written over" in run_script(SCRIPT, *options, "--results", tmp_path / "G.json")[2]
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    assert (tmp_path / "G.json").read_text() == "{}"
+
+
+def test_results_of_an_earlier_test_are_replaced(pair, run_script, tmp_path):
+    for _ in range(2):
+        assert run_script(SCRIPT, *pair(), "--results", tmp_path / "out.json", "--no_report")[0] == 0
+
+
 def test_bad_options_are_named(pair, run_script):
+    assert "leave it or --no-hash out" in run_script(SCRIPT, *pair(), "--no-hash", "--ties", "average")[2]
     assert "--bits 13: more than the 12 numbers" in run_script(SCRIPT, *pair(), "--bits", "13")[2]
     assert "ends in .json" in run_script(SCRIPT, *pair(), "--results", "out.txt")[2]
     assert "--gallery" in run_script(SCRIPT, "--query", "Q.npz")[2]

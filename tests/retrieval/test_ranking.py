@@ -64,7 +64,9 @@ def test_repeated_rows_stay_ties_at_the_edge_of_two_roundings():
         gallery[-1] = gallery[0]
         squared = (query - gallery[:1]).square().sum()
         assert GalleryKeys("euclidean", query, gallery).low_bits == low_bits
-        bias = 4 * 66 * 2.0**-52 * (query.norm() + gallery.norm(dim=1).max()).square()
+        centre = gallery.mean(0)
+        radius = (query - centre).norm() + (gallery - centre).norm(dim=1).max()
+        bias = 4 * 66 * 2.0**-52 * radius.square()
         edge = squared.view(torch.int64).bitwise_right_shift(low_bits) * 2**low_bits
         scale = (edge.view(torch.float64) / (squared + bias)).sqrt()
         order = top_k(query * scale, gallery * scale, size)[0].tolist()
@@ -82,6 +84,14 @@ def test_equal_distances_with_rounding_noise_stay_ties():
 def test_true_distance_of_features_of_any_scale(scale, shift):
     query, gallery = normal(20, 16) * scale + shift, normal(400, 16, seed=1) * scale + shift
     assert np.array_equal(top_k(query, gallery, 400), stable_order(query, gallery))
+
+
+@pytest.mark.parametrize("spread", [1e-3, 1e-5, 1e-6])
+def test_nearly_collapsed_features_keep_their_order(spread):
+    """All features of a collapsed network lie close together, far from the origin."""
+    base = torch.nn.functional.normalize(normal(1, 64, seed=5))
+    query, gallery = (torch.nn.functional.normalize(base + spread * normal(n, 64, seed=n)) for n in (30, 1500))
+    assert np.array_equal(top_k(query, gallery, 1500), stable_order(query, gallery))
 
 
 def test_norms_count():
@@ -122,6 +132,11 @@ def test_place_decides_between_equals():
     codes, place = torch.zeros(6, 3, dtype=torch.bool), np.array([3, 0, 5, 1, 4, 2])
     keys = GalleryKeys("hamming", codes[:1], codes, place)
     assert keys(0, 1).argsort(axis=1).tolist() == [place.argsort().tolist()]
+
+
+def test_numbers_whose_squares_overflow_are_named():
+    with pytest.raises(InputError, match="query row 1 holds numbers too large to square"):
+        top_k(normal(3, 4).double() * torch.tensor([[1.0], [1e200], [1.0]], dtype=torch.float64), normal(4, 4).double(), 1)
 
 
 def test_bad_requests_are_named():

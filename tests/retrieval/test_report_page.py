@@ -359,3 +359,12 @@ def test_data_that_do_not_belong_together_are_refused(tmp_path):
         with pytest.raises(ValueError):
             write_report(tmp_path / "index.html", dataclasses.replace(data, **change))
     assert not os.listdir(tmp_path)
+
+
+def test_the_tie_rule_is_said_as_it_was(tmp_path):
+    first, averaged = "At equal distance the photo that comes first", "means over all orders of photos at equal distance"
+    for ties, said, unsaid in (("stable", first, averaged), ("average", averaged, first)):
+        data = example(query_features=None)
+        scores = {name: dataclasses.replace(scores, ties=ties) for name, scores in data.scores.items()}
+        text = " ".join(written(tmp_path / ties, dataclasses.replace(data, scores=scores)).split())
+        assert said in text and unsaid not in text
