@@ -48,6 +48,7 @@ def _notes(results: dict, has_test: bool) -> list[str]:
     tests = sum(entry["difference"] is not None for entry in results["figures"])
     if has_test:
         notes.append(f"p: two-sided paired sign-flip test over queries, {results['draws']} draws" + (". " if tests == 1 else ";"))
+        notes.append("   unlike the intervals it counts how the classes differ as chance too, and so is stricter;")
     if tests > 1:
         strict = f"{0.05 / tests:.2g}"
         notes.append(f"   not corrected for the {tests} tests in this table (by Bonferroni, 0.05 for all is {strict} for each).")

@@ -20,14 +20,14 @@ from utils.errors import InputError
 
 MOST_BITS = 64  # of the codes, unless --bits says more
 LARGEST_LABEL = 2**31 - 1
-ADVICE = "it holds `features` (n, d), floats or bool codes, and `labels` (n,), class ids from 0"
+ADVICE = "it must hold `features` (n, d), floats or codes (bool, 0 and 1, or -1 and 1), and `labels` (n,), class ids from 0"
 
 
 def feature_options(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parsed options of evaluate_features.py; a mistake exits with code 2 after one line."""
     parser = Parser("Score query and gallery features of any system by every definition of mAP and precision in use.")
     files = Group(parser, "features")
-    about = "with arrays `features` (n, d), floats or bool codes, and `labels` (n,), class ids from 0"
+    about = "with arrays `features` (n, d), floats or codes (bool, 0 and 1, or -1 and 1), and `labels` (n,), class ids from 0"
     files.add("--query", type=Path, required=True, help=f"Q.npz {about}; if wanted `paths` (n,), the queries' names")
     files.add("--gallery", type=Path, required=True, help="G.npz likewise; if wanted `names` (classes,), the classes' names")
     files.add("--keep_norms", action="store_true", help="rank the rows as they are; otherwise each is L2-normalised first")
@@ -101,7 +101,7 @@ def _scores(query: dict, gallery: dict, device: torch.device, options: argparse.
     features = [torch.from_numpy(arrays["features"]).to(device) for arrays in (query, gallery)]
     labels = [torch.from_numpy(arrays["labels"]) for arrays in (query, gallery)]
     if features[0].dtype == torch.bool:
-        print("features are bool: ranked as hash codes, by Hamming distance")
+        print("features are codes: ranked as they are, by Hamming distance")
         return {
             "hash": evaluate_ranking("hamming", features[0], labels[0], features[1], labels[1], progress=True, ties=options.ties)
         }
@@ -115,6 +115,7 @@ def _scores(query: dict, gallery: dict, device: torch.device, options: argparse.
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     arrays = read_npz(path, required=("features", "labels"), optional=("paths", "names"), advice=ADVICE)
+    arrays["features"] = _as_codes(arrays["features"])
     features, labels = arrays["features"], arrays["labels"]
     if features.ndim != 2 or not (features.dtype == bool or features.dtype.kind == "f"):
         raise InputError(f"{path}: `features` is {features.dtype} of shape {features.shape}; {ADVICE}")
@@ -141,6 +142,14 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     return {**arrays, "labels": labels.astype(np.int64)}
 
 
+def _as_codes(features: np.ndarray) -> np.ndarray:
+    """Integers of 0 and 1, or of -1 and 1, as bool codes; anything else as it is."""
+    is_integer = features.dtype.kind in "iu" and features.size
+    if is_integer and (((features == 0) | (features == 1)).all() or (np.abs(features) == 1).all()):
+        return features > 0
+    return features
+
+
 def _normalised(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """With rows of length 1 in float64; rows of zeros stay. Bool codes are left alone."""
     rows = arrays["features"]
@@ -158,7 +167,9 @@ def _require_fit(query: dict, gallery: dict, options: argparse.Namespace) -> Non
     if asked.shape[1] != searched.shape[1]:
         raise InputError(f"{files}: rows of {asked.shape[1]} and {searched.shape[1]} numbers; make both with one model")
     if (asked.dtype == bool) != (searched.dtype == bool):
-        raise InputError(f"{files}: one holds bool codes, the other real features; give two of a kind")
+        raise InputError(f"{files}: one holds codes, the other real features; give two of a kind")
+    if options.bits is not None and asked.dtype == bool:
+        raise InputError(f"--bits {options.bits}: the features are codes already and are ranked as they are; leave it out")
     if options.bits is not None and options.bits > asked.shape[1]:
         raise InputError(f"--bits {options.bits}: more than the {asked.shape[1]} numbers of a row; ask for fewer")
 

@@ -99,7 +99,12 @@ def hash_codes(parser: Parser, fits: tuple[str, ...] = FITS) -> Group:
     group = Group(parser, "hash codes")
     group.add("--itq", choices=("released", "procrustes"), default="released", help="step of the hash codes; see the README")
     group.add("--itq_fit", choices=fits, default="queries", help="what the codes are fitted on; published: queries")
-    group.add("--ties", choices=TIES, default="stable", help="lower gallery index first, or the mean over all orders of ties")
+    group.add(
+        "--ties",
+        choices=TIES,
+        default="stable",
+        help="equal distances between codes: lower gallery index first, or the mean over all orders",
+    )
     return group
 
 

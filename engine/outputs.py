@@ -40,6 +40,10 @@ def print_table(outcome: Outcome) -> None:
     left_out = next(iter(outcome.scores.values())).without_positive
     if left_out:
         print(f"note: {left_out} queries have no photo of their class in the gallery and are left out")
+    found, photos = np.unique(outcome.gallery_labels, return_counts=True)
+    fewest = photos[np.isin(found, outcome.query_labels)].min(initial=100)
+    if fewest < 100:
+        print(f"note: a class has {fewest} photos, so its P@100 cannot exceed {fewest / 100:g}")
     for ranking, scores in outcome.scores.items():
         if scores.ties == "average":
             print(
@@ -60,7 +64,7 @@ def write_outcome(results_file: Path, outcome: Outcome, with_report: bool = True
     """Print the table; write NAME.json, NAME.npz (each query's figures), NAME.png and the report beside it."""
     print_table(outcome)
     write_results(results_file, outcome.results)
-    print(f"figures: {results_file}")
+    print(f"figures: {results_file}, each query's in {results_file.with_suffix('.npz').name}")
     write_per_query(results_file.with_suffix(".npz"), outcome.scores, _distinct(outcome.query_names))
     try:
         if outcome.thumbnail is not None:
@@ -110,7 +114,8 @@ def _report_data(outcome: Outcome) -> ReportData:
 def _draw(path: Path, outcome: Outcome, rows: int = 12) -> None:
     """One query of each of the first classes, drawn at random but always the same, with its ten nearest photos."""
     generator = np.random.default_rng(0)
-    classes = np.unique(outcome.query_labels)[:rows]
+    every_class = np.unique(outcome.query_labels)
+    classes = every_class[:rows]
     chosen = [generator.choice(np.flatnonzero(outcome.query_labels == label)) for label in classes]
     nearest = next(iter(outcome.scores.values())).nearest[chosen, :10]
     retrieval_grid(
@@ -119,5 +124,5 @@ def _draw(path: Path, outcome: Outcome, rows: int = 12) -> None:
         [[outcome.thumbnail("gallery", index) for index in row] for row in nearest],
         outcome.gallery_labels[nearest] == outcome.query_labels[chosen][:, None],
         [outcome.names[label] for label in classes],
-        heading="A query of each class and its ten nearest photos, nearest first, by the real-valued ranking",
+        heading=f"Queries of {len(classes)} of {len(every_class)} classes, each with its ten nearest photos, real-valued ranking",
     )

@@ -53,9 +53,12 @@ def without_classes(protocol: Protocol, also_seen: list[Path]) -> Protocol:
     queries, gallery = (files.subset(np.flatnonzero(kept[files.labels])) for files in (protocol.queries, protocol.gallery))
     if not len(queries) or not len(gallery):
         raise InputError("--also_seen: the classes that are left have no sketch or no photo; test on another split")
-    spelt = ", ".join(name if name == other else f"{name} ({other})" for name, other in pairs.items()) or "none"
+    if not pairs:
+        print(f"note: --also_seen drops nothing: none of the {len(kept)} classes is among the {len(seen)} given")
+        return protocol
+    spelt = ", ".join(name if name == other else f"{name} ({other})" for name, other in pairs.items())
     print(f"--also_seen drops {len(pairs)} of {len(kept)} classes: {spelt}")
-    names = ", ".join(sorted(pairs)) or "none"
+    names = ", ".join(sorted(pairs))
     return replace(protocol, queries=queries, gallery=gallery, text=f"{protocol.text}, without classes seen elsewhere ({names})")
 
 

@@ -40,6 +40,8 @@ def itq_codes(query, gallery, bits, seed=50, iterations=50, update="released", f
         means[:2] = means[2:]
     query, gallery, *training = (array - mean for array, mean in zip(arrays, means, strict=True))
     fitted = {"queries": query, "gallery": gallery}[fit] if fit != "train" else np.concatenate(training)
+    if len(fitted) < bits:
+        print(f"note: {bits}-bit codes fitted on {len(fitted)} rows say little; fit them on more")
     # one BLAS thread: on these small matrices more are slower, many times so on a busy machine, and the codes must not
     # depend on how many there are
     with threadpool_limits(1, user_api="blas"):

@@ -72,14 +72,17 @@ def test_norms_count_only_if_kept(pair, run_script, tmp_path):
     assert real(*pair(gallery=scaled), "--keep_norms") != pytest.approx(plain)
 
 
-def test_codes_are_ranked_by_hamming_distance(pair, run_script, tmp_path):
+@pytest.mark.parametrize(
+    "as_stored", [lambda bits: bits, lambda bits: bits.astype(np.uint8), lambda bits: bits.astype(int) * 2 - 1]
+)
+def test_codes_are_ranked_by_hamming_distance(as_stored, pair, run_script, tmp_path):
     out = tmp_path / "out.json"
-    query, gallery = ({"features": side["features"] > 0} for side in (arrays(30), arrays(150, seed=1)))
+    query, gallery = ({"features": as_stored(side["features"] > 0)} for side in (arrays(30), arrays(150, seed=1)))
     code, printed, _ = run_script(SCRIPT, *pair(query, gallery), "--results", out, "--no_report", "--ties", "average")
     results = json.loads(out.read_text())
     assert code == 0 and "by Hamming distance" in printed and "real" not in results
     labels = [torch.from_numpy(side["labels"]) for side in (arrays(30), arrays(150, seed=1))]
-    codes = [torch.from_numpy(side["features"]) for side in (query, gallery)]
+    codes = [torch.from_numpy(side["features"] > 0) for side in (query, gallery)]
     expected = evaluate_ranking("hamming", codes[0], labels[0], codes[1], labels[1], ties="average").summary()
     assert results["hash"] == pytest.approx(expected)
 
@@ -101,8 +104,8 @@ BAD = {
     "few labels": ({"labels": np.zeros(7, int)}, {}, "`labels` is int64 of shape .7,. for 30 rows"),
     "flat": ({"features": np.zeros(30)}, {}, "`features` is float64 of shape .30,."),
     "objects": ({"features": np.array([[None]] * 30)}, {}, "holds object"),
-    "integers": ({"features": np.zeros((30, 12), int)}, {}, "`features` is int64"),
-    "codes": ({"features": arrays(30)["features"] > 0}, {}, "one holds bool codes"),
+    "integers": ({"features": np.full((30, 12), 2)}, {}, "`features` is int64"),
+    "codes": ({"features": arrays(30)["features"] > 0}, {}, "one holds codes"),
     "strangers": ({"labels": arrays(30)["labels"] + 50}, {}, "no query has a photo of its class"),
     "same path": ({"paths": np.array(["a"] * 30)}, {}, "`paths` holds 'a' twice"),
     "same name": ({}, {"names": np.array(["ape", "bee", "cat", "ape"])}, "`names` holds 'ape' twice"),

@@ -65,6 +65,9 @@ def test_classes_seen_elsewhere_are_dropped(split, tmp_path, capsys):
         assert named(found.queries, found.names) == {("star", "star"): 6}
         assert "drops 1 of 2 classes: tea pot (Tea-Pot)" in capsys.readouterr().out
         assert "tea pot" in found.text
+    (tmp_path / "cname_cid.txt").write_text("cup 0\n")
+    assert protocol(split, also_seen=[tmp_path]).text == "zero-shot"
+    assert "drops nothing" in capsys.readouterr().out
     (tmp_path / "cname_cid.txt").write_text("star 0\nteapot 1\n")
     with pytest.raises(InputError, match="saw all 2 classes"):
         protocol(split, also_seen=[tmp_path])
