@@ -111,7 +111,8 @@ def _over_all_tie_orders(sets, stable, bar, block_rows):
     sampled = {"ap_interpolated": 0.0, "curve": 0.0}
     for _ in range(TIE_DRAWS):
         drawn = sets.scored(generator.permutation(len(sets.gallery)), bar, block_rows)
-        sampled = {name: total + drawn[name] / TIE_DRAWS for name, total in sampled.items()}
+        sampled = {name: total + drawn[name] for name, total in sampled.items()}
+    sampled = {name: total / TIE_DRAWS for name, total in sampled.items()}
     return {**stable, **sampled, **sets.tie_groups(bar, block_rows)}
 
 
