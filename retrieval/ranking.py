@@ -26,6 +26,7 @@ _CPU_PAIRS = 2**24  # in all threads' blocks together: some 24 bytes each
 _CPU_BLOCK_PAIRS = 2**20  # in one thread's: fewer, and calls cost more than arithmetic; more gains nothing
 _INT32_KEYS = 2**31  # Hamming keys below this sort as int32, twice as fast
 _LARGEST_SQUARE = 1e300  # of a row's length: distances stay finite
+_MOST_DISTANCE_BITS = 36  # of a squared float64 distance that a key keeps: what is cut must be more than what rounding moves
 _MIN_DISTANCE_BITS = 30  # mantissa bits of a float64 distance that a key must keep
 
 _LOWEST_BYTE = 0 if sys.byteorder == "little" else -1
@@ -52,10 +53,10 @@ class GalleryKeys:
     key = distance | 2 * place | free lowest bit, which a caller may set to mark a pair. `place` (m,) is what decides
     between equal distances, a permutation of 0 to m - 1; by default the gallery's own order.
 
-    Euclidean: the key's high bits are those of the squared float64 distance, cut to at least 30 mantissa bits (36 for
-    17,000 photos; float32 features have 24). Before that the distance is right to about (d + 2)·2⁻⁵⁰ of the squared radius
-    of both sets around the gallery's mean, so nearly collapsed features keep their order too. Distances that agree to that
-    many bits are equal; identical gallery rows are always equal, because their distance is computed once.
+    Euclidean: the key's high bits are those of the squared float64 distance, cut to 36 mantissa bits (fewer above 32,768
+    photos, never below 30; float32 features have 24). Before that the distance is right to about (d + 2)·2⁻⁵⁰ of the
+    squared radius of both sets around the gallery's mean, so nearly collapsed features keep their order too. Distances that
+    agree to that many bits are equal; identical gallery rows are always equal, because their distance is computed once.
 
     Hamming: exact integers, counted in packed bits; on a GPU as products of -1 and 1, whose float32 sums are exact integers.
     """
@@ -104,6 +105,7 @@ class GalleryKeys:
     def _prepare_euclidean(self, query: torch.Tensor, gallery: torch.Tensor) -> None:
         if 52 - self.low_bits < _MIN_DISTANCE_BITS:
             raise InputError(f"a gallery of {self.size} rows is too large to rank; use at most {2**21}")
+        self.low_bits = max(self.low_bits, 52 - _MOST_DISTANCE_BITS)
         rows, self._repeats = _without_repeats(gallery)
         # distances do not change with the origin, but what is lost to rounding does
         query, rows = query - gallery.mean(0), rows - gallery.mean(0)

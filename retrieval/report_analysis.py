@@ -114,17 +114,20 @@ def map_in_plane(features: np.ndarray, seed: int) -> np.ndarray | None:
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
-    features = np.asarray(features, dtype=np.float32)
+    features = np.asarray(features, dtype=np.float64)
+    # without any spread t-SNE would run into NaN and end the program
     if len(features) < MAP_AT_LEAST or not np.isfinite(features).all() or np.ptp(features, axis=0).max(initial=0) == 0:
         return None
-    if features.shape[1] > MAP_INPUT:
-        features = PCA(min(MAP_INPUT, len(features)), random_state=seed).fit_transform(features)
+    features = features - features.mean(0)
+    features /= np.abs(features).max()
     if features.shape[1] == 1:  # two components are needed to begin with
         features = np.pad(features, ((0, 0), (0, 1)))
-    tsne = TSNE(init="pca", random_state=seed, perplexity=min(30, (len(features) - 1) / 3), n_jobs=1)
-    # scikit-learn 1.5 renamed this option
-    tsne.set_params(**{"max_iter" if "max_iter" in tsne.get_params() else "n_iter": MAP_ITERATIONS})
     # more threads gain little on so few points, and lose much on a busy machine, where they wait for each other every step
     with threadpool_limits(1):
+        if features.shape[1] > MAP_INPUT:
+            features = PCA(min(MAP_INPUT, len(features)), random_state=seed).fit_transform(features)
+        tsne = TSNE(init="pca", random_state=seed, perplexity=min(30, (len(features) - 1) / 3), n_jobs=1)
+        # scikit-learn 1.5 renamed this option
+        tsne.set_params(**{"max_iter" if "max_iter" in tsne.get_params() else "n_iter": MAP_ITERATIONS})
         points = tsne.fit_transform(features)
     return points if np.isfinite(points).all() else None

@@ -32,7 +32,7 @@ def write_report(path: Path, data: ReportData) -> None:
     require_writable(Path(path), option="report", suffix=".html")
     page = template.render(_contents(data))
     with written_whole(path) as temporary:
-        temporary.write_bytes(page.encode("utf-8", errors="replace"))
+        temporary.write_bytes(page.encode("utf-8"))
 
 
 def _template():

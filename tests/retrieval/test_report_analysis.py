@@ -93,7 +93,7 @@ def test_names_are_made_fit_to_print():
     names = ClassNames(["hot-air_balloon", "", "x" * 500, "a\n b"])
     assert [names[label] for label in (0, 1, 3, 9)] == ["hot-air balloon", "class 1", "a b", "class 9"]
     assert len(names[2]) == 100 and names[2].endswith("x…")
-    assert ClassNames({np.int64(3): "b", 5: "A", 4: "b"}).alphabetical(np.array([4, 3, 5])) == [5, 3, 4]
+    assert ClassNames({np.int64(3): "B", 5: "a", 4: "b"}).alphabetical(np.array([4, 3, 5])) == [5, 3, 4]
     assert clean("\ud800\u202e\x1b[1m") == "\ufffd\ufffd\ufffd[1m" and clean("👩\u200d💻") == "👩\u200d💻"
     assert cells("汉a") == 3 and shortened("汉字汉字", 5) == "汉字…" and shortened("汉字", 4) == "汉字"
 

@@ -2,12 +2,14 @@
 
 import base64
 import dataclasses
+import errno
 import hashlib
 import io
 import os
 import re
 import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,7 +29,7 @@ HOSTILE = {
     1: '"><img src=x onerror=alert(2)>',
     2: "]]>--></style></svg><b onclick='x'>",
     3: " \t\n",
-    4: "$\\frac{1 {{ 7 * 7 }} url(http://x.example/a) &lt;",
+    4: "$\\frac{$1 {{ 7 * 7 }} url(http://x.example/a) &lt;",
     5: "_汉字 عربى a\u202eb\x00c\ud800 " + "long" * 100,
     6: "javascript:alert(3)",
 }
@@ -271,7 +273,7 @@ def test_hostile_names_are_shown_and_do_nothing(tmp_path):
     assert [node.text for node in next(root.all("dl")).children][:2] == ["checkpoint", HOSTILE[0]]
     names = [node.text for node in section(root, "classes").all("span", "name")]
     assert set(names) == {HOSTILE[0], HOSTILE[1], HOSTILE[2], "class 3", HOSTILE[4]}
-    assert any("$\\frac{1 {{ 7 * 7 }} url" in node.text for node in section(root, "confusion").all("text"))
+    assert any("$\\frac{$1 {{ 7 * 7 }} u" in node.text for node in section(root, "confusion").all("text"))
     alts = [node.attributes["alt"] for node in root.all("img")]
     assert any(alt.endswith(HOSTILE[2]) for alt in alts)
     wrong = {node.text for node in root.all("span", "label")}
@@ -282,6 +284,14 @@ DEGENERATE = {
     "one class, one query, one photo": {"classes": 1, "queries": 1, "photos": 1, "distractors": 0},
     "fewer than ten photos": {"classes": 2, "queries": 4, "photos": 5, "distractors": 0, "seed": 5},
     "a class of one query, and of two": {"classes": 6, "queries": 10, "photos": 40, "seed": 2},
+    "embeddings that differ by a rounding": {
+        "query_features": np.nextafter(np.ones((30, 6), np.float32), np.float32(np.arange(30)[:, None] % 2 * 2)),
+        "gallery_features": np.ones((90, 6), np.float32),
+    },
+    "huge embeddings": {
+        "query_features": 1e25 * np.random.default_rng(0).normal(size=(30, 6)),
+        "gallery_features": 1e25 * np.random.default_rng(1).normal(size=(90, 6)),
+    },
     "equal embeddings": {"query_features": np.ones((30, 6), np.float32), "gallery_features": np.ones((90, 6), np.float32)},
     "one dimension": {"query_features": np.arange(30.0)[:, None], "gallery_features": np.arange(90.0)[:, None]},
     "no embeddings": {"query_features": None},
@@ -289,6 +299,7 @@ DEGENERATE = {
 }
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("case", DEGENERATE)
 def test_small_and_odd_inputs_make_a_page(tmp_path, case):
     data = example(**DEGENERATE[case])
@@ -333,11 +344,20 @@ def fails(kind, index):
     raise InputError(f"{kind} {index}: unreadable")
 
 
-def test_a_failure_on_the_way_keeps_the_old_report(tmp_path):
+def test_a_failure_on_the_way_keeps_the_old_report(tmp_path, monkeypatch):
     path = tmp_path / "index.html"
     path.write_text("old")
     with pytest.raises(InputError, match="unreadable"):
         write_report(path, example(thumbnail=fails))
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["index.html"]
+
+    def full(path, content):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(InputError, match=r"cannot be written \(No space left"):
+        write_report(path, example(thumbnail=None, query_features=None))
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["index.html"]
 
 
