@@ -3,6 +3,7 @@
 python test_cse_resnet_sketchy_zeroshot.py                              # model_best.pth.tar of the default run folder
 python test_cse_resnet_sketchy_zeroshot.py --checkpoint FILE            # any checkpoint, downloaded ones included
 python test_cse_resnet_sketchy_zeroshot.py --device cpu --image_size 64 --checkpoint FILE   # a small network, on a CPU
+python test_cse_resnet_sketchy_zeroshot.py --generalized 0.2        # seen classes' photos in the gallery too; more in the README
 """
 
 from datasets.catalog import SKETCHY
