@@ -34,8 +34,7 @@ def hash_scores(
     **itq: object,
 ) -> Scores:
     """Scores of the ranking by Hamming distance between ITQ codes of (n, d) and (m, d) features; `itq`: see `itq_codes`."""
-    codes = (code.to(queries.device) for code in itq_codes(queries, gallery, bits, **itq))
-    query_codes, gallery_codes = codes
+    query_codes, gallery_codes = (code.to(queries.device) for code in itq_codes(queries, gallery, bits, **itq))
     return evaluate_ranking("hamming", query_codes, query_labels, gallery_codes, gallery_labels, progress=True, ties=ties)
 
 

@@ -20,15 +20,15 @@ from utils.errors import InputError
 
 MOST_BITS = 64  # of the codes, unless --bits says more
 LARGEST_LABEL = 2**31 - 1
-ADVICE = "it must hold `features` (n, d), floats or codes (bool, 0 and 1, or -1 and 1), and `labels` (n,), class ids from 0"
+ARRAYS = "`features` (n, d), floats or codes (bool, 0 and 1, or -1 and 1), and `labels` (n,), class ids from 0"
+ADVICE = f"it must hold {ARRAYS}"
 
 
 def feature_options(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parsed options of evaluate_features.py; a mistake exits with code 2 after one line."""
     parser = Parser("Score query and gallery features of any system by every definition of mAP and precision in use.")
     files = Group(parser, "features")
-    about = "with arrays `features` (n, d), floats or codes (bool, 0 and 1, or -1 and 1), and `labels` (n,), class ids from 0"
-    files.add("--query", type=Path, required=True, help=f"Q.npz {about}; if wanted `paths` (n,), the queries' names")
+    files.add("--query", type=Path, required=True, help=f"Q.npz with arrays {ARRAYS}; if wanted `paths` (n,), the queries' names")
     files.add("--gallery", type=Path, required=True, help="G.npz likewise; if wanted `names` (classes,), the classes' names")
     files.add("--keep_norms", action="store_true", help="rank the rows as they are; otherwise each is L2-normalised first")
 

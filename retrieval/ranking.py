@@ -40,6 +40,7 @@ def top_k(query: torch.Tensor, gallery: torch.Tensor, k: int, distance: str = "e
     query (n, d), gallery (m, d): real embeddings for "euclidean", bool or 0/1 uint8 codes for "hamming"; any device.
     Returns (n, min(k, m)) int64. Raises InputError on bad arrays or k < 1.
     """
+    check_sets(distance, query, gallery)
     if k < 1:
         raise InputError(f"top_k: k is {k}; ask for at least one photo")
     keys_of = GalleryKeys(distance, query, gallery)
@@ -59,10 +60,11 @@ class GalleryKeys:
     agree to that many bits are equal; identical gallery rows are always equal, because their distance is computed once.
 
     Hamming: exact integers, counted in packed bits; on a GPU as products of -1 and 1, whose float32 sums are exact integers.
+
+    The sets are taken as `check_sets` lets them through.
     """
 
     def __init__(self, distance: str, query: torch.Tensor, gallery: torch.Tensor, place: np.ndarray | None = None):
-        check_sets(distance, query, gallery)
         self.device = query.device if query.device.type == "cuda" else torch.device("cpu")
         self.uses_numpy = _suits_numpy(self.device)
         self.queries, self.size = len(query), len(gallery)

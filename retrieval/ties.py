@@ -44,7 +44,7 @@ class TieGroups:
 
     def found(self, k):
         """(n,): mean number of hits within the first k."""
-        return (self._slots(k) * self._share()).sum(1)
+        return (self._slots(k) * self.positives / np.maximum(self.sizes, 1)).sum(1)
 
     def precision_sum(self, k=None):
         """(n,): mean sum of the precisions at the hits within the first k, or at all."""
@@ -63,9 +63,7 @@ class TieGroups:
         surely = (self._group_sums(k) * (np.arange(self.sizes.shape[1]) < cut[:, None])).sum(1, keepdims=True)
 
         hits = np.arange(min(k, int(positives.max(initial=0))) + 1)[None]  # (1, h): found in the cut group
-        harmonic, weighted = self._harmonic_sums(before, slots)
-        others = (hits - 1) / np.maximum(slots - 1, 1)
-        within = hits / np.maximum(slots, 1) * ((hits_before + 1) * harmonic + others * weighted)
+        within = self._precision_sums(before, hits_before, slots, hits, slots)
         value = (surely + within) / np.maximum(hits_before + hits, 1)
         return (self._chance(hits, size, positives, slots) * value).sum(1)
 
@@ -73,24 +71,21 @@ class TieGroups:
         """(n, groups): how many of a group's places lie within the first k."""
         return self.sizes if k is None else np.clip(k - self.before, 0, self.sizes)
 
-    def _share(self):
-        """(n, groups): chance of a hit at each place of a group."""
-        return self.positives / np.maximum(self.sizes, 1)
-
     def _group_sums(self, k):
-        """(n, groups): mean precision sum of each group's places within the first k.
+        """(n, groups): mean precision sum of each group's places within the first k."""
+        return self._precision_sums(self.before, self.hits_before, self.sizes, self.positives, self._slots(k))
 
-        At a group's j-th place the chance of a hit is r/n; given one, R + 1 + (j - 1)(r - 1)/(n - 1) hits are expected up to
-        there, among N + j photos.
+    def _precision_sums(self, before, hits_before, size, hits, slots):
+        """Mean precision sum of the first `slots` places of groups of `size` photos, `hits` of them hits.
+
+        At a group's j-th place the chance of a hit is hits/size; given one, hits_before + 1 + (j - 1)(hits - 1)/(size - 1) are
+        expected up to there, among before + j photos.
         """
-        harmonic, weighted = self._harmonic_sums(self.before, self._slots(k))
-        others = (self.positives - 1) / np.maximum(self.sizes - 1, 1)
-        return self._share() * ((self.hits_before + 1) * harmonic + others * weighted)
-
-    def _harmonic_sums(self, before, slots):
-        """Sums over j = 1 to slots of 1/(before + j) and of (j - 1)/(before + j)."""
+        # the sums over j = 1 to slots of 1/(before + j) and of (j - 1)/(before + j)
         harmonic = self._harmonic[before + slots] - self._harmonic[before]
-        return harmonic, slots - (before + 1) * harmonic
+        weighted = slots - (before + 1) * harmonic
+        others = (hits - 1) / np.maximum(size - 1, 1)
+        return hits / np.maximum(size, 1) * ((hits_before + 1) * harmonic + others * weighted)
 
     def _chance(self, hits, size, positives, slots):
         """(n, h): hypergeometric chance of so many hits in `slots` of `size` places, `positives` of which hold one."""
