@@ -11,7 +11,7 @@ from datasets.file_lists import FileList, Split
 from datasets.images import decode
 from engine.embedding import Embedder
 from engine.feature_cache import FeatureCache
-from engine.outputs import Outcome, require_free, write_outcome
+from engine.outputs import Outcome, facts_of, require_free, write_outcome
 from engine.protocols import Protocol, protocol_of, training_samples
 from models.cse_resnet import PHOTO, SKETCH
 from models.restore import restore_student
@@ -19,6 +19,7 @@ from retrieval.evaluation import evaluate_ranking
 from retrieval.hashing import itq_codes
 from retrieval.metrics import Scores
 from retrieval.report import THUMBNAIL
+from retrieval.report_page import ReportData
 from utils.devices import choose_device, decoding_workers, finished
 from utils.errors import InputError
 from utils.runs import run_folder, runs_below
@@ -75,11 +76,11 @@ def zero_shot_test(dataset: Dataset, options: argparse.Namespace) -> dict:
 
     seconds = {"features": round(embedded - started, 3), "metrics": round(scored - embedded, 3)}
     scores = {"real": real, "hash": hashed}
-    outcome = Outcome(
+    results = _results(dataset, checkpoint, protocol, scores, seconds, options)
+    test = ReportData(
         title=f"{dataset.name}, {options.zero_version}",
-        results=_results(dataset, checkpoint, protocol, scores, seconds, options),
+        facts=facts_of(results),
         scores=scores,
-        query_names=protocol.queries.paths,
         query_labels=protocol.queries.labels,
         gallery_labels=protocol.gallery.labels,
         names=protocol.names,
@@ -87,8 +88,8 @@ def zero_shot_test(dataset: Dataset, options: argparse.Namespace) -> dict:
         gallery_features=gallery.cpu().numpy(),
         thumbnail=lambda side, index: _thumbnail(protocol.queries if side == "query" else protocol.gallery, index),
     )
-    write_outcome(results_file, outcome, with_report=not options.no_report)
-    return outcome.results
+    write_outcome(results_file, Outcome(results, protocol.queries.paths, test), with_report=not options.no_report)
+    return results
 
 
 def _results(

@@ -10,10 +10,11 @@ import torch
 
 from engine.evaluate import hash_scores
 from engine.options import hash_codes
-from engine.outputs import SIDE_FILES, Outcome, print_table, require_free, write_outcome
+from engine.outputs import SIDE_FILES, Outcome, facts_of, print_table, require_free, write_outcome
 from engine.parser import Group, Parser, positive
 from retrieval.evaluation import evaluate_ranking
 from retrieval.metrics import Scores
+from retrieval.report_page import ReportData
 from utils.arrays import read_npz
 from utils.devices import choose_device
 from utils.errors import InputError
@@ -79,21 +80,22 @@ def score_features(options: argparse.Namespace) -> dict:
         "seconds": {"metrics": round(time.perf_counter() - started, 3)},
     }
     is_real = query["features"].dtype != bool
-    outcome = Outcome(
+    test = ReportData(
         title=f"{options.query.stem} in {options.gallery.stem}",
-        results=results,
+        facts=facts_of(results),
         scores=scores,
-        query_names=query.get("paths", np.arange(len(query["labels"])).astype(str)).tolist(),
         query_labels=query["labels"],
         gallery_labels=gallery["labels"],
         names=names,
         query_features=query["features"].astype(np.float32) if is_real else None,
         gallery_features=gallery["features"].astype(np.float32) if is_real else None,
+        thumbnail=None,
     )
     if options.results is None:
-        print_table(outcome)
+        print_table(test)
     else:
-        write_outcome(options.results, outcome, with_report=not options.no_report)
+        query_names = query.get("paths", np.arange(len(query["labels"])).astype(str)).tolist()
+        write_outcome(options.results, Outcome(results, query_names, test), with_report=not options.no_report)
     return results
 
 

@@ -1,13 +1,12 @@
 """What a test leaves: the printed table, figures as JSON and per query, a picture, a report."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from retrieval.metrics import Scores
 from retrieval.per_query import write_per_query
 from retrieval.report import format_table, retrieval_grid, write_results
 from retrieval.report_page import ReportData, write_report
@@ -20,31 +19,24 @@ SIDE_FILES = (".npz", ".png")  # beside the results, and replaced together with 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One test's results and what they were made of; `thumbnail` ("query" or "gallery", index) → (H, W, 3) uint8, if any."""
+    """One test: what results.json holds, what tells its queries apart, and what they are made of."""
 
-    title: str
     results: dict
-    scores: dict[str, Scores]
     query_names: Sequence[str]
-    query_labels: np.ndarray
-    gallery_labels: np.ndarray
-    names: Sequence[str] | dict[int, str]
-    query_features: np.ndarray | None = None
-    gallery_features: np.ndarray | None = None
-    thumbnail: Callable[[str, int], np.ndarray] | None = None
+    test: ReportData
 
 
-def print_table(outcome: Outcome) -> None:
+def print_table(test: ReportData) -> None:
     """The table, and how many queries no figure counts."""
-    print(format_table({ranking: scores.summary() for ranking, scores in outcome.scores.items()}))
-    left_out = next(iter(outcome.scores.values())).without_positive
+    print(format_table({ranking: scores.summary() for ranking, scores in test.scores.items()}))
+    left_out = next(iter(test.scores.values())).without_positive
     if left_out:
         print(f"note: {left_out} queries have no photo of their class in the gallery and are left out")
-    found, photos = np.unique(outcome.gallery_labels, return_counts=True)
-    fewest = photos[np.isin(found, outcome.query_labels)].min(initial=100)
+    found, photos = np.unique(test.gallery_labels, return_counts=True)
+    fewest = photos[np.isin(found, test.query_labels)].min(initial=100)
     if fewest < 100:
         print(f"note: a class has {fewest} photos, so its P@100 cannot exceed {fewest / 100:g}")
-    for ranking, scores in outcome.scores.items():
+    for ranking, scores in test.scores.items():
         if scores.ties == "average":
             print(
                 f"{ranking}: each figure is its mean over all orders of photos at equal distance; for interpolated AP, over "
@@ -62,17 +54,17 @@ def require_free(results_file: Path) -> None:
 
 def write_outcome(results_file: Path, outcome: Outcome, with_report: bool = True) -> None:
     """Print the table; write NAME.json, NAME.npz (each query's figures), NAME.png and the report beside it."""
-    print_table(outcome)
+    print_table(outcome.test)
     write_results(results_file, outcome.results)
     print(f"figures: {results_file}, each query's in {results_file.with_suffix('.npz').name}")
-    write_per_query(results_file.with_suffix(".npz"), outcome.scores, _distinct(outcome.query_names))
+    write_per_query(results_file.with_suffix(".npz"), outcome.test.scores, _distinct(outcome.query_names))
     try:
-        if outcome.thumbnail is not None:
+        if outcome.test.thumbnail is not None:
             picture = results_file.with_suffix(".png")
-            _draw(picture, outcome)
+            _draw(picture, outcome.test)
             print(f"picture: {picture}")
         if with_report:
-            write_report(report_of(results_file), _report_data(outcome))
+            write_report(report_of(results_file), outcome.test)
             print(f"report:  {report_of(results_file)}")
     except ImportError as error:
         print(f"no picture or report: pip install {error.name}")
@@ -94,35 +86,24 @@ def report_of(results_file: Path) -> Path:
     return results_file.parent / name / "index.html"
 
 
-def _report_data(outcome: Outcome) -> ReportData:
-    results = outcome.results
+def facts_of(results: dict) -> dict[str, str]:
+    """What the report says of a test under its title."""
     facts = {name: str(results[name]) for name in ("protocol", "queries", "gallery", "checkpoint") if name in results}
-    facts |= {name.replace("_", " "): str(value) for name, value in results.get("settings", {}).items()}
-    return ReportData(
-        title=outcome.title,
-        facts=facts,
-        scores=outcome.scores,
-        query_labels=outcome.query_labels,
-        gallery_labels=outcome.gallery_labels,
-        names=outcome.names,
-        query_features=outcome.query_features,
-        gallery_features=outcome.gallery_features,
-        thumbnail=outcome.thumbnail,
-    )
+    return facts | {name.replace("_", " "): str(value) for name, value in results["settings"].items()}
 
 
-def _draw(path: Path, outcome: Outcome, rows: int = 12) -> None:
+def _draw(path: Path, test: ReportData, rows: int = 12) -> None:
     """One query of each of the first classes, drawn at random but always the same, with its ten nearest photos."""
     generator = np.random.default_rng(0)
-    every_class = np.unique(outcome.query_labels)
+    every_class = np.unique(test.query_labels)
     classes = every_class[:rows]
-    chosen = [generator.choice(np.flatnonzero(outcome.query_labels == label)) for label in classes]
-    nearest = next(iter(outcome.scores.values())).nearest[chosen, :10]
+    chosen = [generator.choice(np.flatnonzero(test.query_labels == label)) for label in classes]
+    nearest = next(iter(test.scores.values())).nearest[chosen, :10]
     retrieval_grid(
         path,
-        [outcome.thumbnail("query", index) for index in chosen],
-        [[outcome.thumbnail("gallery", index) for index in row] for row in nearest],
-        outcome.gallery_labels[nearest] == outcome.query_labels[chosen][:, None],
-        [outcome.names[label] for label in classes],
+        [test.thumbnail("query", index) for index in chosen],
+        [[test.thumbnail("gallery", index) for index in row] for row in nearest],
+        test.gallery_labels[nearest] == test.query_labels[chosen][:, None],
+        [test.names[label] for label in classes],
         heading=f"Queries of {len(classes)} of {len(every_class)} classes, each with its ten nearest photos, real-valued ranking",
     )
