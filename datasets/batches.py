@@ -1,50 +1,47 @@
 """Lists of files → batches of uint8 images: mixed batches for training, plain ones for embedding, pairs for validation."""
 
+import functools
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
+from datasets.decoded import Cache
 from datasets.file_lists import FileList
-from datasets.images import decode
+from datasets.image_files import Batch, ImageFiles, require_readable, whole
 from utils.errors import InputError
 from utils.seeding import generator_for
 
 SKETCH_ORDER, PHOTO_ORDER, VALIDATION = 1, 2, 3  # what a generator is for, so that no two share a stream
 
 
-class Batch(NamedTuple):
-    """images (B, 3, side, side) uint8, labels (B,) int64; in a training batch the sketches come first."""
+class MixedOrder:
+    """Rows of each batch of `epoch`, first sketches and then photos, each shuffled on their own; for a DataLoader.
 
-    images: torch.Tensor
-    labels: torch.Tensor
+    counts: sketches and photos there are, the photos' rows following the sketches'; shares: how many of each a batch takes.
+    The order depends on (seed, epoch) alone.
+    """
 
-
-class ImageFiles(Dataset):
-    """The images of one list, or of several one after the other, decoded to `side` pixels."""
-
-    def __init__(self, lists: list[FileList], side: int):
-        self.paths = [f"{files.root}/{path}" for files in lists for path in files.paths]
-        self.labels = np.concatenate([files.labels for files in lists])
-        self.side = side
+    def __init__(self, counts: tuple[int, int], shares: tuple[int, int], steps: int, seed: int):
+        self.counts, self.shares, self.steps, self.seed = counts, shares, steps, seed
+        self.epoch = 0
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return self.steps
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int] | InputError:
-        try:
-            return decode(self.paths[index], self.side), int(self.labels[index])
-        except InputError as error:
-            return error  # a worker that raised would wrap the message in a traceback
+    def __iter__(self) -> Iterator[list[int]]:
+        sketch_order = generator_for(self.seed, SKETCH_ORDER, self.epoch).permutation(self.counts[0])
+        photo_order = generator_for(self.seed, PHOTO_ORDER, self.epoch).permutation(self.counts[1]) + self.counts[0]
+        s, p = self.shares
+        for step in range(self.steps):
+            yield [*sketch_order[step * s : (step + 1) * s].tolist(), *photo_order[step * p : (step + 1) * p].tolist()]
 
 
 class MixedBatches:
-    """Batches of `sketches_per_batch` sketches, then `photos_per_batch` photos, each shuffled on its own, not paired by class.
+    """Batches of `sketches_per_batch` sketches, then `photos_per_batch` photos, not paired by class (see `MixedOrder`).
 
-    An epoch ends with the shorter of the two, incomplete batches dropped, or after `steps_per_epoch`. The order depends on
-    (seed, epoch) alone. Raises InputError if a list does not fill one batch.
+    An epoch ends with the shorter of the two, incomplete batches dropped, or after `steps_per_epoch`. With a `cache`, images
+    are decoded before the first epoch; the batches are the same. Raises InputError if a list does not fill one batch.
     """
 
     def __init__(
@@ -59,38 +56,36 @@ class MixedBatches:
         num_workers: int = 0,
         pin_memory: bool = False,
         steps_per_epoch: int | None = None,
+        cache: Cache | None = None,
     ):
         for files, needed in ((sketches, sketches_per_batch), (photos, photos_per_batch)):
             if len(files) < needed:
                 raise InputError(f"{files.source}: {len(files)} images do not fill a batch of {needed}; lower --batch_size")
-        self.counts = len(sketches), len(photos)
         self.shares = sketches_per_batch, photos_per_batch
-        self.seed, self.epoch = seed, 0
         full_epoch = min(len(sketches) // sketches_per_batch, len(photos) // photos_per_batch)
-        self.steps = min(full_epoch, steps_per_epoch or full_epoch)
-        self.loader = DataLoader(
-            ImageFiles([sketches, photos], side),
-            batch_sampler=self,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            persistent_workers=num_workers > 0,
-            collate_fn=collate,
+        steps = min(full_epoch, steps_per_epoch or full_epoch)
+        self.order = MixedOrder((len(sketches), len(photos)), self.shares, steps, seed)
+        self.images, self.cache = ImageFiles([sketches, photos], side), cache
+        self.num_workers, self.pin_memory = num_workers, pin_memory
+
+    @functools.cached_property
+    def loader(self) -> DataLoader:
+        """Made when the first epoch begins, since filling a cache takes its time."""
+        return DataLoader(
+            self.cache.of(self.images) if self.cache else self.images,
+            batch_sampler=self.order,
+            num_workers=self.num_workers,
+            pin_memory=self.pin_memory,
+            persistent_workers=self.num_workers > 0,
+            collate_fn=whole,
         )
 
     def __len__(self) -> int:
-        return self.steps
-
-    def __iter__(self) -> Iterator[list[int]]:
-        """Indices of each batch of `self.epoch`, for the loader."""
-        sketch_order = generator_for(self.seed, SKETCH_ORDER, self.epoch).permutation(self.counts[0])
-        photo_order = generator_for(self.seed, PHOTO_ORDER, self.epoch).permutation(self.counts[1]) + self.counts[0]
-        (s, p) = self.shares
-        for step in range(self.steps):
-            yield [*sketch_order[step * s : (step + 1) * s].tolist(), *photo_order[step * p : (step + 1) * p].tolist()]
+        return self.order.steps
 
     def of_epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch, always the same ones for the same seed and epoch."""
-        self.epoch = epoch
+        self.order.epoch = epoch
         return map(require_readable, self.loader)
 
 
@@ -98,7 +93,7 @@ def plain_batches(
     files: FileList, *, side: int, batch_size: int, num_workers: int = 0, pin_memory: bool = False
 ) -> Iterator[Batch]:
     """The list's images in its order."""
-    loader = DataLoader(ImageFiles([files], side), batch_size, num_workers=num_workers, pin_memory=pin_memory, collate_fn=collate)
+    loader = DataLoader(ImageFiles([files], side), batch_size, num_workers=num_workers, pin_memory=pin_memory, collate_fn=whole)
     return map(require_readable, loader)
 
 
@@ -120,19 +115,3 @@ def validation_pairs(sketches: FileList, photos: FileList, count: int, seed: int
     partner = by_class[generator.integers(first, last)]
     needed, row = np.unique(partner, return_inverse=True)
     return sketches.subset(needed), photos.subset(candidates), row
-
-
-def collate(items: list) -> Batch | InputError:
-    """One batch; an unreadable image travels as its error, to be raised by the process that can show it."""
-    for item in items:
-        if isinstance(item, InputError):
-            return item
-    images, labels = zip(*items, strict=True)
-    return Batch(torch.stack(images), torch.tensor(labels))
-
-
-def require_readable(batch: Batch | InputError) -> Batch:
-    """The batch, or the error a worker met."""
-    if isinstance(batch, InputError):
-        raise batch
-    return batch

@@ -1,5 +1,6 @@
 """SAKE's lists, class names and semantic mask, read strictly: what is wrong is said before any work is done."""
 
+import hashlib
 import io
 import os
 import pickle
@@ -28,6 +29,20 @@ class FileList:
     def subset(self, rows: np.ndarray) -> "FileList":
         """The images at these positions, in their order."""
         return replace(self, paths=[self.paths[row] for row in rows], labels=self.labels[rows])
+
+    def fingerprint(self) -> str:
+        """Changes with the images: their paths below the root, sizes and times of change, in their order.
+
+        Raises InputError if one has gone since the list was read.
+        """
+        digest = hashlib.sha256()
+        for path in self.paths:
+            try:
+                status = os.stat(f"{self.root}/{path}")
+            except OSError as error:
+                raise InputError(f"{self.root}/{path}: cannot be read ({error.strerror}); mend {self.source}") from error
+            digest.update(f"{path}\n{status.st_size} {status.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
 
     def joined(self, other: "FileList", label_offset: int) -> "FileList":
         """These images, then those of another list of the same root, their class ids raised by `label_offset`."""

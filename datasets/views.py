@@ -126,7 +126,7 @@ def warp(images: torch.Tensor, parameters: ViewParameters) -> torch.Tensor:
     """
     side = images.shape[-1]
     warped_rows = parameters.warped.nonzero().flatten()  # on the CPU, so its length is known without asking the device
-    output = images.float().div_(255)
+    output = images.to(torch.float32, memory_format=torch.contiguous_format).div_(255)  # decoded with the channels last
     if len(warped_rows) == 0:
         return output
     source = source_positions(parameters, side)[warped_rows]

@@ -144,4 +144,4 @@ def _say_what_is_tested(checkpoint: Path, content: dict, protocol: Protocol, opt
 
 
 def _thumbnail(files: FileList, index: int) -> np.ndarray:
-    return decode(files.root / files.paths[index], THUMBNAIL).permute(1, 2, 0).numpy()
+    return decode(files.root / files.paths[index], THUMBNAIL)

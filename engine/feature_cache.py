@@ -7,7 +7,6 @@ differs, the features are made anew.
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ HERE = Path(__file__).resolve().parent.parent
 CODE = (
     "datasets/images.py",
     "datasets/views.py",
+    "datasets/image_files.py",
     "datasets/batches.py",
     "engine/embedding.py",
     "models/cse_resnet.py",
@@ -40,7 +40,7 @@ class FeatureCache:
 
     def path(self, files: FileList, **fed: object) -> Path:
         """Where the features of these images belong; `fed` is all else they depend on, as JSON can hold it."""
-        key = {"weights": self.weights, "files": _digest_of_files(files), "code": _digest_of_code(), "versions": VERSIONS, **fed}
+        key = {"weights": self.weights, "files": files.fingerprint(), "code": _digest_of_code(), "versions": VERSIONS, **fed}
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         return self.folder / f"{files.source.stem}-{digest[:20]}.npz"
 
@@ -72,11 +72,3 @@ def _digest_of_weights(student: torch.nn.Module) -> str:
 
 def _digest_of_code() -> str:
     return hashlib.sha256(b"".join((HERE / name).read_bytes() for name in CODE)).hexdigest()
-
-
-def _digest_of_files(files: FileList) -> str:
-    digest = hashlib.sha256(f"{os.path.abspath(files.root)}\n".encode())
-    for path in files.paths:
-        status = os.stat(f"{files.root}/{path}")
-        digest.update(f"{path}\n{status.st_size} {status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()

@@ -27,7 +27,9 @@ class Recipe:
 def training_options(recipe: Recipe, arguments: list[str] | None = None) -> argparse.Namespace:
     """Parsed options of a train script; a mistake exits with code 2 after one line."""
     parser = Parser(f"Train DSN on {recipe.dataset.name}.")
-    _data(parser, recipe.dataset)
+    data = _data(parser, recipe.dataset)
+    data.add("--cache", choices=("off", "disk", "ram"), default="off", help="keep training images decoded, at 224 px 0.2 MB each")
+    data.add("--cache_dir", type=Path, default=None, help="where on disk; None: decoded/ beside the images. Safe to delete")
     _run_folder(parser, "--savedir", "-s")
     _model(parser, training=True)
     _objective(parser)
@@ -46,6 +48,8 @@ def training_options(recipe: Recipe, arguments: list[str] | None = None) -> argp
     running = _running(parser, amp="auto")
     running.add("--print-freq", "-p", type=positive, default=10, help="steps between two readings of the losses")
     running.add("--evaluate", "-e", action="store_true", help="validate only: the start weights, or with --resume the last epoch")
+    running.add("--compile", action="store_true", help="compile the network first (torch.compile); see benchmarks/README.md")
+    running.add("--profile", action="store_true", help="time a few steps, write their trace to the run folder, and stop")
     running.add("--resume", "-r", action="store_true", help="go on from checkpoint.pth.tar of the same run folder")
     return parser.parse_args(arguments)
 
@@ -108,12 +112,13 @@ def hash_codes(parser: Parser, fits: tuple[str, ...] = FITS) -> Group:
     return group
 
 
-def _data(parser: Parser, dataset: Dataset) -> None:
+def _data(parser: Parser, dataset: Dataset) -> Group:
     group = Group(parser, "data")
     group.add("--data_root", type=Path, default=Path("dataset"), help=f"the folder that holds {dataset.folder}/")
     group.add("--zero_version", default=dataset.default_split, help="split folder, e.g. zeroshot1 or zeroshot2 of Sketchy")
     group.add("--image_size", type=image_side, default=224, help="side in pixels the network sees")
     group.add("--num_workers", type=natural, default=None, help="processes that decode; None: up to 8, or 1 on a CPU")
+    return group
 
 
 def _run_folder(parser: Parser, name: str, *short: str) -> None:

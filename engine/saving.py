@@ -31,7 +31,18 @@ def resume(path: Path, learner: Learner, optimizer: torch.optim.Optimizer) -> tu
 
 
 def _say_what_changed(before: object, options: argparse.Namespace) -> None:
-    unimportant = {"resume", "evaluate", "savedir", "device", "num_workers", "print_freq", "data_root"}
+    unimportant = {
+        "resume",
+        "evaluate",
+        "savedir",
+        "device",
+        "num_workers",
+        "print_freq",
+        "data_root",
+        "cache",
+        "cache_dir",
+        "profile",
+    }
     now = options_as_text(options)
     if isinstance(before, dict):
         changed = [f"{name} {before[name]} → {now[name]}" for name in now if name in before and before[name] != now[name]]

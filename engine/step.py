@@ -1,11 +1,12 @@
 """One training step's forward: a batch of images → the four named losses."""
 
 import argparse
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 
-from datasets.batches import Batch
+from datasets.image_files import Batch
 from datasets.views import ThreeViews
 from losses.classification import classification_loss, distance_margin_loss, margin_at
 from losses.contrastive import contrastive_loss, unit_views
@@ -15,11 +16,15 @@ from losses.objective import Terms, Weights
 from models.cse_resnet import PHOTO, SKETCH
 from models.dsn import Student, StudentOutput, Teacher
 from utils.devices import autocast
+from utils.phases import Phases
 
 
 @dataclass
 class Learner:
-    """What learns and what it learns from; `semantic_mask` is (seen classes, teacher classes), and no teacher means no KD."""
+    """What learns and what it learns from; `semantic_mask` is (seen classes, teacher classes), and no teacher means no KD.
+
+    `forward` is the student's forward pass if it is another than its own, say a compiled one.
+    """
 
     student: Student
     teacher: Teacher | None
@@ -29,24 +34,31 @@ class Learner:
     weights: Weights
     options: argparse.Namespace
     device: torch.device
+    forward: Callable | None = None
+    phase: Phases = field(default_factory=Phases)
 
     def terms(self, batch: Batch, sketches: int, epoch: int, step: int) -> Terms:
         """The step's losses; the first `sketches` images of the batch are sketches, the others photos."""
-        images = batch.images.to(self.device, non_blocking=True)
-        labels = batch.labels.to(self.device, non_blocking=True)
         most_frequent = int(torch.bincount(batch.labels[:sketches]).max())  # on the host: the labels came from there
-        tags = torch.full((len(images),), PHOTO, device=self.device)
-        tags[:sketches] = SKETCH
-        views = self.views(images, epoch, step, contrast=self.weights.contrastive > 0)
+        with self.phase("views"):
+            images = batch.images.to(self.device, non_blocking=True)
+            labels = batch.labels.to(self.device, non_blocking=True)
+            tags = torch.full((len(images),), PHOTO, device=self.device)
+            tags[:sketches] = SKETCH
+            views = self.views(images, epoch, step, contrast=self.weights.contrastive > 0)
         with autocast(self.device, self.options.amp):
-            output = self.student(torch.cat(views), tags.repeat(len(views)))
-            teacher_logits = self.teacher(views[0][sketches:], tags[sketches:]) if self.teacher is not None else None
-        return Terms(
-            self._classification(output, labels, epoch),
-            self._distillation(output, teacher_logits, labels, sketches),
-            self._contrastive(output, labels),
-            self._memory(output, labels, sketches, most_frequent),
-        )
+            with self.phase("student forward"):
+                forward = self.student if self.forward is None else self.forward
+                output = forward(torch.cat(views), tags.repeat(len(views)))
+            with self.phase("teacher forward"):
+                teacher_logits = self.teacher(views[0][sketches:], tags[sketches:]) if self.teacher is not None else None
+        with self.phase("losses"):
+            classification = self._classification(output, labels, epoch)
+            distillation = self._distillation(output, teacher_logits, labels, sketches)
+            contrastive = self._contrastive(output, labels)
+        with self.phase("memory"):
+            memory = self._memory(output, labels, sketches, most_frequent)
+        return Terms(classification, distillation, contrastive, memory)
 
     def _classification(self, output: StudentOutput, labels: torch.Tensor, epoch: int) -> torch.Tensor:
         logits = output.class_logits[: len(labels)]
@@ -81,3 +93,17 @@ class Learner:
         photo_labels = labels[sketches:]
         self.bank.update(sketch_features, labels[:sketches], photo_features, photo_labels, rounds=most_frequent)
         return self.bank.loss(photo_features, photo_labels, detach_photos=self.options.memory_grad == "off")
+
+
+def take_step(
+    learner: Learner, optimizer: torch.optim.Optimizer, batch: Batch, sketches: int, epoch: int, step: int
+) -> torch.Tensor:
+    """One step downhill; (5,) the four losses and their weighted total before it, left on the device."""
+    terms = learner.terms(batch, sketches, epoch, step)
+    total = learner.weights.total(terms)
+    with learner.phase("backward"):
+        optimizer.zero_grad(set_to_none=True)
+        total.backward()
+    with learner.phase("optimizer"):
+        optimizer.step()
+    return torch.stack([*terms, total]).detach()

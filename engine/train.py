@@ -9,14 +9,17 @@ import torch
 
 from datasets.batches import MixedBatches
 from datasets.file_lists import Split
+from datasets.image_files import Batch
 from engine import wiring
 from engine.options import Recipe
+from engine.profiling import profile_steps
 from engine.saving import resume, save, step_aside
-from engine.step import Learner
+from engine.step import Learner, take_step
 from losses.objective import Terms
 from utils.devices import choose_device, decoding_workers
 from utils.errors import InputError
 from utils.files import require_writable
+from utils.memory import peak_memory
 from utils.progress import progress_bar
 from utils.runs import BEST, LAST, record_run, run_folder
 from utils.seeding import seed_everything
@@ -44,6 +47,9 @@ def train(recipe: Recipe, options: argparse.Namespace) -> float:
         return value
     require_writable(folder / "options.json", option="--savedir", suffix=".json")
     print(f"run folder {folder}\n{len(batches)} steps an epoch of {sum(batches.shares)} images on {device}")
+    if options.profile:
+        print(_profile(learner, optimizer, batches, first_epoch, folder))
+        return best
     if options.resume and first_epoch >= options.epochs:
         print(f"nothing to do: {first_epoch} of {options.epochs} epochs are trained; raise --epochs to go on")
         return best
@@ -71,7 +77,7 @@ def train(recipe: Recipe, options: argparse.Namespace) -> float:
             curves(epoch + 1, {**{f"loss/{name}": mean for name, mean in means.items()}, "validation/map_hash": value})
             losses = "  ".join(f"{SHORT_NAMES.get(name, name)} {mean:.4f}" for name, mean in means.items())
             print(f"epoch {epoch + 1}/{options.epochs}  {losses}  validation mAP {value:.4f}  best {best:.4f}")
-    print(f"best validation mAP {best:.4f}: {folder / BEST}")
+    print(f"best validation mAP {best:.4f}: {folder / BEST}\npeak memory: {peak_memory(device)}")
     return best
 
 
@@ -90,18 +96,24 @@ def train_one_epoch(
     sums = torch.zeros(len(names), device=learner.device)
     with progress_bar(len(batches) * images, f"epoch {epoch + 1}", "img") as bar:
         for step, batch in enumerate(batches.of_epoch(epoch), start=1):
-            terms = learner.terms(batch, sketches, epoch, step)
-            total = learner.weights.total(terms)
-            optimizer.zero_grad(set_to_none=True)
-            total.backward()
-            optimizer.step()
-            sums += torch.stack([*terms, total]).detach()
+            sums += take_step(learner, optimizer, batch, sketches, epoch, step)
             bar.update(images)
             if step % print_freq == 0 or step == len(batches):
                 means = dict(zip(names, (sums / step).tolist(), strict=True))
                 _require_finite(means, epoch, step)
                 bar.set_postfix_str(" ".join(f"{short} {means[name]:.2f}" for name, short in SHORT_NAMES.items()))
     return means
+
+
+def _profile(learner: Learner, optimizer: torch.optim.Optimizer, batches: MixedBatches, epoch: int, folder: Path) -> str:
+    """Where the steps of this epoch spend their time, as text; the trace is in `folder`."""
+    learner.student.train()
+    sketches = batches.shares[0]
+
+    def step(batch: Batch, number: int) -> None:
+        take_step(learner, optimizer, batch, sketches, epoch, number)
+
+    return profile_steps(batches.of_epoch(epoch), len(batches), step, learner, folder)
 
 
 def learning_rate(base: float, decay: float, epoch: int, epochs: int) -> float:

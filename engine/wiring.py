@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from datasets.batches import MixedBatches, validation_pairs
+from datasets.decoded import Cache
 from datasets.file_lists import FileList, Split
 from datasets.views import ThreeViews
 from engine.embedding import Embedder
@@ -18,6 +19,7 @@ from losses.objective import Weights
 from models.cse_resnet import FEATURE_DIM, PHOTO, SKETCH
 from models.dsn import Student, Teacher
 from models.pretrained import NONE, imagenet_state, start_student
+from utils.devices import usable_cores
 from utils.errors import InputError
 
 SOURCE_SIDE = 256 / 224  # warps are drawn on images this much larger than what the network sees
@@ -43,7 +45,16 @@ def training_batches(
         num_workers=options.num_workers,
         pin_memory=device.type == "cuda",
         steps_per_epoch=options.steps_per_epoch,
+        cache=_cache(photos, options),
     )
+
+
+def _cache(photos: FileList, options: argparse.Namespace) -> Cache | None:
+    """Beside the images unless told otherwise; all cores decode, as nothing else runs meanwhile."""
+    if options.cache == "off":
+        return None
+    workers = usable_cores() if options.num_workers else 0
+    return Cache(options.cache, options.cache_dir or photos.root / "decoded", workers)
 
 
 def validation(sketches: FileList, photos: FileList, options: argparse.Namespace, device: torch.device) -> Callable:
@@ -104,6 +115,7 @@ def learner(split: Split, options: argparse.Namespace, device: torch.device) -> 
         weights=Weights(options.cls_lambda, options.sake_lambda, options.contrastive_lambda, options.memory_lambda),
         options=options,
         device=device,
+        forward=torch.compile(student, dynamic=False) if options.compile else None,
     )
 
 

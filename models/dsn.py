@@ -97,7 +97,8 @@ class Teacher(CSEResNet50):
     def train(self, mode: bool = True) -> "Teacher":
         return super().train(False)
 
-    @torch.no_grad()
     def forward(self, images: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
-        """images (B, 3, H, W) normalised, tags (B,) → logits (B, teacher classes)."""
-        return self.last_linear(self.features(images, tags))
+        """images (B, 3, H, W) normalised, tags (B,) → logits (B, teacher classes), without a gradient."""
+        with torch.inference_mode():
+            logits = self.last_linear(self.features(images, tags))
+        return logits.clone()  # a loss may keep these for its backward pass, which it may not with what inference mode made

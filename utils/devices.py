@@ -55,4 +55,9 @@ def decoding_workers(asked: int | None, device: torch.device) -> int:
     """What was asked for; else enough processes to feed a GPU, or one, which leaves a CPU's cores to the network."""
     if asked is not None:
         return asked
-    return 1 if device.type == "cpu" else min(8, os.cpu_count() or 1)
+    return 1 if device.type == "cpu" else min(8, usable_cores())
+
+
+def usable_cores() -> int:
+    """How many CPU cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

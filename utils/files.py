@@ -8,6 +8,11 @@ from pathlib import Path
 
 from utils.errors import InputError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 
 def require_writable(path: Path, option: str, suffix: str) -> None:
     """Raise InputError, before any work is done, if a file of this kind cannot be written there."""
@@ -20,6 +25,41 @@ def require_writable(path: Path, option: str, suffix: str) -> None:
         probe.unlink()
     except InputError as error:
         raise InputError(f"{option} {path}: nothing can be written there; choose another place") from error
+
+
+@contextlib.contextmanager
+def held_by_one(path: Path, waiting: str) -> Iterator[bool]:
+    """The block runs in one process at a time; others say `waiting` and wait. A process that ends, however, lets go.
+
+    `path` is a lock file, made if need be and left there. Gives False, and holds nobody up, where the file system knows no
+    locks. Raises InputError if the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
+    with file:
+        is_held = _locked(file, waiting)
+        try:
+            yield is_held
+        finally:
+            if is_held:
+                fcntl.flock(file, fcntl.LOCK_UN)  # closing would not do while a worker process still has the file open
+
+
+def _locked(file, waiting: str) -> bool:
+    if fcntl is None:
+        return False
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(waiting, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from retrieval.evaluation import evaluate_ranking
 from retrieval.hashing import itq_codes
 from retrieval.ranking import top_k
 from tests.engine.test_step import batch, learner
+from utils.phases import MeasuredPhases
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -44,3 +45,14 @@ def test_rankings_agree_with_the_cpu():
         on_gpu = evaluate_ranking(distance, arrays[0].cuda(), labels[0].cuda(), arrays[1].cuda(), labels[1].cuda()).summary()
         assert on_gpu == pytest.approx(expected, abs=1e-9)
     assert (top_k(query, gallery, 10) == top_k(query.cuda(), gallery.cuda(), 10)).all()
+
+
+def test_phases_are_measured_on_the_device():
+    phase = MeasuredPhases(torch.device("cuda"))
+    big = torch.randn(4096, 4096, device="cuda")
+    with phase("product"):
+        big @ big
+    with phase("nothing"):
+        pass
+    taken = phase.milliseconds()
+    assert taken["product"] > 5 * taken["nothing"]

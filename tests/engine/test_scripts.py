@@ -73,6 +73,22 @@ def test_one_seed_gives_identical_weights_and_another_does_not(trained, shared_d
         assert same(weights_of(folder), weights_of(trained)) == expected
 
 
+@pytest.mark.parametrize("options", [["--cache", "disk"], ["--cache", "ram", "--num_workers", "2"]])
+def test_a_cache_of_decoded_images_changes_nothing(trained, shared_dataset, tmp_path, run_script, options):
+    words = [*SMALL, *SHORT, "--epochs", 2, "--data_root", shared_dataset, "-s", tmp_path, "--cache_dir", tmp_path / "decoded"]
+    code, out, err = run_script(TRAIN, *words, *options)
+    assert code == 0, err
+    assert "decoded images: " in out and "peak memory: " in out
+    assert same(weights_of(tmp_path), weights_of(trained))
+
+
+def test_a_profile_writes_a_trace_and_nothing_else(shared_dataset, tmp_path, run_script):
+    code, out, err = run_script(TRAIN, *SMALL, *SHORT, "--profile", "--data_root", shared_dataset, "-s", tmp_path)
+    assert code == 0, err
+    assert "student forward" in out and "slowest operations" in out
+    assert os.listdir(tmp_path / RUN_NAME) == ["profile.json.gz"]
+
+
 def test_a_resumed_run_ends_like_one_never_interrupted(trained, shared_dataset, tmp_path, run_script, monkeypatch):
     import engine.train
 

@@ -5,7 +5,7 @@ import argparse
 import pytest
 import torch
 
-from datasets.batches import Batch
+from datasets.image_files import Batch
 from datasets.views import ThreeViews
 from engine.step import Learner
 from engine.train import learning_rate
@@ -94,3 +94,21 @@ def test_learning_rate_by_epoch_is_the_released_one():
     golden = golden_values.arrays()["lr_sketchy_20_epochs"]
     for epoch, expected in enumerate(golden):
         assert learning_rate(1e-4, 0.001, epoch, 20) == pytest.approx(float(expected), rel=1e-9)
+
+
+def test_another_forward_pass_takes_the_students_place():
+    """As a compiled one does; the weights that learn are the student's own."""
+    own, other = learner(), learner()
+    other.forward = torch.compile(other.student, backend="aot_eager", dynamic=False)
+    expected, found = (it.weights.total(it.terms(batch(), sketches=2, epoch=0, step=1)) for it in (own, other))
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    found.backward()
+    assert other.student.linear.weight.grad.abs().sum() > 0
+    assert other.student.state_dict().keys() == own.student.state_dict().keys()
+
+
+def test_the_teachers_answer_can_stand_in_a_loss():
+    teacher = Teacher(10)
+    logits = teacher(torch.zeros(2, 3, 32, 32), torch.ones(2))
+    assert not logits.requires_grad
+    assert not logits.is_inference()

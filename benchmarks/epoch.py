@@ -1,0 +1,93 @@
+"""An epoch's wall time with the loader running, beside its steps with a batch at hand, and the plain way's epoch.
+
+python benchmarks/epoch.py                           # Sketchy's default step, 20 of them, 224 px
+python benchmarks/epoch.py --device cpu --image_size 64 --steps 10
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks.plain import PlainBank, PlainImages, plain_step
+from benchmarks.setting import Setting, machine, parser, setting
+from datasets.image_files import Batch
+from engine.step import take_step
+from engine.train import train_one_epoch
+from engine.wiring import optimizer
+from utils.devices import finished
+from utils.memory import peak_memory
+
+
+def steps_alone(it: Setting, steps: int) -> float:
+    """Seconds of `steps` steps on one batch at hand."""
+    learner, batches = it.learner(), it.batches(num_workers=0)
+    adam, batch = optimizer(learner.student, it.options), next(batches.of_epoch(0))
+    if it.device.type == "cuda":
+        batch = Batch(*(part.pin_memory() for part in batch))
+    take_step(learner, adam, batch, batches.shares[0], 0, 0)
+    started = finished(it.device)
+    for step in range(steps):
+        take_step(learner, adam, batch, batches.shares[0], 0, step)
+    return finished(it.device) - started
+
+
+def our_epoch(it: Setting, cache: str) -> float:
+    """Seconds of the second epoch: the first starts the workers and fills the cache."""
+    learner, batches = it.learner(), it.batches(cache=cache)
+    adam = optimizer(learner.student, it.options)
+    for _ in batches.of_epoch(0):
+        pass
+    started = finished(it.device)
+    train_one_epoch(learner, adam, batches, 1, it.options.print_freq)
+    return finished(it.device) - started
+
+
+def plain_epoch(it: Setting, steps: int) -> float:
+    """Seconds of `steps` plain steps fed by the plain pipeline, its workers started beforehand."""
+    learner, batches = it.learner(amp="off"), it.batches()
+    student, teacher = (net.to(memory_format=torch.contiguous_format) for net in (learner.student, learner.teacher))
+    adam = torch.optim.Adam(student.parameters(), lr=it.options.lr, weight_decay=it.options.weight_decay)
+    images = PlainImages(batches.images.paths, batches.images.labels, it.options.image_size)
+    loader = DataLoader(
+        images,
+        batch_sampler=list(batches.order),
+        num_workers=it.options.num_workers,
+        persistent_workers=it.options.num_workers > 0,
+    )
+    bank, sketches = PlainBank(it.options.topk), batches.shares[0]
+    for _ in loader:
+        pass
+    started = time.perf_counter()
+    for views, labels in loader:
+        plain_step(student, teacher, learner.semantic_mask, bank, adam, views, labels, sketches)
+    return finished(it.device) - started
+
+
+def main() -> None:
+    arguments = parser(__doc__.splitlines()[0], steps=20)
+    arguments.add_argument("--no_plain", action="store_true", help="leave the plain way out")
+    options = arguments.parse_args()
+    with setting(options) as it:
+        alone = steps_alone(it, options.steps)
+        rows = [("steps alone, a batch at hand", alone)]
+        rows += [(f"epoch, --cache {cache}", our_epoch(it, cache)) for cache in ("off", "disk", "ram")]
+        memory = peak_memory(it.device)
+        if not options.no_plain:
+            rows.append(("plain pipeline and step", plain_epoch(it, options.steps)))
+        print(
+            f"{options.steps} steps of {it.options.batch_size} images of {it.options.image_size} px, "
+            f"{it.options.num_workers} workers; {machine(it.device, options.amp)}"
+        )
+        print(f"{'':36}{'s':>10}{'images/s':>10}{'of steps':>10}")
+        for name, seconds in rows:
+            rate = options.steps * it.options.batch_size / seconds
+            print(f"{name:36}{seconds:>10.1f}{rate:>10.1f}{seconds / alone:>10.3f}")
+        print(f"peak memory of ours: {memory}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""What the training benchmarks share: real wiring on a drawn dataset of 256-px files, and a stopwatch."""
+
+import argparse
+import contextlib
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from datasets.batches import MixedBatches
+from datasets.drawn import draw_dataset
+from datasets.file_lists import Split
+from engine import wiring
+from engine.options import Recipe, training_options
+from engine.step import Learner
+from models.dsn import Teacher
+from train_cse_resnet_sketchy_ext import RECIPE
+from utils.devices import choose_device, decoding_workers, finished, uses_bf16
+from utils.seeding import seed_everything
+
+
+class Setting(NamedTuple):
+    """A run as the Sketchy train script would make it, from a random teacher."""
+
+    recipe: Recipe
+    options: argparse.Namespace
+    device: torch.device
+    split: Split
+
+    def batches(self, **changes: object) -> MixedBatches:
+        """Real batches, with some options changed."""
+        options = argparse.Namespace(**(vars(self.options) | changes))
+        return wiring.training_batches(
+            self.recipe, self.split.sketches("train"), self.split.photos("train"), options, self.device
+        )
+
+    def learner(self, **changes: object) -> Learner:
+        """Student in train mode, teacher and all, with some options changed."""
+        seed_everything(0)
+        learner = wiring.learner(self.split, argparse.Namespace(**(vars(self.options) | changes)), self.device)
+        learner.student.train()
+        return learner
+
+
+def parser(description: str, steps: int) -> argparse.ArgumentParser:
+    """The options all training benchmarks know."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--amp", default="auto", choices=("auto", "bf16", "off"))
+    parser.add_argument("--image_size", type=int, default=224)
+    parser.add_argument("--batch_size", type=int, default=96)
+    parser.add_argument("--threads", type=int, default=None, help="CPU threads of the main process")
+    parser.add_argument("--num_workers", type=int, default=None)
+    parser.add_argument("--steps", type=int, default=steps, help="measured steps or batches")
+    return parser
+
+
+@contextlib.contextmanager
+def setting(options: argparse.Namespace) -> Iterator[Setting]:
+    """Draws the dataset into a temporary folder, a few thousand files, gone with the block."""
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device = choose_device(options.device)
+    with tempfile.TemporaryDirectory(prefix="dsn-benchmark-") as name:
+        folder = Path(name)
+        photos = -(-(options.steps + 1) * options.batch_size * 2 // 3 // 48)  # of 48 seen classes
+        print("drawing 256-px files …", file=sys.stderr)
+        draw_dataset(folder, photos_per_class=photos, sketches_per_class=-(-photos // 2), held_out_per_class=1)
+        torch.manual_seed(0)
+        torch.save(Teacher(1000).state_dict(), folder / "teacher.pth")
+        words = ["--data_root", folder, "--pretrained_weights", folder / "teacher.pth", "--steps_per_epoch", options.steps]
+        words += ["--image_size", options.image_size, "--batch_size", options.batch_size, "--amp", options.amp]
+        run = training_options(RECIPE, [str(word) for word in words])
+        run.num_workers = decoding_workers(options.num_workers, device)
+        yield Setting(RECIPE, run, device, Split(RECIPE.dataset, run.data_root, run.zero_version))
+
+
+def machine(device: torch.device, amp: str) -> str:
+    """Where and how it was measured, in one line."""
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    return f"{where}, {'bf16' if uses_bf16(device, amp) else 'float32'}, torch {torch.__version__}"
+
+
+def milliseconds(work: Callable[[], object], device: torch.device, times: int, warm_up: int = 2) -> float:
+    """The median over `times` runs, each waited for."""
+    return side_by_side({"": work}, device, times, warm_up)[""]
+
+
+def side_by_side(works: dict[str, Callable[[], object]], device: torch.device, times: int, warm_up: int = 2) -> dict[str, float]:
+    """The median milliseconds of each over `times` rounds, in which they take turns: a machine's moods hit all alike."""
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(warm_up + times):
+        for name, work in works.items():
+            started = finished(device)
+            work()
+            if turn >= warm_up:
+                taken[name].append((finished(device) - started) * 1e3)
+    return {name: statistics.median(values) for name, values in taken.items()}

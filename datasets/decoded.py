@@ -1,0 +1,157 @@
+"""Training images decoded once for all epochs, and for all runs if on disk: `--cache disk`, `--cache ram`.
+
+The pixels of all images lie one after the other in one file, which every worker process maps into its memory. On disk its
+name follows from what the pixels depend on: the images (each one's path, size and time of change), their side, the code
+and the library that decode. If any of these differs, another file is made. In RAM the file has no name and goes with the run.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import PIL
+from torch.utils.data import DataLoader, Dataset
+
+from datasets.image_files import Batch, ImageFiles, as_batch, require_readable, whole
+from utils.errors import InputError
+from utils.files import held_by_one, written_whole
+from utils.memory import available_memory, gigabytes
+from utils.progress import progress_bar
+
+CHUNK = 64  # images decoded at a time
+CODE = Path(__file__).with_name("images.py")
+
+
+class DecodedImages(Dataset):
+    """The same batches as `ImageFiles`, from a file of pixels: (n, side, side, 3) uint8 without a header."""
+
+    def __init__(self, path: str | Path, labels: np.ndarray, side: int):
+        self.path, self.labels, self.side = path, labels, side
+        self.pixels = self._mapped()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitems__(self, rows: list[int]) -> Batch:
+        return as_batch(self.pixels[rows], self.labels[rows])
+
+    def __getstate__(self) -> dict:
+        """For a worker process that is not a fork: where the pixels are, not what they are."""
+        return {name: value for name, value in vars(self).items() if name != "pixels"}
+
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update(state)
+        self.pixels = self._mapped()
+
+    def _mapped(self) -> np.ndarray:
+        return np.asarray(np.memmap(self.path, np.uint8, mode="r", shape=(len(self.labels), self.side, self.side, 3)))
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Where decoded images go: `place` is `disk` (files in `folder`) or `ram`; `workers` processes decode them."""
+
+    place: str
+    folder: Path
+    workers: int
+
+    def of(self, images: ImageFiles) -> DecodedImages:
+        """The same images, decoded; shows a bar while that takes.
+
+        Raises InputError if an image is not readable or the pixels do not fit the disk or the memory.
+        """
+        return self._in_memory(images) if self.place == "ram" else self._on_disk(images)
+
+    def _on_disk(self, images: ImageFiles) -> DecodedImages:
+        path = self.folder / f"{images.lists[-1].source.stem}-{images.side}px-{_digest(images)}.uint8"
+        if not _is_whole(path, images):
+            with held_by_one(path.with_suffix(".lock"), f"waiting: another run is decoding into {path}") as is_alone:
+                if not _is_whole(path, images):
+                    if is_alone:
+                        _remove_what_killed_runs_left(path)
+                    with written_whole(path) as temporary, temporary.open("wb") as file:
+                        _reserve(file, _size(images), path)
+                        print(f"decoding {len(images)} images once into {path}", flush=True)
+                        self._decode(images, file)
+                        os.fsync(file.fileno())
+        print(f"decoded images: {path}, {gigabytes(_size(images))}{_others_beside(path)}")
+        return DecodedImages(path, images.labels, images.side)
+
+    def _in_memory(self, images: ImageFiles) -> DecodedImages:
+        size, available = _size(images), available_memory()
+        if not hasattr(os, "memfd_create"):
+            raise InputError("--cache ram: needs Linux; use --cache disk or off")
+        if available is not None and size > available:
+            raise InputError(
+                f"--cache ram: {len(images)} images of {images.side} px take {gigabytes(size)}, and {gigabytes(available)} of "
+                "memory are free; use --cache disk or off"
+            )
+        descriptor = os.memfd_create("decoded images")  # never closed: the run's workers open it by number
+        with open(descriptor, "wb", closefd=False) as file:
+            print(f"decoding {len(images)} images once into memory", flush=True)
+            self._decode(images, file)
+        print(f"decoded images: in memory, {gigabytes(size)}")
+        return DecodedImages(f"/proc/{os.getpid()}/fd/{descriptor}", images.labels, images.side)
+
+    def _decode(self, images: ImageFiles, file: BinaryIO) -> None:
+        """Write the pixels of all images in their order."""
+        loader = DataLoader(images, CHUNK, num_workers=self.workers, collate_fn=whole)
+        with progress_bar(len(images), "decoding", "img") as bar:
+            for batch in map(require_readable, loader):
+                file.write(np.ascontiguousarray(batch.images.permute(0, 2, 3, 1).numpy()))
+                bar.update(len(batch.images))
+        file.flush()
+
+
+def _size(images: ImageFiles) -> int:
+    return len(images) * images.side * images.side * 3
+
+
+def _is_whole(path: Path, images: ImageFiles) -> bool:
+    try:
+        return path.stat().st_size == _size(images)
+    except OSError:
+        return False
+
+
+def _digest(images: ImageFiles) -> str:
+    key = {
+        "files": [files.fingerprint() for files in images.lists],
+        "code": hashlib.sha256(CODE.read_bytes()).hexdigest(),
+        "pillow": PIL.__version__,
+    }
+    return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:20]
+
+
+def _reserve(file: BinaryIO, size: int, path: Path) -> None:
+    """Claim the space at once, so that a disk that is too full is known before an hour of decoding."""
+    free = shutil.disk_usage(path.parent).free
+    try:
+        if size > free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with contextlib.suppress(AttributeError):  # not on every system
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):  # not on every file system
+            return
+        raise InputError(
+            f"{path}: takes {gigabytes(size)}, and {gigabytes(free)} are free there ({error.strerror}); free space, choose "
+            "another place with --cache_dir, or use --cache off"
+        ) from error
+
+
+def _remove_what_killed_runs_left(path: Path) -> None:
+    for left in path.parent.glob(f".{path.stem}.*{path.suffix}"):
+        left.unlink(missing_ok=True)
+
+
+def _others_beside(path: Path) -> str:
+    others = [other.stat().st_size for other in path.parent.glob("*.uint8") if other != path]
+    return f" ({len(others)} other such files there, {gigabytes(sum(others))}: delete what you no longer need)" if others else ""
