@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.plain import PlainImages
 from benchmarks.setting import Setting, machine, milliseconds, parser, setting
 from datasets.views import ThreeViews
+from utils.errors import one_clear_line
 
 
 def images_per_second(batches, batch_size: int) -> float:
@@ -58,4 +59,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_clear_line():
+        main()

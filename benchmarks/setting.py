@@ -12,19 +12,22 @@ from typing import NamedTuple
 import torch
 
 from datasets.batches import MixedBatches
+from datasets.catalog import SKETCHY
 from datasets.drawn import draw_dataset
 from datasets.file_lists import Split
 from engine import wiring
 from engine.options import Recipe, training_options
+from engine.parser import positive
 from engine.step import Learner
 from models.dsn import Teacher
-from train_cse_resnet_sketchy_ext import RECIPE
 from utils.devices import choose_device, decoding_workers, finished, uses_bf16
 from utils.seeding import seed_everything
 
+RECIPE = Recipe(SKETCHY, photos_per_sketch=2, epochs=20, validation_batches=1, seed=1)
+
 
 class Setting(NamedTuple):
-    """A run as the Sketchy train script would make it, from a random teacher."""
+    """A run with the shares of the Sketchy train script, from a random teacher."""
 
     recipe: Recipe
     options: argparse.Namespace
@@ -51,11 +54,11 @@ def parser(description: str, steps: int) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--amp", default="auto", choices=("auto", "bf16", "off"))
-    parser.add_argument("--image_size", type=int, default=224)
-    parser.add_argument("--batch_size", type=int, default=96)
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads of the main process")
+    parser.add_argument("--image_size", type=positive, default=224)
+    parser.add_argument("--batch_size", type=positive, default=96)
+    parser.add_argument("--threads", type=positive, default=None, help="CPU threads of the main process")
     parser.add_argument("--num_workers", type=int, default=None)
-    parser.add_argument("--steps", type=int, default=steps, help="measured steps or batches")
+    parser.add_argument("--steps", type=positive, default=steps, help="measured steps or batches")
     return parser
 
 

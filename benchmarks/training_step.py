@@ -4,8 +4,8 @@ python benchmarks/training_step.py                           # Sketchy's default
 python benchmarks/training_step.py --compile                 # the compiled network as well
 python benchmarks/training_step.py --device cpu --image_size 64
 
-The floor is what no implementation of this network goes below on this machine and in this precision: the bare student's
-forward and backward pass over the step's views, and the teacher's forward pass over its photos.
+The floor is what PyTorch takes for the network alone, uncompiled, in this precision: the bare student's forward and backward
+pass over the step's views, and the teacher's forward pass over its photos.
 """
 
 import itertools
@@ -23,6 +23,7 @@ from engine.step import Learner, take_step
 from engine.wiring import optimizer
 from models.cse_resnet import PHOTO
 from utils.devices import autocast
+from utils.errors import one_clear_line
 from utils.phases import MeasuredPhases
 
 
@@ -89,4 +90,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_clear_line():
+        main()

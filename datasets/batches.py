@@ -68,9 +68,13 @@ class MixedBatches:
         self.images, self.cache = ImageFiles([sketches, photos], side), cache
         self.num_workers, self.pin_memory = num_workers, pin_memory
 
+    def prepare(self) -> None:
+        """Fill the cache, if there is one, which takes its time; else the first epoch does."""
+        _ = self.loader
+
     @functools.cached_property
     def loader(self) -> DataLoader:
-        """Made when the first epoch begins, since filling a cache takes its time."""
+        """Not made before it is needed: some runs never train."""
         return DataLoader(
             self.cache.of(self.images) if self.cache else self.images,
             batch_sampler=self.order,

@@ -7,26 +7,30 @@ and the library that decode. If any of these differs, another file is made. In R
 
 import contextlib
 import errno
-import hashlib
-import json
 import os
 import shutil
+import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import PIL
+import PIL.features
 from torch.utils.data import DataLoader, Dataset
 
 from datasets.image_files import Batch, ImageFiles, as_batch, require_readable, whole
 from utils.errors import InputError
 from utils.files import held_by_one, written_whole
+from utils.fingerprints import fingerprint
 from utils.memory import available_memory, gigabytes
 from utils.progress import progress_bar
 
 CHUNK = 64  # images decoded at a time
-CODE = Path(__file__).with_name("images.py")
+CODE = ("datasets/images.py", "datasets/image_files.py", "datasets/decoded.py")
+VERSIONS = {"pillow": PIL.__version__, "jpeg": PIL.features.version("jpg"), "zlib": PIL.features.version("zlib")}
+MEMORY_SHARE = 0.8  # of what is free; the training needs the rest
+ABANDONED_SECONDS = 600  # a run that decodes writes every few seconds
 
 
 class DecodedImages(Dataset):
@@ -70,15 +74,15 @@ class Cache:
         return self._in_memory(images) if self.place == "ram" else self._on_disk(images)
 
     def _on_disk(self, images: ImageFiles) -> DecodedImages:
-        path = self.folder / f"{images.lists[-1].source.stem}-{images.side}px-{_digest(images)}.uint8"
+        path = self.folder / f"{images.lists[-1].source.stem}-{images.side}px-{_key(images)}.uint8"
         if not _is_whole(path, images):
-            with held_by_one(path.with_suffix(".lock"), f"waiting: another run is decoding into {path}") as is_alone:
+            _require_folder(self.folder)
+            with held_by_one(path.with_suffix(".lock"), f"waiting: another run is decoding into {path}"):
                 if not _is_whole(path, images):
-                    if is_alone:
-                        _remove_what_killed_runs_left(path)
+                    _remove_what_killed_runs_left(self.folder)
+                    print(f"decoding {len(images)} images once into {path}", flush=True)
                     with written_whole(path) as temporary, temporary.open("wb") as file:
                         _reserve(file, _size(images), path)
-                        print(f"decoding {len(images)} images once into {path}", flush=True)
                         self._decode(images, file)
                         os.fsync(file.fileno())
         print(f"decoded images: {path}, {gigabytes(_size(images))}{_others_beside(path)}")
@@ -88,15 +92,22 @@ class Cache:
         size, available = _size(images), available_memory()
         if not hasattr(os, "memfd_create"):
             raise InputError("--cache ram: needs Linux; use --cache disk or off")
-        if available is not None and size > available:
+        if available is not None and size > MEMORY_SHARE * available:
             raise InputError(
                 f"--cache ram: {len(images)} images of {images.side} px take {gigabytes(size)}, and {gigabytes(available)} of "
-                "memory are free; use --cache disk or off"
+                "memory are free for them and the training; use --cache disk or off"
             )
-        descriptor = os.memfd_create("decoded images")  # never closed: the run's workers open it by number
-        with open(descriptor, "wb", closefd=False) as file:
-            print(f"decoding {len(images)} images once into memory", flush=True)
-            self._decode(images, file)
+        print(f"decoding {len(images)} images once into memory", flush=True)
+        descriptor = os.memfd_create("decoded images")  # open as long as the run: its workers find it by number
+        try:
+            with open(descriptor, "wb", closefd=False) as file:
+                self._decode(images, file)
+        except BaseException as error:
+            os.close(descriptor)
+            if isinstance(error, OSError):
+                reason = f"{gigabytes(size)} do not fit the memory ({error.strerror})"
+                raise InputError(f"--cache ram: {reason}; use --cache disk or off") from error
+            raise
         print(f"decoded images: in memory, {gigabytes(size)}")
         return DecodedImages(f"/proc/{os.getpid()}/fd/{descriptor}", images.labels, images.side)
 
@@ -121,13 +132,18 @@ def _is_whole(path: Path, images: ImageFiles) -> bool:
         return False
 
 
-def _digest(images: ImageFiles) -> str:
-    key = {
-        "files": [files.fingerprint() for files in images.lists],
-        "code": hashlib.sha256(CODE.read_bytes()).hexdigest(),
-        "pillow": PIL.__version__,
-    }
-    return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:20]
+def _key(images: ImageFiles) -> str:
+    return fingerprint(CODE, files=[files.fingerprint() for files in images.lists], versions=VERSIONS)
+
+
+def _require_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(
+            f"--cache_dir {folder}: nothing can be written there ({error.strerror}); choose another place, or --cache off"
+        ) from error
 
 
 def _reserve(file: BinaryIO, size: int, path: Path) -> None:
@@ -139,7 +155,7 @@ def _reserve(file: BinaryIO, size: int, path: Path) -> None:
         with contextlib.suppress(AttributeError):  # not on every system
             os.posix_fallocate(file.fileno(), 0, size)
     except OSError as error:
-        if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):  # not on every file system
+        if error.errno in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # not on every file system
             return
         raise InputError(
             f"{path}: takes {gigabytes(size)}, and {gigabytes(free)} are free there ({error.strerror}); free space, choose "
@@ -147,11 +163,17 @@ def _reserve(file: BinaryIO, size: int, path: Path) -> None:
         ) from error
 
 
-def _remove_what_killed_runs_left(path: Path) -> None:
-    for left in path.parent.glob(f".{path.stem}.*{path.suffix}"):
-        left.unlink(missing_ok=True)
+def _remove_what_killed_runs_left(folder: Path) -> None:
+    """Unfinished files that nobody has written to for a while; a run on another machine may be writing to the others."""
+    for left in folder.glob(".*.uint8"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+                left.unlink()
 
 
 def _others_beside(path: Path) -> str:
-    others = [other.stat().st_size for other in path.parent.glob("*.uint8") if other != path]
-    return f" ({len(others)} other such files there, {gigabytes(sum(others))}: delete what you no longer need)" if others else ""
+    sizes = []
+    for other in path.parent.glob("[!.]*.uint8"):
+        with contextlib.suppress(FileNotFoundError):
+            sizes += [other.stat().st_size] if other != path else []
+    return f" ({len(sizes)} other such files there, {gigabytes(sum(sizes))}: delete what you no longer need)" if sizes else ""

@@ -6,7 +6,6 @@ differs, the features are made anew.
 """
 
 import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,8 @@ from datasets.file_lists import FileList
 from utils.arrays import read_npz
 from utils.errors import InputError
 from utils.files import written_whole
+from utils.fingerprints import fingerprint
 
-HERE = Path(__file__).resolve().parent.parent
 CODE = (
     "datasets/images.py",
     "datasets/views.py",
@@ -40,9 +39,8 @@ class FeatureCache:
 
     def path(self, files: FileList, **fed: object) -> Path:
         """Where the features of these images belong; `fed` is all else they depend on, as JSON can hold it."""
-        key = {"weights": self.weights, "files": files.fingerprint(), "code": _digest_of_code(), "versions": VERSIONS, **fed}
-        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-        return self.folder / f"{files.source.stem}-{digest[:20]}.npz"
+        key = fingerprint(CODE, weights=self.weights, files=files.fingerprint(), versions=VERSIONS, **fed)
+        return self.folder / f"{files.source.stem}-{key}.npz"
 
     def load(self, path: Path, rows: int) -> torch.Tensor | None:
         """(rows, d) float32, or None where there is no whole file."""
@@ -68,7 +66,3 @@ def _digest_of_weights(student: torch.nn.Module) -> str:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _digest_of_code() -> str:
-    return hashlib.sha256(b"".join((HERE / name).read_bytes() for name in CODE)).hexdigest()

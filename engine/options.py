@@ -29,7 +29,12 @@ def training_options(recipe: Recipe, arguments: list[str] | None = None) -> argp
     parser = Parser(f"Train DSN on {recipe.dataset.name}.")
     data = _data(parser, recipe.dataset)
     data.add("--cache", choices=("off", "disk", "ram"), default="off", help="keep training images decoded, at 224 px 0.2 MB each")
-    data.add("--cache_dir", type=Path, default=None, help="where on disk; None: decoded/ beside the images. Safe to delete")
+    data.add(
+        "--cache_dir",
+        type=Path,
+        default=None,
+        help="where on disk; None: decoded/ beside the images",
+    )
     _run_folder(parser, "--savedir", "-s")
     _model(parser, training=True)
     _objective(parser)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from torch.autograd import DeviceType
 from torch.autograd.profiler_util import EventList
 from torch.profiler import ProfilerActivity, profile
 
@@ -64,7 +65,10 @@ def phase_table(phases: dict[str, float], total: float, steps: int) -> str:
 def _slowest(operations: EventList, device: torch.device, steps: int) -> str:
     on_gpu = device.type == "cuda"
     own = (lambda row: row.self_device_time_total) if on_gpu else (lambda row: row.self_cpu_time_total)
-    slowest = sorted((row for row in operations if not row.is_user_annotation), key=own, reverse=True)[:OPERATIONS]
+    called = [
+        row for row in operations if row.device_type == DeviceType.CPU and not row.is_user_annotation
+    ]  # not their kernels too
+    slowest = sorted(called, key=own, reverse=True)[:OPERATIONS]
     lines = [f"{'slowest operations':50}{'calls a step':>14}{'ms a step':>12}"]
     lines += [f"{row.key[:48]:50}{row.count / steps:>14.1f}{own(row) / 1e3 / steps:>12.2f}" for row in slowest]
     return "\n".join(lines)

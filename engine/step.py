@@ -1,4 +1,4 @@
-"""One training step's forward: a batch of images → the four named losses."""
+"""One training step: a batch of images → the four named losses → a step downhill."""
 
 import argparse
 from collections.abc import Callable

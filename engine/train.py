@@ -48,6 +48,7 @@ def train(recipe: Recipe, options: argparse.Namespace) -> float:
     require_writable(folder / "options.json", option="--savedir", suffix=".json")
     print(f"run folder {folder}\n{len(batches)} steps an epoch of {sum(batches.shares)} images on {device}")
     if options.profile:
+        batches.prepare()
         print(_profile(learner, optimizer, batches, first_epoch, folder))
         return best
     if options.resume and first_epoch >= options.epochs:
@@ -65,6 +66,7 @@ def train(recipe: Recipe, options: argparse.Namespace) -> float:
         value = validate(learner.student)
         begin()
         return save(folder, 0, learner, optimizer, best, value)
+    batches.prepare()
     with contextlib.ExitStack() as open_files:
         for epoch in range(first_epoch, options.epochs):
             set_learning_rate(optimizer, learning_rate(options.lr, options.lr_decay, epoch, options.epochs))

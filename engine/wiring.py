@@ -19,9 +19,10 @@ from losses.objective import Weights
 from models.cse_resnet import FEATURE_DIM, PHOTO, SKETCH
 from models.dsn import Student, Teacher
 from models.pretrained import NONE, imagenet_state, start_student
-from utils.devices import usable_cores
+from utils.devices import decoding_workers, usable_cores
 from utils.errors import InputError
 
+MOST_DECODING = 16  # processes; each holds a few chunks of images in shared memory
 SOURCE_SIDE = 256 / 224  # warps are drawn on images this much larger than what the network sees
 
 
@@ -45,15 +46,16 @@ def training_batches(
         num_workers=options.num_workers,
         pin_memory=device.type == "cuda",
         steps_per_epoch=options.steps_per_epoch,
-        cache=_cache(photos, options),
+        cache=_cache(photos, options, device),
     )
 
 
-def _cache(photos: FileList, options: argparse.Namespace) -> Cache | None:
-    """Beside the images unless told otherwise; all cores decode, as nothing else runs meanwhile."""
+def _cache(photos: FileList, options: argparse.Namespace, device: torch.device) -> Cache | None:
+    """Beside the images unless told otherwise. Nothing else runs while it fills, so more processes decode than later."""
     if options.cache == "off":
         return None
-    workers = usable_cores() if options.num_workers else 0
+    is_default = options.num_workers == decoding_workers(None, device)
+    workers = min(MOST_DECODING, usable_cores()) if is_default else options.num_workers
     return Cache(options.cache, options.cache_dir or photos.root / "decoded", workers)
 
 
@@ -115,8 +117,20 @@ def learner(split: Split, options: argparse.Namespace, device: torch.device) -> 
         weights=Weights(options.cls_lambda, options.sake_lambda, options.contrastive_lambda, options.memory_lambda),
         options=options,
         device=device,
-        forward=torch.compile(student, dynamic=False) if options.compile else None,
+        forward=_compiled(student, device) if options.compile else None,
     )
+
+
+def _compiled(student: Student, device: torch.device) -> Callable:
+    """The student's forward pass compiled, which happens at its first use; InputError if nothing can be compiled here."""
+    try:
+        torch.compile(torch.sin)(torch.ones(2, device=device))
+    except Exception as error:  # each backend fails in a way of its own
+        reason = str(error).strip().splitlines()[0][:160]
+        raise InputError(
+            f"--compile: does not work here ({reason}); install a C++ compiler (GPU: triton), or leave it out"
+        ) from error
+    return torch.compile(student, dynamic=False)
 
 
 def _teacher(state: dict | None, classes: int, options: argparse.Namespace, device: torch.device) -> Teacher | None:

@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from utils.errors import InputError
 
@@ -36,7 +37,7 @@ def held_by_one(path: Path, waiting: str) -> Iterator[bool]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a")
+        file = _lock_file(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
     with file:
@@ -48,7 +49,15 @@ def held_by_one(path: Path, waiting: str) -> Iterator[bool]:
                 fcntl.flock(file, fcntl.LOCK_UN)  # closing would not do while a worker process still has the file open
 
 
-def _locked(file, waiting: str) -> bool:
+def _lock_file(path: Path) -> IO:
+    """In a shared folder it may be another user's, who may let us read it only; that is enough to lock it."""
+    try:
+        return open(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "rb+")
+    except PermissionError:
+        return path.open("rb")
+
+
+def _locked(file: IO, waiting: str) -> bool:
     if fcntl is None:
         return False
     try:

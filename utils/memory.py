@@ -7,16 +7,33 @@ from pathlib import Path
 import torch
 
 
-def available_memory() -> int | None:
-    """Bytes a process can still take: what the system has available, or less where a container limits it; None if unknown."""
+def available_memory(root: Path = Path("/")) -> int | None:
+    """Bytes a process can still take: what the system has available, or less where a container limits it; None if unknown.
+
+    `root`: where `proc/` and `sys/` are. Control groups of both versions count, each with the groups above it.
+    """
     found = []
     with contextlib.suppress(OSError, ValueError, IndexError):
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = (root / "proc/meminfo").read_text().splitlines()
         found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    with contextlib.suppress(OSError, ValueError):  # "max" where the container sets no limit
-        group = Path("/sys/fs/cgroup")
-        found.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
-    return min(found, default=None)
+    with contextlib.suppress(OSError, ValueError):
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            _, kinds, group = line.split(":", 2)
+            if kinds in ("", "memory"):
+                top = root / "sys/fs/cgroup" / kinds
+                below = [part for part in group.split("/") if part not in ("", "..")]
+                found += [_left(top.joinpath(*below[:depth])) for depth in range(len(below) + 1)]
+    return min((left for left in found if left is not None), default=None)
+
+
+def _left(group: Path) -> int | None:
+    """What a control group may still take, its page cache counted as free; None without a limit."""
+    for limit, usage in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+        with contextlib.suppress(OSError, ValueError):  # not there, or "max"
+            left = int((group / limit).read_text()) - int((group / usage).read_text())
+            statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+            return left + int(statistics.get("total_inactive_file", statistics.get("inactive_file", 0)))
+    return None
 
 
 def peak_memory(device: torch.device) -> str:
@@ -34,5 +51,5 @@ def peak_memory(device: torch.device) -> str:
 
 
 def gigabytes(count: int) -> str:
-    """Bytes as people read them: `1.5 GB` (10⁹), `12 MB` below a tenth of that."""
+    """Bytes as people read them: `1.5 GB` (10⁹), below a tenth of that in MB."""
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

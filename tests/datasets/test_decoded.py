@@ -1,5 +1,7 @@
 """Decoded images kept on disk or in memory: the same batches, whoever builds, whatever fails."""
 
+import errno
+import fcntl
 import os
 import pickle
 import resource
@@ -106,12 +108,20 @@ def test_two_runs_at_once_decode_once(images, tmp_path, decodings):
     assert (found[0].pixels == found[1].pixels).all()
 
 
-def test_what_a_killed_run_left_is_removed(images, tmp_path):
+def test_what_a_killed_run_left_is_removed_and_a_living_one_s_is_not(images, tmp_path):
+    (tmp_path / ".killed-24px-0.abc123.uint8").write_bytes(b"half")
+    os.utime(tmp_path / ".killed-24px-0.abc123.uint8", (1, 1))
+    (tmp_path / ".living-24px-0.abc123.uint8").write_bytes(b"half")
     path = Cache("disk", tmp_path, 0).of(images).path
-    path.unlink()
-    (tmp_path / f".{path.stem}.abc123.uint8").write_bytes(b"half")
-    Cache("disk", tmp_path, 0).of(images)
-    assert kept(tmp_path) == [path.name]
+    assert kept(tmp_path) == [".living-24px-0.abc123.uint8", path.name]
+
+
+def test_without_locks_runs_do_not_wait_for_each_other(images, tmp_path, monkeypatch):
+    def refused(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    assert len(Cache("disk", tmp_path, 0).of(images)) == len(images)
 
 
 def test_a_full_disk_is_said_before_anything_is_decoded(images, tmp_path, decodings, monkeypatch):
@@ -152,8 +162,15 @@ def test_an_unreadable_image_is_named_and_nothing_is_left(tiny_dataset, tmp_path
 
 def test_a_folder_that_cannot_be_written_is_named(images, tmp_path):
     (tmp_path / "taken").write_text("a file")
-    with pytest.raises(InputError, match="taken"):
+    with pytest.raises(InputError, match=r"--cache_dir \S+taken: nothing can be written there \(File exists\)"):
         Cache("disk", tmp_path / "taken", 0).of(images)
+
+
+def test_memory_that_refuses_is_said_and_given_back(images, tmp_path, small_files):
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(InputError, match=r"--cache ram: 0\.1 MB do not fit the memory \(File too large\)"):
+        Cache("ram", tmp_path, 0).of(images)
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.parametrize("place", ["disk", "ram"])
@@ -165,6 +182,7 @@ def test_a_pickled_set_of_images_finds_its_pixels_again(images, tmp_path, place)
 
 
 def test_others_in_the_folder_are_mentioned(images, tmp_path, capsys):
+    (tmp_path / ".being-written.abc123.uint8").write_bytes(b"half")
     Cache("disk", tmp_path, 0).of(images)
     assert "other such" not in capsys.readouterr().out
     Cache("disk", tmp_path, 0).of(ImageFiles(images.lists, 25))

@@ -82,6 +82,26 @@ def test_a_cache_of_decoded_images_changes_nothing(trained, shared_dataset, tmp_
     assert same(weights_of(tmp_path), weights_of(trained))
 
 
+def test_compiling_leaves_the_students_weights_its_own(trained, shared_dataset, tmp_path, run_script, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda what, **_: compiled.append(what) or (lambda *inputs: what(*inputs)))
+    words = [*SMALL, *SHORT, "--epochs", 2, "--data_root", shared_dataset, "-s", tmp_path, "--compile"]
+    code, _, err = run_script(TRAIN, *words)
+    assert code == 0, err
+    assert isinstance(compiled[-1], Student)
+    assert same(weights_of(tmp_path), weights_of(trained))
+
+
+def test_a_machine_that_cannot_compile_says_so(shared_dataset, tmp_path, run_script, monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found\nand much more")
+
+    monkeypatch.setattr(torch, "compile", fails)
+    code, _, err = run_script(TRAIN, *SMALL, *SHORT, "--data_root", shared_dataset, "-s", tmp_path, "--compile")
+    assert code == 2
+    assert err.startswith("error: --compile: does not work here (InvalidCxxCompiler: No working C++ compiler found); install")
+
+
 def test_a_profile_writes_a_trace_and_nothing_else(shared_dataset, tmp_path, run_script):
     code, out, err = run_script(TRAIN, *SMALL, *SHORT, "--profile", "--data_root", shared_dataset, "-s", tmp_path)
     assert code == 0, err

@@ -1,0 +1,27 @@
+"""The plain reference computes what it is compared with: the same losses on the same views."""
+
+import pytest
+import torch
+
+from benchmarks.plain import PlainBank, PlainImages, plain_step
+from engine.step import take_step
+from tests.engine.test_step import batch, learner
+
+
+def test_plain_losses_are_ours_step_by_step():
+    ours, plain = learner(), learner()
+    optimizers = [torch.optim.SGD(it.student.parameters(), lr=1e-4) for it in (ours, plain)]
+    bank, shared = PlainBank(2), batch()
+    for step in range(3):
+        expected = take_step(ours, optimizers[0], shared, 2, 0, step)[:4].tolist()
+        views = torch.stack(plain.views(shared.images, 0, step), dim=1)
+        networks = plain.student, plain.teacher, plain.semantic_mask
+        found = plain_step(*networks, bank, optimizers[1], views, shared.labels, 2)
+        assert list(found) == pytest.approx(expected, rel=2e-3, abs=1e-4)
+
+
+def test_the_plain_pipeline_gives_three_views(shared_dataset):
+    path = str(next((shared_dataset / "Sketchy/photo").rglob("*.jpg")))
+    views, label = PlainImages([path], [4], 32)[0]
+    assert views.shape == (3, 3, 32, 32)
+    assert label == 4
