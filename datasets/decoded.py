@@ -30,7 +30,7 @@ CHUNK = 64  # images decoded at a time
 CODE = ("datasets/images.py", "datasets/image_files.py", "datasets/decoded.py")
 VERSIONS = {"pillow": PIL.__version__, "jpeg": PIL.features.version("jpg"), "zlib": PIL.features.version("zlib")}
 MEMORY_SHARE = 0.8  # of what is free; the training needs the rest
-ABANDONED_SECONDS = 600  # a run that decodes writes every few seconds
+ABANDONED_SECONDS = 180  # a run that decodes writes every few seconds
 
 
 class DecodedImages(Dataset):
@@ -74,12 +74,12 @@ class Cache:
         return self._in_memory(images) if self.place == "ram" else self._on_disk(images)
 
     def _on_disk(self, images: ImageFiles) -> DecodedImages:
+        _remove_what_killed_runs_left(self.folder)
         path = self.folder / f"{images.lists[-1].source.stem}-{images.side}px-{_key(images)}.uint8"
         if not _is_whole(path, images):
             _require_folder(self.folder)
             with held_by_one(path.with_suffix(".lock"), f"waiting: another run is decoding into {path}"):
                 if not _is_whole(path, images):
-                    _remove_what_killed_runs_left(self.folder)
                     print(f"decoding {len(images)} images once into {path}", flush=True)
                     with written_whole(path) as temporary, temporary.open("wb") as file:
                         _reserve(file, _size(images), path)
@@ -166,7 +166,7 @@ def _reserve(file: BinaryIO, size: int, path: Path) -> None:
 def _remove_what_killed_runs_left(folder: Path) -> None:
     """Unfinished files that nobody has written to for a while; a run on another machine may be writing to the others."""
     for left in folder.glob(".*.uint8"):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # gone meanwhile, or another user's
             if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
                 left.unlink()
 
