@@ -15,13 +15,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.plain import PlainImages
 from benchmarks.setting import Setting, machine, milliseconds, parser, setting
 from datasets.views import ThreeViews
-from utils.errors import one_clear_line
+from utils.errors import InputError, one_clear_line
+
+AHEAD = 3  # one batch in the making and two waiting, as a DataLoader with one worker has
 
 
 def images_per_second(batches, batch_size: int) -> float:
-    """Over all batches but the first, which waits for the worker to start."""
+    """Over all batches but the first ones, which waited for the worker to start or were made meanwhile."""
     remaining = iter(batches)
-    next(remaining)
+    for _ in range(AHEAD):
+        next(remaining)
     started = time.perf_counter()
     count = sum(1 for _ in remaining)
     return count * batch_size / (time.perf_counter() - started)
@@ -41,6 +44,8 @@ def our_rate(it: Setting, cache: str) -> float:
 
 def main() -> None:
     options = parser(__doc__.splitlines()[0], steps=30).parse_args()
+    if options.steps < 3 * AHEAD:
+        raise InputError(f"--steps {options.steps}: too few to measure the worker by; use at least {3 * AHEAD}")
     with setting(options) as it:
         plain = plain_rate(it)
         rates = {"plain: decode, warp, three views": plain}

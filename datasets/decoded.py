@@ -176,4 +176,7 @@ def _others_beside(path: Path) -> str:
     for other in path.parent.glob("[!.]*.uint8"):
         with contextlib.suppress(FileNotFoundError):
             sizes += [other.stat().st_size] if other != path else []
-    return f" ({len(sizes)} other such files there, {gigabytes(sum(sizes))}: delete what you no longer need)" if sizes else ""
+    if not sizes:
+        return ""
+    files = "file" if len(sizes) == 1 else "files"
+    return f" ({len(sizes)} other such {files} there, {gigabytes(sum(sizes))}: delete what you no longer need)"

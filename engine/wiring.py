@@ -52,6 +52,8 @@ def training_batches(
 
 def _cache(photos: FileList, options: argparse.Namespace, device: torch.device) -> Cache | None:
     """Beside the images unless told otherwise. Nothing else runs while it fills, so more processes decode than later."""
+    if options.cache_dir and options.cache != "disk":
+        print(f"note: --cache_dir does nothing with --cache {options.cache}; it goes with --cache disk")
     if options.cache == "off":
         return None
     is_default = options.num_workers == decoding_workers(None, device)

@@ -186,4 +186,4 @@ def test_others_in_the_folder_are_mentioned(images, tmp_path, capsys):
     Cache("disk", tmp_path, 0).of(images)
     assert "other such" not in capsys.readouterr().out
     Cache("disk", tmp_path, 0).of(ImageFiles(images.lists, 25))
-    assert "1 other such files there, 0.1 MB" in capsys.readouterr().out
+    assert "1 other such file there, 0.1 MB" in capsys.readouterr().out
