@@ -8,13 +8,11 @@ import collections
 import sys
 from pathlib import Path
 
-import torch
 from torch.utils.data import DataLoader
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks.plain import PlainBank, PlainImages, plain_step
+from benchmarks.plain import PlainImages
 from benchmarks.setting import Setting, machine, parser, setting
-from datasets.image_files import Batch
 from engine.step import take_step
 from engine.train import train_one_epoch
 from engine.wiring import optimizer
@@ -26,9 +24,7 @@ from utils.memory import peak_memory
 def steps_alone(it: Setting, steps: int) -> float:
     """Seconds of `steps` steps on one batch at hand."""
     learner, batches = it.learner(), it.batches(num_workers=0)
-    adam, batch = optimizer(learner.student, it.options), next(batches.of_epoch(0))
-    if it.device.type == "cuda":
-        batch = Batch(*(part.pin_memory() for part in batch))
+    adam, batch = optimizer(learner.student, it.options), it.batch_at_hand()
     take_step(learner, adam, batch, batches.shares[0], 0, 0)
     started = finished(it.device)
     for step in range(steps):
@@ -49,9 +45,8 @@ def our_epoch(it: Setting, cache: str) -> float:
 
 def plain_epoch(it: Setting, steps: int) -> float:
     """Seconds of `steps` plain steps fed by the plain pipeline, its workers started beforehand."""
-    learner, batches = it.learner(amp="off"), it.batches()
-    student, teacher = (net.to(memory_format=torch.contiguous_format) for net in (learner.student, learner.teacher))
-    adam = torch.optim.Adam(student.parameters(), lr=it.options.lr, weight_decay=it.options.weight_decay)
+    batches = it.batches()
+    step = it.plain_step(batches.shares[0])
     images = PlainImages(batches.images.paths, batches.images.labels, it.options.image_size)
     loader = DataLoader(
         images,
@@ -59,12 +54,10 @@ def plain_epoch(it: Setting, steps: int) -> float:
         num_workers=it.options.num_workers,
         persistent_workers=it.options.num_workers > 0,
     )
-    bank, sketches = PlainBank(it.options.topk), batches.shares[0]
-    last = collections.deque(loader, maxlen=1)[0]
-    plain_step(student, teacher, learner.semantic_mask, bank, adam, *last, sketches)
+    step(*collections.deque(loader, maxlen=1)[0])
     started = finished(it.device)
     for views, labels in loader:
-        plain_step(student, teacher, learner.semantic_mask, bank, adam, views, labels, sketches)
+        step(views, labels)
     return finished(it.device) - started
 
 

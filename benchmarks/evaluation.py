@@ -20,6 +20,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from retrieval.evaluation import evaluate_ranking
+from utils.devices import finished
 
 QUERIES, PHOTOS, BITS, CLASSES = 15_229, 17_101, 64, 25
 
@@ -86,11 +87,9 @@ def _resident() -> int:
 
 
 def timed(work, device: torch.device) -> float:
-    started = time.perf_counter()
+    started = finished(device)
     work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - started
+    return finished(device) - started
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import functools
 import statistics
 import sys
 import tempfile
@@ -11,14 +12,17 @@ from typing import NamedTuple
 
 import torch
 
+from benchmarks.plain import PlainBank, plain_step
 from datasets.batches import MixedBatches
 from datasets.catalog import SKETCHY
 from datasets.drawn import draw_dataset
 from datasets.file_lists import Split
+from datasets.image_files import Batch
 from engine import wiring
 from engine.options import Recipe, training_options
 from engine.parser import positive
 from engine.step import Learner
+from losses.objective import Terms
 from models.dsn import Teacher
 from utils.devices import choose_device, decoding_workers, finished, uses_bf16
 from utils.seeding import seed_everything
@@ -47,6 +51,20 @@ class Setting(NamedTuple):
         learner = wiring.learner(self.split, argparse.Namespace(**(vars(self.options) | changes)), self.device)
         learner.student.train()
         return learner
+
+    def batch_at_hand(self) -> Batch:
+        """The first batch, on the host as a loader would leave it."""
+        batch = next(self.batches(num_workers=0).of_epoch(0))
+        return Batch(*(part.pin_memory() for part in batch)) if self.device.type == "cuda" else batch
+
+    def plain_step(self, sketches: int) -> Callable[[torch.Tensor, torch.Tensor], Terms]:
+        """A function (views, labels) that takes a plain step with a learner of its own."""
+        learner = self.learner(amp="off")
+        student, teacher = (network.to(memory_format=torch.contiguous_format) for network in (learner.student, learner.teacher))
+        adam = torch.optim.Adam(student.parameters(), lr=self.options.lr, weight_decay=self.options.weight_decay)
+        return functools.partial(
+            plain_step, student, teacher, learner.semantic_mask, PlainBank(self.options.topk), adam, sketches=sketches
+        )
 
 
 def parser(description: str, steps: int) -> argparse.ArgumentParser:

@@ -8,6 +8,7 @@ The floor is what PyTorch takes for the network alone, uncompiled, in this preci
 pass over the step's views, and the teacher's forward pass over its photos.
 """
 
+import functools
 import itertools
 import sys
 from collections.abc import Callable
@@ -16,7 +17,6 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks.plain import PlainBank, plain_step
 from benchmarks.setting import Setting, machine, milliseconds, parser, setting, side_by_side
 from datasets.image_files import Batch
 from engine.step import Learner, take_step
@@ -52,12 +52,8 @@ def ours(it: Setting, learner: Learner, batch: Batch, sketches: int) -> Callable
 
 def plain(it: Setting, batch: Batch, sketches: int) -> Callable[[], object]:
     """The plain step, on views made beforehand."""
-    learner = it.learner(amp="off")
-    student, teacher = (net.to(memory_format=torch.contiguous_format) for net in (learner.student, learner.teacher))
-    adam = torch.optim.Adam(student.parameters(), lr=it.options.lr, weight_decay=it.options.weight_decay)
-    views = torch.stack(learner.views(batch.images.to(it.device), 0, 0), dim=1).cpu()
-    bank = PlainBank(it.options.topk)
-    return lambda: plain_step(student, teacher, learner.semantic_mask, bank, adam, views, batch.labels, sketches)
+    views = torch.stack(it.learner().views(batch.images.to(it.device), 0, 0), dim=1).cpu()
+    return functools.partial(it.plain_step(sketches), views, batch.labels)
 
 
 def main() -> None:
@@ -65,10 +61,7 @@ def main() -> None:
     arguments.add_argument("--compile", action="store_true", help="measure the compiled network too; compiling takes minutes")
     options = arguments.parse_args()
     with setting(options) as it:
-        batches = it.batches(num_workers=0)
-        batch, sketches = next(batches.of_epoch(0)), batches.shares[0]
-        if it.device.type == "cuda":
-            batch = Batch(*(part.pin_memory() for part in batch))
+        batch, sketches = it.batch_at_hand(), it.batches().shares[0]
         learner = it.learner()
         works = {"floor: bare student, bare teacher": floor(it, batch, sketches), "our step": ours(it, learner, batch, sketches)}
         if options.compile:
