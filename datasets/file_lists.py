@@ -1,17 +1,15 @@
 """SAKE's lists, class names and semantic mask, read strictly: what is wrong is said before any work is done."""
 
 import hashlib
-import io
 import os
-import pickle
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy._core import multiarray, numeric
 
 from datasets.catalog import Dataset
 from utils.errors import InputError
+from utils.unpickling import CodeInPickle, as_vector, load_numbers
 
 
 @dataclass(frozen=True)
@@ -143,10 +141,10 @@ def read_semantic_mask(path: Path, num_classes: int) -> np.ndarray:
     Raises InputError if the file is missing or damaged, wants to run code, or lacks a class.
     """
     try:
-        mask = _DataUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+        mask = load_numbers(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); it belongs to the split's lists") from error
-    except _CodeInPickle as error:
+    except CodeInPickle as error:
         raise InputError(f"{path}: refused, for its pickle wants to call {error}; get the file from its source") from error
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise InputError(f"{path}: damaged, or not a pickle of arrays; get the file again") from error
@@ -156,7 +154,8 @@ def read_semantic_mask(path: Path, num_classes: int) -> np.ndarray:
     if missing:
         raise InputError(f"{path}: no vector for class id {missing[0]}; get the mask of this split")
     try:
-        rows = np.stack([np.asarray(mask[i]).astype(np.float32, casting="same_kind").reshape(-1) for i in range(num_classes)])
+        with np.errstate(over="ignore"):  # infinity is refused below
+            rows = np.stack([as_vector(mask[i]).astype(np.float32, casting="same_kind") for i in range(num_classes)])
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: its vectors are not real numbers of one length; get the file again") from error
     if rows.shape[1] == 0:
@@ -193,42 +192,7 @@ def _require_files(source: Path, root: Path, paths: list[str]) -> None:
         if folder not in listings:
             try:
                 listings[folder] = set(os.listdir(root / folder))
-            except OSError:
+            except (OSError, ValueError):  # the latter for a name no file can have, one with a zero byte
                 listings[folder] = set()
         if name not in listings[folder]:
             raise InputError(f"{source}: names {root / path}, which is not there; unpack the images or mend the list")
-
-
-class _CodeInPickle(Exception):
-    """A pickle named something other than an array or a builtin container."""
-
-
-def _latin1_bytes(text: str, encoding: str = "latin1") -> bytes:
-    """What Python 2 pickles call `_codecs.encode` for, and no other codec."""
-    return text.encode("latin1")
-
-
-class _DataUnpickler(pickle.Unpickler):
-    """Admits NumPy arrays and builtin containers, and nothing that could run code."""
-
-    def find_class(self, module: str, name: str):
-        # NumPy renamed its `core` to `_core` in version 2; files of either age name it as it then was
-        qualified = f"{module}.{name}".replace("numpy._core.", "numpy.core.").replace("__builtin__.", "builtins.")
-        if qualified not in _ADMITTED:
-            raise _CodeInPickle(f"{module}.{name}")
-        return _ADMITTED[qualified]
-
-
-_ADMITTED = {
-    "numpy.ndarray": np.ndarray,
-    "numpy.dtype": np.dtype,
-    "numpy.core.multiarray._reconstruct": multiarray._reconstruct,
-    "numpy.core.multiarray.scalar": multiarray.scalar,
-    "numpy.core.numeric._frombuffer": numeric._frombuffer,
-    "_codecs.encode": _latin1_bytes,
-    "collections.OrderedDict": dict,
-    "builtins.set": set,
-    "builtins.frozenset": frozenset,
-    "builtins.bytearray": bytearray,
-    "builtins.complex": complex,
-}

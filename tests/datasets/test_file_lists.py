@@ -1,4 +1,5 @@
 import pickle
+import resource
 
 import numpy as np
 import pytest
@@ -153,3 +154,58 @@ def test_a_truncated_mask_is_named(tmp_path):
     for length in (0, 1, 20, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
         assert "damaged" in refusal(read_semantic_mask, path, 1)
+
+
+def test_a_name_no_file_can_have_is_refused(tmp_path):
+    (tmp_path / "list.txt").write_bytes(b"photo\0/a.jpg 0\n")
+    assert "list.txt" in refusal(read_list, tmp_path / "list.txt", tmp_path, 1)
+
+
+def test_a_mask_cannot_make_up_what_its_arrays_are_in_memory(tmp_path):
+    """NumPy itself takes the flags, which say here that each number is an object's address, and frees those objects."""
+    plain = b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00t"
+    content = pickle.dumps({0: np.ones(4)}, protocol=2)
+    assert plain in content
+    path = tmp_path / "cid_mask.pickle"
+    path.write_bytes(content.replace(plain, plain.replace(b"K\x00", b"K\x3f")))
+    assert read_semantic_mask(path, 1).tolist() == [[1, 1, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"cbuiltins\nbytearray\nJ\xff\xff\xff\x3f\x85R.",  # a gigabyte for the asking
+        b"\x80\x05\x96\xff\xff\xff\x3f\0\0\0\0.",
+        b"\x80\x02}r\xff\xff\xff\x0f.",  # number 268435455 of the memo, of which Python's own keeps a row
+        b"\x80\x02cnumpy\nndarray\nJ\xff\xff\xff\x3f\x85\x85R.",
+    ],
+)
+def test_a_mask_takes_no_more_memory_than_it_is_long(tmp_path, content):
+    path = tmp_path / "cid_mask.pickle"
+    path.write_bytes(content)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert "cid_mask.pickle" in refusal(read_semantic_mask, path, 1)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+
+
+def test_a_mask_cannot_give_state_to_what_it_names(tmp_path):
+    path = tmp_path / "cid_mask.pickle"
+    path.write_bytes(b"\x80\x02c_codecs\nencode\nN}X\x07\0\0\0__doc__X\x01\0\0\0as\x86b.")
+    assert "state of a function" in refusal(read_semantic_mask, path, 1)
+
+
+def test_lists_within_lists_are_no_vectors(tmp_path):
+    """Ten names of one list in each of twelve others: small in a file, endless as an array."""
+    value = [0.5]
+    for _ in range(12):
+        value = [value] * 10
+    path = tmp_path / "cid_mask.pickle"
+    path.write_bytes(pickle.dumps({0: value}))
+    assert "not real numbers" in refusal(read_semantic_mask, path, 1)
+
+
+def test_numbers_beyond_a_float_are_refused_without_a_warning(tmp_path, recwarn):
+    path = tmp_path / "cid_mask.pickle"
+    path.write_bytes(pickle.dumps({0: np.full(4, 1e300)}))
+    assert "outside 0 to 1" in refusal(read_semantic_mask, path, 1)
+    assert not len(recwarn)
