@@ -139,7 +139,7 @@ def _say_what_is_tested(checkpoint: Path, content: dict, protocol: Protocol, opt
         print(f"hash codes fitted on {'training images' if options.itq_fit == 'train' else 'the gallery'}, not on the queries")
     recorded = content.get("options")
     trained_at = recorded.get("image_size") if isinstance(recorded, dict) else None
-    if trained_at not in (None, options.image_size):
+    if isinstance(trained_at, int) and trained_at != options.image_size:
         print(f"note: trained at {trained_at} px, tested at {options.image_size} px; --image_size {trained_at} would match")
 
 

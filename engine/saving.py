@@ -1,6 +1,7 @@
 """A run's checkpoints: written after each epoch, taken up again by `--resume`."""
 
 import argparse
+import math
 from pathlib import Path
 
 import torch
@@ -11,6 +12,8 @@ from utils.errors import InputError
 from utils.runs import BEST, LAST, keep_previous, options_as_text
 from utils.seeding import random_state, restore_random_state
 
+MOMENTS = ("exp_avg", "exp_avg_sq")  # what Adam keeps of a parameter it has moved
+
 
 def resume(path: Path, learner: Learner, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
     """Take up weights, moments and generators; (epochs done, best validation value). Raises InputError if they do not fit."""
@@ -19,11 +22,13 @@ def resume(path: Path, learner: Learner, optimizer: torch.optim.Optimizer) -> tu
     if ignored:
         print(f"{path}: ignoring keys this network has no place for: {', '.join(ignored)}")
     try:
-        epoch, best = int(content["epoch"]), float(content["best_acc1"])
+        epoch, best = content["epoch"], float(content["best_acc1"])
+        if not math.isfinite(best):
+            raise ValueError("best value not finite")
         if content.get("optimizer") is not None:
             _restore_optimizer(optimizer, content["optimizer"])
         restore_random_state(content.get("random_state"), learner.device)
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"{path}: epoch, best value or optimizer state do not fit this run ({error}); start anew") from error
     print(f"resuming after {epoch} epochs from {path}")
     _say_what_changed(content.get("options"), learner.options)
@@ -45,7 +50,9 @@ def _say_what_changed(before: object, options: argparse.Namespace) -> None:
     }
     now = options_as_text(options)
     if isinstance(before, dict):
-        changed = [f"{name} {before[name]} → {now[name]}" for name in now if name in before and before[name] != now[name]]
+        plain = (str, int, float, type(None))
+        known = {name: value for name, value in before.items() if isinstance(value, plain) and str(value).isprintable()}
+        changed = [f"{name} {known[name]} → {now[name]}" for name in now if name in known and known[name] != now[name]]
         changed = [change for change in changed if change.split()[0] not in unimportant]
         if changed:
             print(f"note: differs from the run so far: {', '.join(changed)}")
@@ -59,10 +66,13 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
         group.update(own)
         for parameter in group["params"]:
             moments = optimizer.state.get(parameter, {})
-            if any(value.shape not in (parameter.shape, ()) for value in moments.values() if isinstance(value, torch.Tensor)):
+            if not moments:
+                continue
+            if any(moments[name].shape != parameter.shape for name in MOMENTS):
                 raise ValueError("moments of another shape")
-            if "step" in moments:  # where a fused optimizer wants it
-                moments["step"] = torch.as_tensor(moments["step"], dtype=torch.float32).to(parameter.device)
+            moments["step"] = torch.as_tensor(moments["step"], dtype=torch.float32).to(parameter.device)  # for a fused optimizer
+            if not all(torch.isfinite(moments[name]).all() for name in (*MOMENTS, "step")):
+                raise ValueError("moments not finite")
 
 
 def save(folder: Path, epoch: int, learner: Learner, optimizer, best: float, value: float) -> float:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
+from models.cse_resnet import FEATURE_DIM
 from models.dsn import Student, Teacher
-from utils.checkpoints import read_tensors, without_prefix
+from utils.checkpoints import read_tensors, require_finite_floats, without_prefix
 from utils.errors import InputError
 
 IMAGENET, NONE = "imagenet", "none"
@@ -20,11 +21,11 @@ CLASSIFIER_NAMES = ("last_linear", "fc", "classifier")
 def imagenet_state(source: str) -> dict[str, torch.Tensor]:
     """The teacher's state dict from `imagenet` (timm's published weights) or from a file in timm's or the original naming.
 
-    Raises InputError if the download is impossible, or the file is not a complete SE-ResNet-50.
+    Raises InputError if the download is impossible, or the file is not a complete SE-ResNet-50 of finite weights.
     """
     state = _download() if source == IMAGENET else _read(Path(source))
     state = _conditioned(state)
-    expected = Teacher(teacher_classes=len(state.get("last_linear.weight", [0]))).state_dict()
+    expected = Teacher(teacher_classes=_classes(state, source)).state_dict()
     for key, value in expected.items():
         if key.endswith("num_batches_tracked"):
             state[key] = torch.zeros_like(value)  # old files lack it, or hold it as a vector
@@ -33,7 +34,9 @@ def imagenet_state(source: str) -> dict[str, torch.Tensor]:
         elif state[key].shape != value.shape:
             found, wanted = tuple(state[key].shape), tuple(value.shape)
             raise InputError(f"{source}: `{key}` is {found}, not {wanted}; --pretrained_weights wants {TIMM_NAME}")
-    return {key: state[key].float() if state[key].is_floating_point() else state[key] for key in expected}
+        else:
+            require_finite_floats(key, state[key], source)
+    return {key: state[key] if key.endswith("num_batches_tracked") else state[key].float() for key in expected}
 
 
 def start_student(student: Student, state: dict[str, torch.Tensor]) -> None:
@@ -56,6 +59,19 @@ def factor_classifier(weight: torch.Tensor, rank: int) -> tuple[torch.Tensor, to
     """weight (K, D) → (r, D) and (K, r) whose product is its best approximation of rank r = min(rank, K, D)."""
     left, singular, right = torch.linalg.svd(weight.double(), full_matrices=False)
     return (singular[:rank, None] * right[:rank]).float(), left[:, :rank].float()
+
+
+def _classes(state: dict[str, torch.Tensor], source: str) -> int:
+    """How wide the classifier is; a missing one is named with the other missing keys."""
+    weight = state.get("last_linear.weight")
+    if weight is None:
+        return 1
+    if weight.ndim != 2 or weight.shape[1] != FEATURE_DIM or not len(weight):
+        found = tuple(weight.shape)
+        raise InputError(
+            f"{source}: its classifier is {found}, not (classes, {FEATURE_DIM}); --pretrained_weights wants {TIMM_NAME}"
+        )
+    return len(weight)
 
 
 def _download() -> dict[str, torch.Tensor]:
@@ -85,11 +101,11 @@ def _conditioned(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """1×1 convolutions of the attention as linear layers; fc2 with a zero column for the domain tag, unless it has one."""
     conditioned = dict(state)
     for key, value in state.items():
-        if "se_module" not in key or not key.endswith("weight"):
+        if "se_module" not in key or not key.endswith("weight") or value.ndim < 2:
             continue
         matrix = value.flatten(1)
         squeezed = state.get(key.replace("fc2.weight", "fc1.weight"))
-        if "fc2" in key and squeezed is not None and matrix.shape[1] == len(squeezed):
+        if "fc2" in key and squeezed is not None and squeezed.ndim and matrix.shape[1] == len(squeezed):
             matrix = torch.cat([matrix, matrix.new_zeros(len(matrix), 1)], dim=1)
         conditioned[key] = matrix
     return conditioned

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import torch
 
+from models.cse_resnet import FEATURE_DIM
 from models.dsn import Student
 from utils.checkpoints import load_state, read_checkpoint
 from utils.errors import InputError
 
 EMBEDDING = "original_model.second_last_linear.weight"
 TEACHER_HEAD = "original_model.last_linear.weight"
+PROJECTION = "contrastive_head.weight"
 HEADS = ("linear.", "original_model.last_linear.", "contrastive_head.")  # retrieval reads none of them
 
 
@@ -24,19 +26,19 @@ def restore_student(
     content = read_checkpoint(path, option)
     state = content["state_dict"]
     has_distance_head = "linear.cpars" in state
-    found_dim = _rows(state, EMBEDDING, path)
+    found_dim = _rows(state, EMBEDDING, FEATURE_DIM, path)
     if found_dim != embedding_dim:
         raise InputError(f"{path}: holds a {found_dim}-d embedding; pass --num_hashing {found_dim}, not {embedding_dim}")
     class_head = "linear.cpars" if has_distance_head else "linear.weight"
-    found_classes = _rows(state, class_head, path) if class_head in state else (num_classes or 1)
+    found_classes = _rows(state, class_head, found_dim, path) if class_head in state else (num_classes or 1)
     if num_classes not in (None, found_classes):
         raise InputError(f"{path}: holds {found_classes} seen classes; pass --num_classes {found_classes} or leave it out")
     student = Student(
         embedding_dim,
         found_classes,
-        teacher_classes=_rows(state, TEACHER_HEAD, path) if TEACHER_HEAD in state else 1,
+        teacher_classes=_rows(state, TEACHER_HEAD, found_dim, path) if TEACHER_HEAD in state else 1,
         distance_head=has_distance_head,
-        projection_dim=_rows(state, "contrastive_head.weight", path) if "contrastive_head.weight" in state else None,
+        projection_dim=_rows(state, PROJECTION, FEATURE_DIM, path) if PROJECTION in state else None,
     )
     ignored = load_state(student, state, path, optional=HEADS)
     if ignored:
@@ -44,8 +46,11 @@ def restore_student(
     return student.eval(), content
 
 
-def _rows(state: dict, key: str, path: Path) -> int:
+def _rows(state: dict, key: str, columns: int, path: Path) -> int:
+    """How wide a layer is to be built; the columns are looked at so that no more memory is taken than the file is long."""
     value = state.get(key)
-    if not isinstance(value, torch.Tensor) or value.ndim != 2:
-        raise InputError(f"{path}: `{key}` is missing or no matrix; this is not a whole checkpoint of this network")
+    if not isinstance(value, torch.Tensor) or value.ndim != 2 or value.shape[1] != columns or not len(value):
+        raise InputError(
+            f"{path}: `{key}` is missing or no matrix of {columns} columns; this is not a whole checkpoint of this network"
+        )
     return len(value)

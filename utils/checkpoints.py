@@ -4,32 +4,38 @@ A file is a dict with `epoch` (the next one to train), `arch`, `state_dict` (eve
 `best_acc1` and `optimizer`.
 """
 
+import pickletools
 import warnings
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import numpy as np
 import torch
-from numpy._core import multiarray
 
 from utils.errors import InputError
 from utils.files import written_whole
+from utils.unpickling import NumberType, Scalar
 
 PREFIX = "module."
 # Besides tensors and containers, old files hold a NumPy number (`best_acc1`); nothing here can run code.
 ALLOWED = [
     # by either name: NumPy renamed its `core` to `_core` in version 2
-    (multiarray.scalar, "numpy.core.multiarray.scalar"),
-    (multiarray.scalar, "numpy._core.multiarray.scalar"),
-    np.dtype,
-    *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32")),
+    (Scalar, "numpy.core.multiarray.scalar"),
+    (Scalar, "numpy._core.multiarray.scalar"),
+    (NumberType, "numpy.dtype"),
 ]
+TAKES_ANY_MEMORY = ("builtins bytearray", "__builtin__ bytearray")  # PyTorch admits it; a few bytes ask for all memory
+CHUNK = 1 << 20  # bytes checked at a time
+ZIP_START = b"PK\x03\x04"
+PICKLES_OF_OLD_FILES = 5  # before 2020: magic number, version, system, content, names of the arrays that follow
 
 
 def read_torch_file(path: Path, option: str = "the checkpoint") -> Any:
     """Any object of tensors and containers that torch.save wrote, on the CPU.
 
-    Raises InputError if the file is missing, truncated, or holds anything that would have to be run.
+    Raises InputError if the file is missing or truncated, differs from what was written (where it holds checksums: all but
+    files from before 2020 do), or holds tensors that are not plain arrays or anything that would have to be run.
     """
     if not path.is_file():
         fault = "is a folder, not a file" if path.is_dir() else "no such file"
@@ -37,11 +43,16 @@ def read_torch_file(path: Path, option: str = "the checkpoint") -> Any:
     try:
         with torch.serialization.safe_globals(ALLOWED), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+            _require_intact(path)
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except Exception as error:  # a damaged file can fail anywhere in unzipping, unpickling or rebuilding
         if "GLOBAL" in str(error) or "Unsupported class" in str(error):
             raise InputError(f"{path}: refused, for it holds more than weights: {_offender(error)}") from error
         raise InputError(f"{path}: damaged or not a PyTorch file; fetch or save it again") from error
+    _require_plain_tensors(content, path)
+    return content
 
 
 def read_tensors(path: Path, option: str = "the checkpoint") -> dict[str, torch.Tensor]:
@@ -50,26 +61,31 @@ def read_tensors(path: Path, option: str = "the checkpoint") -> dict[str, torch.
         from safetensors.torch import load_file
 
         try:
-            return load_file(path)
+            tensors = load_file(path)
         except Exception as error:  # SafetensorError is not public, and truncation raises others
             raise InputError(f"{path}: damaged or not a safetensors file; fetch it again") from error
+        _require_plain_tensors(tensors, path)
+        _require_names(tensors, path)
+        return tensors
     content = read_torch_file(path, option)
     for wrapper in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not isinstance(content, dict) or not any(isinstance(value, torch.Tensor) for value in content.values()):
         raise InputError(f"{path}: holds no state dict; give {option} a file of weights")
-    return {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
+    _require_names(content, path)
+    return {key: value.detach() for key, value in content.items() if isinstance(value, torch.Tensor)}
 
 
 def read_checkpoint(path: Path, option: str = "the checkpoint") -> dict[str, Any]:
-    """A checkpoint whose `state_dict` has lost its `module.` prefix."""
+    """A checkpoint whose `state_dict` has lost its `module.` prefix, and whose `epoch`, if it has one, is a count."""
     content = read_torch_file(path, option)
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise InputError(f"{path}: no `state_dict` in it; give {option} a checkpoint.pth.tar or model_best.pth.tar")
-    if not all(isinstance(key, str) for key in content["state_dict"]):
-        raise InputError(f"{path}: its `state_dict` has keys that are no names; this is not a checkpoint of this network")
+    _require_names(content["state_dict"], path)
     content["state_dict"] = without_prefix(content["state_dict"], PREFIX)
+    if "epoch" in content:
+        content["epoch"] = _count(content["epoch"], path)
     return content
 
 
@@ -100,7 +116,7 @@ def without_prefix(state: dict[str, Any], prefix: str) -> dict[str, Any]:
 def load_state(module: torch.nn.Module, state: dict[str, torch.Tensor], path: Path, optional: tuple[str, ...] = ()) -> list[str]:
     """Copy `state` into `module` and return the keys it has no place for; those that start with an `optional` may be missing.
 
-    Raises InputError naming the first missing, mis-shaped or non-tensor key.
+    Raises InputError naming the first key that is missing, mis-shaped, no tensor, of integers where floats belong, or not finite.
     """
     for key, parameter in module.state_dict().items():
         if key not in state:
@@ -114,9 +130,118 @@ def load_state(module: torch.nn.Module, state: dict[str, torch.Tensor], path: Pa
         if state[key].shape != parameter.shape and not is_same_counter:
             found, wanted = tuple(state[key].shape), tuple(parameter.shape)
             raise InputError(f"{path}: `{key}` is {found}, but the options ask for {wanted}")
+        if parameter.is_floating_point():
+            require_finite_floats(key, state[key], path)
     own = module.state_dict()
     module.load_state_dict({k: state[k].reshape(v.shape) if k in state else v for k, v in own.items()})
     return sorted(key for key in state if key not in own)
+
+
+def require_finite_floats(key: str, value: torch.Tensor, path: Path | str) -> None:
+    """Raise InputError naming the key if the tensor holds other than floats, or a NaN or an infinity among them."""
+    if not value.is_floating_point():
+        raise InputError(f"{path}: `{key}` is {_name(value.dtype)}, not floats; this is not a checkpoint of this network")
+    if not torch.isfinite(value).all():
+        raise InputError(f"{path}: `{key}` is not finite; the run that wrote it had failed, so take an earlier checkpoint")
+
+
+def _require_intact(path: Path) -> None:
+    """Raise InputError if a record is compressed, or differs from its checksum, which PyTorch does not look at.
+
+    Damage to the archive's own structure raises what `zipfile` raises, and damage to the pickle what `pickletools` raises.
+    """
+    with path.open("rb") as file:
+        start = file.read(len(ZIP_START))
+        file.seek(0)
+        if start != ZIP_START:
+            for _ in range(PICKLES_OF_OLD_FILES):
+                _require_bounded(file, path)
+            return
+        with zipfile.ZipFile(file) as archive:
+            records = archive.infolist()
+            if len({record.filename for record in records}) < len(records):
+                raise InputError(f"{path}: damaged: it holds two records of one name; fetch or save it again")
+            for record in records:
+                _require_checksum(archive, record, path)
+            for record in records:
+                if record.filename.endswith("/data.pkl"):
+                    with archive.open(record) as content:
+                        _require_bounded(content, path)
+
+
+def _require_checksum(archive: zipfile.ZipFile, record: zipfile.ZipInfo, path: Path) -> None:
+    if record.compress_type != zipfile.ZIP_STORED or record.compress_size != record.file_size:
+        raise InputError(f"{path}: refused, for {record.filename} is compressed; save it again with torch.save")
+    with archive.open(record) as content:
+        try:
+            while content.read(CHUNK):
+                pass
+        except (zipfile.BadZipFile, EOFError) as error:
+            raise InputError(
+                f"{path}: damaged: the checksum of {record.filename} does not match its content; fetch or save it again"
+            ) from error
+
+
+def _require_bounded(file: BinaryIO, path: Path) -> None:
+    """Read to the end of one pickle; InputError if it asks for memory by a number alone."""
+    for _, argument, _ in pickletools.genops(file):
+        if argument in TAKES_ANY_MEMORY:
+            raise InputError(f"{path}: refused, for it holds more than weights: {argument}")
+
+
+def _require_plain_tensors(content: Any, path: Path) -> None:
+    """Raise InputError unless all tensors are ordinary arrays of real numbers that the file has room for."""
+    size = path.stat().st_size
+    for key, value in _tensors(content):
+        fault = _oddity(value, size)
+        if fault:
+            raise InputError(f"{path}: `{key}` is {fault}, not a plain tensor of weights; fetch or save it again")
+
+
+def _oddity(value: torch.Tensor, size: int) -> str:
+    """What is not ordinary about a tensor from a file of `size` bytes, or an empty text."""
+    if type(value) not in (torch.Tensor, torch.nn.Parameter) or value.__dict__:
+        return "of another kind"
+    if value.layout != torch.strided or value.is_quantized:
+        return "quantized" if value.is_quantized else "sparse"
+    if value.device.type != "cpu":
+        return f"on the {value.device.type} device"
+    if value.is_complex():
+        return "complex"
+    room = value.untyped_storage().nbytes()
+    if room > size or value.numel() * value.element_size() > room:
+        return "larger than what the file holds"
+    return ""
+
+
+def _tensors(content: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """All tensors in nested containers, each with the last name on the way to it; containers may hold themselves."""
+    seen, left = set(), [("content", content)]
+    while left:
+        name, value = left.pop()
+        if isinstance(value, torch.Tensor):
+            yield name, value
+        elif isinstance(value, (dict, list, tuple, set)) and id(value) not in seen:
+            seen.add(id(value))
+            left += value.items() if isinstance(value, dict) else [(name, item) for item in value]
+
+
+def _count(value: Any, path: Path) -> int:
+    try:
+        if int(value) == value and 0 <= value < 1 << 31:
+            return int(value)
+    except (OverflowError, RuntimeError, TypeError, ValueError):
+        pass  # NaN, infinity, no number at all
+    raise InputError(f"{path}: its `epoch` is no count of epochs; fetch or save it again")
+
+
+def _require_names(state: dict, path: Path) -> None:
+    if not all(isinstance(key, str) and key.isprintable() for key in state):
+        raise InputError(f"{path}: its state dict has keys that are no names; this is not a checkpoint of this network")
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _offender(error: Exception) -> str:

@@ -112,3 +112,21 @@ def test_an_impossible_download_says_what_to_do(monkeypatch):
         imagenet_state("imagenet")
     assert "--pretrained_weights FILE" in str(error.value)
     assert "http" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("last_linear.weight", torch.tensor(1.0), "its classifier is ()"),
+        ("last_linear.weight", torch.zeros(10**6, 0), "its classifier is (1000000, 0)"),
+        ("last_linear.weight", torch.full((12, 2048), float("nan")), "`last_linear.weight` is not finite"),
+        ("layer1.0.se_module.fc1.weight", torch.tensor(1.0), "`layer1.0.se_module.fc1.weight` is ()"),
+        ("layer1.0.se_module.fc2.weight", torch.ones(3), "`layer1.0.se_module.fc2.weight` is (3,)"),
+        ("layer1.0.bn1.weight", torch.ones(64, dtype=torch.int64), "`layer1.0.bn1.weight` is int64"),
+    ],
+)
+def test_weights_that_are_no_weights_are_named(weights, tmp_path, key, value, said):
+    torch.save(weights | {key: value}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match=r"w\.pth") as error:
+        imagenet_state(str(tmp_path / "w.pth"))
+    assert said in str(error.value)

@@ -1,5 +1,6 @@
 import os
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -121,3 +122,164 @@ def test_an_unwritable_target_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"file/a\.txt"), written_whole(tmp_path / "file" / "a.txt"):
         pass
+
+
+def rebuilt(path, change) -> None:
+    """Write the archive anew, with right checksums, after `change(name, content) -> content` of its records."""
+    with zipfile.ZipFile(path) as archive:
+        records = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in records.items():
+            archive.writestr(name, change(name, content))
+
+
+def with_pickle(path, old: bytes, new: bytes) -> None:
+    """Exchange some bytes of the pickle, and mend the checksums."""
+
+    def change(name: str, content: bytes) -> bytes:
+        if not name.endswith("data.pkl"):
+            return content
+        assert old in content
+        return content.replace(old, new, 1)
+
+    rebuilt(path, change)
+
+
+def refused(path, said: str, read=read_checkpoint) -> None:
+    with pytest.raises(InputError, match=path.name) as error, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read(path)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("record", ["data.pkl", "data/0", "data/1", "version"])
+def test_one_changed_bit_of_any_record_is_noticed(tmp_path, record):
+    path = tmp_path / "a.pth.tar"
+    torch.save(released(0.5), path)
+    with zipfile.ZipFile(path) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(record))
+        found = path.read_bytes().index(archive.read(name), archive.getinfo(name).header_offset + 30 + len(name))
+    content = bytearray(path.read_bytes())
+    content[found] ^= 1
+    path.write_bytes(content)
+    refused(path, f"damaged: the checksum of {name} does not match its content")
+
+
+def test_an_archive_written_anew_is_read(tmp_path):
+    path = tmp_path / "a.pth.tar"
+    torch.save(released(0.5), path)
+    before = read_checkpoint(path)["state_dict"]
+    rebuilt(path, lambda name, content: content)
+    after = read_checkpoint(path)["state_dict"]
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_a_compressed_archive_is_refused_before_it_is_unpacked(tmp_path):
+    path = tmp_path / "bomb.pth.tar"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", bytes(50_000_000))
+    refused(path, "a/data.pkl is compressed")
+
+
+def test_two_records_of_one_name_are_refused(tmp_path):
+    path = tmp_path / "twice.pth.tar"
+    torch.save(released(0.5), path)
+    with zipfile.ZipFile(path, "a") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        archive.writestr(archive.namelist()[0], b"")
+    refused(path, "two records of one name")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_that_asks_for_all_memory_is_refused(tmp_path, zipped):
+    class Greedy:
+        def __reduce__(self):
+            return bytearray, (1 << 30,)
+
+    path = tmp_path / "greedy.pth"
+    torch.save(released(0.5) | {"extra": Greedy()}, path, _use_new_zipfile_serialization=zipped)
+    refused(path, "bytearray")
+
+
+def test_a_number_whose_type_has_made_up_flags_is_read_as_a_number(tmp_path):
+    """NumPy itself would take the flags, which say here that the number is an object's address."""
+    path = tmp_path / "a.pth.tar"
+    torch.save(released(np.float64(0.5)), path)
+    plain, made_up = b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00t", b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x3ft"
+    with_pickle(path, plain, made_up)
+    assert read_checkpoint(path)["best_acc1"] == 0.5
+
+
+ODD_TENSORS = {
+    "sparse": lambda: torch.eye(3).to_sparse(),
+    "quantized": lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+    "complex": lambda: torch.ones(3, dtype=torch.complex64),
+    "on the meta device": lambda: torch.ones(3, device="meta"),
+    "larger than what the file holds": lambda: torch.ones(1).expand(10**12),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ODD_TENSORS)
+@pytest.mark.parametrize("place", ["state_dict", "optimizer"])
+def test_tensors_that_are_no_plain_arrays_are_refused(tmp_path, kind, place):
+    content = released(0.5)
+    content[place] |= {"module.odd": [{"deep": ODD_TENSORS[kind]()}]}
+    torch.save(content, tmp_path / "odd.pth.tar")
+    for read in (read_checkpoint, read_tensors):
+        refused(tmp_path / "odd.pth.tar", kind, read)
+
+
+def test_a_tensor_with_attributes_of_its_own_is_refused(tmp_path):
+    content = released(0.5)
+    content["state_dict"]["module.bias"] = tensor = nn.Parameter(torch.ones(3))
+    tensor.numel = 3
+    torch.save(content, tmp_path / "odd.pth.tar")
+    refused(tmp_path / "odd.pth.tar", "of another kind")
+
+
+def test_containers_that_hold_themselves_are_walked_once(tmp_path):
+    content = released(0.5)
+    content["self"] = [content]
+    torch.save(content, tmp_path / "round.pth.tar")
+    assert set(read_checkpoint(tmp_path / "round.pth.tar")["state_dict"]) == {"weight", "bias"}
+
+
+@pytest.mark.parametrize("epoch", [float("nan"), float("inf"), -1, 2.5, "seven", None, 1 << 40, torch.zeros(2), {}])
+def test_an_epoch_that_is_no_count_is_refused(tmp_path, epoch):
+    torch.save(released(0.5) | {"epoch": epoch}, tmp_path / "odd.pth.tar")
+    refused(tmp_path / "odd.pth.tar", "no count of epochs")
+
+
+@pytest.mark.parametrize("key", [3, None, "two\nlines", "\ud800"])
+def test_keys_that_are_no_names_are_refused(tmp_path, key):
+    content = released(0.5)
+    content["state_dict"][key] = torch.ones(1)
+    torch.save(content, tmp_path / "odd.pth.tar")
+    for read in (read_checkpoint, read_tensors):
+        refused(tmp_path / "odd.pth.tar", "no names", read)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path, bad):
+    state = {"weight": torch.tensor([[1, 2], [3, 4], [5, bad]]), "bias": torch.ones(3)}
+    with pytest.raises(InputError, match="`weight` is not finite"):
+        load_state(nn.Linear(2, 3), state, tmp_path)
+
+
+def test_integers_where_floats_belong_are_refused(tmp_path):
+    state = {"weight": torch.ones(3, 2), "bias": torch.ones(3, dtype=torch.int64)}
+    with pytest.raises(InputError, match="`bias` is int64, not floats"):
+        load_state(nn.Linear(2, 3), state, tmp_path)
+
+
+def test_a_damaged_or_odd_safetensors_file_is_refused(tmp_path):
+    safetensors = pytest.importorskip("safetensors.torch")
+    path = tmp_path / "a.safetensors"
+    safetensors.save_file({"weight": torch.ones(3)}, path)
+    assert read_tensors(path)["weight"].tolist() == [1, 1, 1]
+    path.write_bytes(path.read_bytes()[:-4])
+    refused(path, "damaged", read_tensors)
+    safetensors.save_file({"weight": torch.ones(3, dtype=torch.complex64)}, path)
+    refused(path, "complex", read_tensors)
