@@ -157,7 +157,8 @@ def test_a_turned_photo_is_shown_upright(tmp_path, suffix, size, orientation):
     assert np.abs(decode(path, 32).astype(int) - expected).max() <= (8 if size[0] > 1000 else 1)
 
 
-def test_a_damaged_exif_block_does_not_matter(tmp_path, recwarn):
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_a_damaged_exif_block_does_not_matter(tmp_path, recwarn, suffix):
     photo = asymmetric(40, 40)
     for block in (
         b"Exif\0\0",
@@ -165,9 +166,9 @@ def test_a_damaged_exif_block_does_not_matter(tmp_path, recwarn):
         b"Exif\0\0II*\0\xff\xff\xff\xff",
         b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + bytes(30),
     ):
-        photo.save(tmp_path / "a.jpg", exif=block)
-        photo.save(tmp_path / "plain.jpg")
-        assert (decode(tmp_path / "a.jpg", 40) == decode(tmp_path / "plain.jpg", 40)).all()
+        photo.save(tmp_path / f"a.{suffix}", exif=block)
+        photo.save(tmp_path / f"plain.{suffix}")
+        assert (decode(tmp_path / f"a.{suffix}", 40) == decode(tmp_path / f"plain.{suffix}", 40)).all()
     assert not len(recwarn)
 
 
