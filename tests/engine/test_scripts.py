@@ -359,11 +359,15 @@ def test_odd_contents_of_a_checkpoint_are_one_clear_line(checkpoint, trained, sh
         {"optimizer": {"state": {}, "param_groups": []}},
         {"optimizer": {"state": {0: moments | {"exp_avg": torch.ones(7)}}, "param_groups": content["optimizer"]["param_groups"]}},
         {"random_state": {"cpu": "text"}},
-        {"epoch": "seven"},
         {"best_acc1": torch.ones(2)},
+        {"best_acc1": float("nan")},
+        {"best_acc1": 10**400},
+        {"optimizer": {"state": {0: {"step": 1}}, "param_groups": content["optimizer"]["param_groups"]}},
     ):
         torch.save(content | change, odd)
         refused(run_script, "do not fit this run", *resumed)
+    torch.save(content | {"epoch": "seven"}, odd)
+    refused(run_script, "no count of epochs", *resumed)
     odd.unlink()
     refused(run_script, "--resume needs a checkpoint file", *resumed)
 
