@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.plain import PlainImages
 from benchmarks.setting import Setting, machine, parser, setting
+from engine.epochs import train_one_epoch
+from engine.progress import Progress
 from engine.step import take_step
-from engine.train import train_one_epoch
 from engine.wiring import optimizer
 from utils.devices import finished
 from utils.errors import one_clear_line
@@ -39,7 +40,7 @@ def our_epoch(it: Setting, cache: str) -> float:
     batch = collections.deque(batches.of_epoch(0), maxlen=1)[0]
     take_step(learner, adam, batch, batches.shares[0], 0, 0)  # libraries choose their algorithms
     started = finished(it.device)
-    train_one_epoch(learner, adam, batches, 1, it.options.print_freq)
+    train_one_epoch(learner, adam, batches, Progress(epochs=1), it.options.print_freq)
     return finished(it.device) - started
 
 

@@ -25,6 +25,7 @@ from engine.step import Learner
 from losses.objective import Terms
 from models.dsn import Teacher
 from utils.devices import choose_device, decoding_workers, finished, uses_bf16
+from utils.distributed import Team
 from utils.seeding import seed_everything
 
 RECIPE = Recipe(SKETCHY, photos_per_sketch=2, epochs=20, validation_batches=1, seed=1)
@@ -37,18 +38,20 @@ class Setting(NamedTuple):
     options: argparse.Namespace
     device: torch.device
     split: Split
+    team: Team = Team()
 
     def batches(self, **changes: object) -> MixedBatches:
         """Real batches, with some options changed."""
         options = argparse.Namespace(**(vars(self.options) | changes))
         return wiring.training_batches(
-            self.recipe, self.split.sketches("train"), self.split.photos("train"), options, self.device
+            self.recipe, self.split.sketches("train"), self.split.photos("train"), options, self.device, self.team
         )
 
     def learner(self, **changes: object) -> Learner:
         """Student in train mode, teacher and all, with some options changed."""
         seed_everything(0)
-        learner = wiring.learner(self.split, argparse.Namespace(**(vars(self.options) | changes)), self.device)
+        options = argparse.Namespace(**(vars(self.options) | changes))
+        learner = wiring.learner(self.split, options, self.device, self.team)
         learner.student.train()
         return learner
 
@@ -81,23 +84,27 @@ def parser(description: str, steps: int) -> argparse.ArgumentParser:
 
 
 @contextlib.contextmanager
-def setting(options: argparse.Namespace) -> Iterator[Setting]:
-    """Draws the dataset into a temporary folder, a few thousand files, gone with the block."""
+def setting(options: argparse.Namespace, team: Team | None = None) -> Iterator[Setting]:
+    """Draws the dataset into a temporary folder, a few thousand files, gone with the block; a team's first process does."""
+    team = team or Team()
     if options.threads:
         torch.set_num_threads(options.threads)
     device = choose_device(options.device)
     with tempfile.TemporaryDirectory(prefix="dsn-benchmark-") as name:
-        folder = Path(name)
+        folder = Path(team.all_told(name)[0])
         photos = -(-(options.steps + 1) * options.batch_size * 2 // 3 // 48)  # of 48 seen classes
-        print("drawing 256-px files …", file=sys.stderr)
-        draw_dataset(folder, photos_per_class=photos, sketches_per_class=-(-photos // 2), held_out_per_class=1)
-        torch.manual_seed(0)
-        torch.save(Teacher(1000).state_dict(), folder / "teacher.pth")
+        if team.leads:
+            print("drawing 256-px files …", file=sys.stderr)
+            draw_dataset(folder, photos_per_class=photos, sketches_per_class=-(-photos // 2), held_out_per_class=1)
+            torch.manual_seed(0)
+            torch.save(Teacher(1000).state_dict(), folder / "teacher.pth")
+        team.all_told("drawn")
         words = ["--data_root", folder, "--pretrained_weights", folder / "teacher.pth", "--steps_per_epoch", options.steps]
         words += ["--image_size", options.image_size, "--batch_size", options.batch_size, "--amp", options.amp]
         run = training_options(RECIPE, [str(word) for word in words])
         run.num_workers = decoding_workers(options.num_workers, device)
-        yield Setting(RECIPE, run, device, Split(RECIPE.dataset, run.data_root, run.zero_version))
+        yield Setting(RECIPE, run, device, Split(RECIPE.dataset, run.data_root, run.zero_version), team)
+        team.all_told("done")
 
 
 def machine(device: torch.device, amp: str) -> str:

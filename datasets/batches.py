@@ -4,36 +4,48 @@ import functools
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader
 
 from datasets.decoded import Cache
 from datasets.file_lists import FileList
 from datasets.image_files import Batch, ImageFiles, require_readable, whole
+from utils.distributed import Team
 from utils.errors import InputError
 from utils.seeding import generator_for
+from utils.signals import leave_signals_to_main_process
 
 SKETCH_ORDER, PHOTO_ORDER, VALIDATION = 1, 2, 3  # what a generator is for, so that no two share a stream
 
 
 class MixedOrder:
-    """Rows of each batch of `epoch`, first sketches and then photos, each shuffled on their own; for a DataLoader.
+    """Rows of each batch of `epoch` from step `first` on: first sketches and then photos, each shuffled on their own.
 
     counts: sketches and photos there are, the photos' rows following the sketches'; shares: how many of each a batch takes.
-    The order depends on (seed, epoch) alone.
+    The order depends on (seed, epoch) alone. A DataLoader that iterates over it gets the rows at `own` of each batch.
     """
 
-    def __init__(self, counts: tuple[int, int], shares: tuple[int, int], steps: int, seed: int):
-        self.counts, self.shares, self.steps, self.seed = counts, shares, steps, seed
-        self.epoch = 0
+    def __init__(self, counts: tuple[int, int], shares: tuple[int, int], steps: int, seed: int, own: list[int]):
+        self.counts, self.shares, self.steps, self.seed, self.own = counts, shares, steps, seed, own
+        self.epoch = self.first = 0
+
+    @property
+    def identity(self) -> list[int]:
+        """Alike for orders with the same batches in the same steps, however many there are."""
+        return [*self.counts, *self.shares, self.seed]
 
     def __len__(self) -> int:
-        return self.steps
+        return self.steps - self.first
 
     def __iter__(self) -> Iterator[list[int]]:
+        return ([rows[position] for position in self.own] for rows in self.whole())
+
+    def whole(self) -> Iterator[list[int]]:
+        """The rows of whole batches."""
         sketch_order = generator_for(self.seed, SKETCH_ORDER, self.epoch).permutation(self.counts[0])
         photo_order = generator_for(self.seed, PHOTO_ORDER, self.epoch).permutation(self.counts[1]) + self.counts[0]
         s, p = self.shares
-        for step in range(self.steps):
+        for step in range(self.first, self.steps):
             yield [*sketch_order[step * s : (step + 1) * s].tolist(), *photo_order[step * p : (step + 1) * p].tolist()]
 
 
@@ -41,7 +53,8 @@ class MixedBatches:
     """Batches of `sketches_per_batch` sketches, then `photos_per_batch` photos, not paired by class (see `MixedOrder`).
 
     An epoch ends with the shorter of the two, incomplete batches dropped, or after `steps_per_epoch`. With a `cache`, images
-    are decoded before the first epoch; the batches are the same. Raises InputError if a list does not fill one batch.
+    are decoded before the first epoch; the batches are the same. In a team each process gets its share of the images, and the
+    labels of all. Raises InputError if a list does not fill one batch, or a batch does not go round the team.
     """
 
     def __init__(
@@ -57,16 +70,20 @@ class MixedBatches:
         pin_memory: bool = False,
         steps_per_epoch: int | None = None,
         cache: Cache | None = None,
+        team: Team | None = None,
     ):
+        team = team or Team()
         for files, needed in ((sketches, sketches_per_batch), (photos, photos_per_batch)):
             if len(files) < needed:
                 raise InputError(f"{files.source}: {len(files)} images do not fill a batch of {needed}; lower --batch_size")
+        if team.size > sketches_per_batch:
+            raise InputError(f"{team.size} processes: a batch has {sketches_per_batch} sketches; raise --batch_size or use fewer")
         self.shares = sketches_per_batch, photos_per_batch
         full_epoch = min(len(sketches) // sketches_per_batch, len(photos) // photos_per_batch)
         steps = min(full_epoch, steps_per_epoch or full_epoch)
-        self.order = MixedOrder((len(sketches), len(photos)), self.shares, steps, seed)
+        self.order = MixedOrder((len(sketches), len(photos)), self.shares, steps, seed, team.own(*self.shares))
         self.images, self.cache = ImageFiles([sketches, photos], side), cache
-        self.num_workers, self.pin_memory = num_workers, pin_memory
+        self.num_workers, self.pin_memory, self.team = num_workers, pin_memory, team
 
     def prepare(self) -> None:
         """Fill the cache, if there is one, which takes its time; else the first epoch does."""
@@ -76,28 +93,42 @@ class MixedBatches:
     def loader(self) -> DataLoader:
         """Not made before it is needed: some runs never train."""
         return DataLoader(
-            self.cache.of(self.images) if self.cache else self.images,
+            self.cache.of(self.images, self.team) if self.cache else self.images,
             batch_sampler=self.order,
             num_workers=self.num_workers,
             pin_memory=self.pin_memory,
             persistent_workers=self.num_workers > 0,
             collate_fn=whole,
+            worker_init_fn=leave_signals_to_main_process,
         )
 
     def __len__(self) -> int:
         return self.order.steps
 
-    def of_epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of one epoch, always the same ones for the same seed and epoch."""
-        self.order.epoch = epoch
-        return map(require_readable, self.loader)
+    def files_of(self, epoch: int, step: int) -> list[str]:
+        """The images of the batch that is taken in this step, counted from 1."""
+        self.order.epoch, self.order.first = epoch, step - 1
+        return [self.images.paths[row] for row in next(self.order.whole())]
+
+    def of_epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from step `first` on, always the same ones for the same seed and epoch."""
+        self.order.epoch, self.order.first = epoch, first
+        labels = (torch.from_numpy(self.images.labels[rows]) for rows in self.order.whole())
+        return (Batch(require_readable(batch).images, own) for batch, own in zip(self.loader, labels, strict=True))
 
 
 def plain_batches(
     files: FileList, *, side: int, batch_size: int, num_workers: int = 0, pin_memory: bool = False
 ) -> Iterator[Batch]:
     """The list's images in its order."""
-    loader = DataLoader(ImageFiles([files], side), batch_size, num_workers=num_workers, pin_memory=pin_memory, collate_fn=whole)
+    loader = DataLoader(
+        ImageFiles([files], side),
+        batch_size,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        collate_fn=whole,
+        worker_init_fn=leave_signals_to_main_process,
+    )
     return map(require_readable, loader)
 
 

@@ -20,11 +20,13 @@ import PIL.features
 from torch.utils.data import DataLoader, Dataset
 
 from datasets.image_files import Batch, ImageFiles, as_batch, require_readable, whole
+from utils.distributed import Team
 from utils.errors import InputError
 from utils.files import held_by_one, written_whole
 from utils.fingerprints import fingerprint
 from utils.memory import available_memory, gigabytes
 from utils.progress import progress_bar
+from utils.signals import leave_signals_to_main_process
 
 CHUNK = 64  # images decoded at a time
 CODE = ("datasets/images.py", "datasets/image_files.py", "datasets/decoded.py")
@@ -66,14 +68,16 @@ class Cache:
     folder: Path
     workers: int
 
-    def of(self, images: ImageFiles) -> DecodedImages:
-        """The same images, decoded; shows a bar while that takes.
+    def of(self, images: ImageFiles, team: Team | None = None) -> DecodedImages:
+        """The same images, decoded; shows a bar while that takes. The processes of a team that share a machine share them.
 
         Raises InputError if an image is not readable or the pixels do not fit the disk or the memory.
         """
-        return self._in_memory(images) if self.place == "ram" else self._on_disk(images)
+        team = team or Team()
+        path = team.once_here(lambda: self._in_memory(images) if self.place == "ram" else self._on_disk(images))
+        return DecodedImages(path, images.labels, images.side)
 
-    def _on_disk(self, images: ImageFiles) -> DecodedImages:
+    def _on_disk(self, images: ImageFiles) -> Path:
         _remove_what_killed_runs_left(self.folder)
         path = self.folder / f"{images.lists[-1].source.stem}-{images.side}px-{_key(images)}.uint8"
         if not _is_whole(path, images):
@@ -84,11 +88,10 @@ class Cache:
                     with written_whole(path) as temporary, temporary.open("wb") as file:
                         _reserve(file, _size(images), path)
                         self._decode(images, file)
-                        os.fsync(file.fileno())
         print(f"decoded images: {path}, {gigabytes(_size(images))}{_others_beside(path)}")
-        return DecodedImages(path, images.labels, images.side)
+        return path
 
-    def _in_memory(self, images: ImageFiles) -> DecodedImages:
+    def _in_memory(self, images: ImageFiles) -> str:
         size, available = _size(images), available_memory()
         if not hasattr(os, "memfd_create"):
             raise InputError("--cache ram: needs Linux; use --cache disk or off")
@@ -109,11 +112,13 @@ class Cache:
                 raise InputError(f"--cache ram: {reason}; use --cache disk or off") from error
             raise
         print(f"decoded images: in memory, {gigabytes(size)}")
-        return DecodedImages(f"/proc/{os.getpid()}/fd/{descriptor}", images.labels, images.side)
+        return f"/proc/{os.getpid()}/fd/{descriptor}"
 
     def _decode(self, images: ImageFiles, file: BinaryIO) -> None:
         """Write the pixels of all images in their order."""
-        loader = DataLoader(images, CHUNK, num_workers=self.workers, collate_fn=whole)
+        loader = DataLoader(
+            images, CHUNK, num_workers=self.workers, collate_fn=whole, worker_init_fn=leave_signals_to_main_process
+        )
         with progress_bar(len(images), "decoding", "img") as bar:
             for batch in map(require_readable, loader):
                 file.write(np.ascontiguousarray(batch.images.permute(0, 2, 3, 1).numpy()))

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,12 +51,20 @@ class FileList:
 class Split:
     """One split of one dataset under `data_root`, e.g. `dataset/Sketchy/zeroshot1`.
 
-    `seen_classes` must agree with `cname_cid.txt`, and stands in for it where there is none. Raises InputError if it does not,
-    or, saying where the data comes from and how it must lie, if the folder is not there.
+    `seen_classes` must agree with `cname_cid.txt`, and stands in for it where there is none. `sieve` takes each list and gives
+    what of it is to be used; with one, files need not be there. Raises InputError if the counts disagree, or, saying where the
+    data comes from and how it must lie, if the folder is not there.
     """
 
-    def __init__(self, dataset: Dataset, data_root: str | os.PathLike, split: str, seen_classes: int | None = None):
-        self.dataset = dataset
+    def __init__(
+        self,
+        dataset: Dataset,
+        data_root: str | os.PathLike,
+        split: str,
+        seen_classes: int | None = None,
+        sieve: Callable[[FileList], FileList] | None = None,
+    ):
+        self.dataset, self.sieve = dataset, sieve
         self.root = Path(data_root) / dataset.folder
         self.folder = self.root / split
         if not self.folder.is_dir():
@@ -95,14 +104,15 @@ class Split:
 
     def _list(self, pattern: str, part: str) -> FileList:
         classes = len(self.class_names("zero")) if part == "zero" else self.seen_classes
-        return read_list(self.folder / pattern.format(part=part), self.root, classes)
+        files = read_list(self.folder / pattern.format(part=part), self.root, classes, may_lack_files=self.sieve is not None)
+        return files if self.sieve is None else self.sieve(files)
 
 
-def read_list(path: Path, root: Path, num_classes: int) -> FileList:
+def read_list(path: Path, root: Path, num_classes: int, may_lack_files: bool = False) -> FileList:
     """Lines `<path relative to root> <class id>`; the id is the last word, and the path may hold blanks.
 
     Raises InputError if the list is missing or empty, a line is malformed, leaves `root` or has an id outside
-    [0, num_classes), or a file is not there.
+    [0, num_classes), or a file is not there and that is not allowed.
     """
     paths, labels = [], []
     for number, line in _lines(path):
@@ -115,7 +125,8 @@ def read_list(path: Path, root: Path, num_classes: int) -> FileList:
             raise InputError(f"{path}, line {number}: {name!r} leaves {root}; lists hold paths below it")
         paths.append(name)
         labels.append(int(label))
-    _require_files(path, root, paths)
+    if not may_lack_files:
+        _require_files(path, root, paths)
     return FileList(path, root, paths, np.asarray(labels, dtype=np.int64))
 
 

@@ -41,10 +41,13 @@ def decode(path: Path, side: int) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damage that does not matter, in EXIF say
             warnings.simplefilter("error", Image.DecompressionBombWarning)
+            if not os.path.isfile(path):  # a pipe would be waited for
+                raise FileNotFoundError("no such file")
             with Image.open(path, formats=FORMATS) as image:
                 return _square(image, side)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: too large ({error}); make the image smaller, or take it off its list") from error
+        size = str(error).partition(", could")[0]  # the rest speaks of attacks
+        raise InputError(f"{path}: too large ({size}); make the image smaller, or take it off its list") from error
     except Exception as error:  # a broken file can make a decoder raise nearly anything
         raise InputError(f"{path}: not a readable image ({error}); replace it, or take it off its list") from error
 

@@ -6,8 +6,10 @@ from torch.utils.data import DataLoader, Dataset
 from datasets.file_lists import FileList
 from datasets.image_files import whole
 from datasets.images import decode
+from utils.distributed import Team
 from utils.errors import InputError
 from utils.progress import progress_bar
+from utils.signals import leave_signals_to_main_process
 
 SIDE = 32  # pixels; however small, the decoder reads the file to its end
 CHUNK = 64  # images tried at a time
@@ -26,23 +28,36 @@ class _Trials(Dataset):
         return [_fault(f"{self.files.root}/{self.files.paths[row]}") for row in rows]
 
 
-def readable(files: FileList, num_workers: int) -> tuple[FileList, list[str]]:
+def readable(files: FileList, num_workers: int, team: Team | None = None) -> tuple[FileList, list[str]]:
     """The images that can be decoded, in their order, and one message for each other one; decodes all, and shows a bar.
 
-    num_workers: processes that decode, 0 for none but this one. Raises InputError if no image is left.
+    num_workers: processes that decode, 0 for none but this one. The processes of a team share the work, and all get the same
+    answer. Raises InputError if no image is left.
     """
-    faults = []
-    loader = DataLoader(_Trials(files), CHUNK, num_workers=num_workers, collate_fn=whole)
-    with progress_bar(len(files), "checking images", "img") as bar:
-        for chunk in loader:
-            faults += chunk
-            bar.update(len(chunk))
+    team = team or Team()
+    own = files.subset(np.arange(len(files))[team.share(len(files))])
+    faults = [fault for told in team.all_told(_faults(own, num_workers)) for fault in told]
     good = np.flatnonzero([fault is None for fault in faults])
     messages = [fault for fault in faults if fault is not None]
     if not len(good):
         first = f"the first: {messages[0]}" if messages else "it names none"
         raise InputError(f"{files.source}: no image of the list can be read ({first}); unpack the images again")
     return files.subset(good), messages
+
+
+def _faults(files: FileList, num_workers: int) -> list[str | None]:
+    """For each image of the list a message, or None if it can be decoded."""
+    if not len(files):
+        return []
+    faults = []
+    loader = DataLoader(
+        _Trials(files), CHUNK, num_workers=num_workers, collate_fn=whole, worker_init_fn=leave_signals_to_main_process
+    )
+    with progress_bar(len(files), "checking images", "img") as bar:
+        for chunk in loader:
+            faults += chunk
+            bar.update(len(chunk))
+    return faults
 
 
 def _fault(path: str) -> str | None:

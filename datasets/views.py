@@ -9,7 +9,7 @@ two CPU threads, best of several runs; torchvision image by image: 1.2 s there, 
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch.nn import functional as F
@@ -54,6 +54,12 @@ class ViewParameters:
     factor: torch.Tensor  # (2, B, 4) brightness, contrast, saturation, hue
     order: torch.Tensor  # (2, B, 4) int64, the operation that comes first, second, ...: indices into `factor`
     grey: torch.Tensor  # (2, B) bool
+
+    def of(self, rows: list[int]) -> "ViewParameters":
+        """What was drawn for these images."""
+        of_image = {"flip", "scale", "angle", "shift"}  # the others have the contrast view first
+        drawn = {field.name: getattr(self, field.name) for field in fields(self)}
+        return ViewParameters(**{name: value[rows] if name in of_image else value[:, rows] for name, value in drawn.items()})
 
     @property
     def warped(self) -> torch.Tensor:
@@ -214,19 +220,28 @@ def _grey(images: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
 class ThreeViews:
     """`views(images, epoch, step)` → (base, first, second): what is drawn depends on seed, epoch and step alone.
 
-    So a resumed run needs no generator state to continue with the very same views. Processes that share a run should
-    each have a seed of their own.
+    So a resumed run needs no generator state to continue with the very same views, and a process that holds the images `rows`
+    of a batch of `count` makes the very views a lone process would.
     """
 
     def __init__(self, image_size: int, seed: int):
         self.image_size = image_size
         self.seed = seed
 
-    def __call__(self, images: torch.Tensor, epoch: int, step: int, contrast: bool = True) -> tuple[torch.Tensor, ...]:
+    def __call__(
+        self,
+        images: torch.Tensor,
+        epoch: int,
+        step: int,
+        contrast: bool = True,
+        count: int | None = None,
+        rows: list[int] | None = None,
+    ) -> tuple[torch.Tensor, ...]:
         # Not Python's hash(): it may differ between versions, and a sum of the three would repeat itself.
         digest = hashlib.blake2b(f"{self.seed} {epoch} {step}".encode(), digest_size=8).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest, "little"))
-        return make_views(images, draw_parameters(len(images), generator), self.image_size, contrast)
+        parameters = draw_parameters(len(images) if count is None else count, generator)
+        return make_views(images, parameters if rows is None else parameters.of(rows), self.image_size, contrast)
 
 
 def _to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

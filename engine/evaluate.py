@@ -9,6 +9,7 @@ import torch
 from datasets.catalog import Dataset
 from datasets.file_lists import FileList, Split
 from datasets.images import decode
+from datasets.skipping import SKIPPED, BadImages
 from engine.embedding import Embedder
 from engine.feature_cache import FeatureCache
 from engine.outputs import Outcome, facts_of, require_free, write_outcome
@@ -21,8 +22,12 @@ from retrieval.metrics import Scores
 from retrieval.report import THUMBNAIL
 from retrieval.report_page import ReportData
 from utils.devices import choose_device, decoding_workers, finished
+from utils.distributed import Team, joined
 from utils.errors import InputError
+from utils.memory import enough_memory
 from utils.runs import run_folder, runs_below
+
+THRIFT = "lower --batch_size, or --image_size; --num_workers 0 spares the decoding processes"
 
 
 def hash_scores(
@@ -40,17 +45,27 @@ def hash_scores(
 
 
 def zero_shot_test(dataset: Dataset, options: argparse.Namespace) -> dict:
-    """Embed, rank, score; print the table, write figures and report, and return the results."""
+    """Embed, rank, score; print the table, write figures and report, and return the results.
+
+    Started by torchrun, the processes share the embedding; the first one does the rest, and the others return nothing.
+    """
+    with joined(options.device) as team, team.only_the_first_prints(), enough_memory(THRIFT):
+        return _zero_shot_test(dataset, options, team)
+
+
+def _zero_shot_test(dataset: Dataset, options: argparse.Namespace, team: Team) -> dict:
     device = choose_device(options.device)
-    options.num_workers = decoding_workers(options.num_workers, device)
-    split = Split(dataset, options.data_root, options.zero_version)
+    options.num_workers = decoding_workers(options.num_workers, device, team.here)
+    bad_images = BadImages(options.num_workers, team) if options.skip_bad_images else None
+    split = Split(dataset, options.data_root, options.zero_version, sieve=bad_images)
     protocol = protocol_of(split, options)
     folder = run_folder(options.resume_dir, dataset.run_prefix, options)
     checkpoint = options.checkpoint or _of_run(folder, options.resume_file)
     student, content = restore_student(checkpoint, options.num_hashing, options.num_classes)
     _say_what_is_tested(checkpoint, content, protocol, options)
     results_file = options.results or checkpoint.parent / "results.json"
-    require_free(results_file)
+    if team.leads:
+        require_free(results_file)
 
     embed = Embedder(
         student.to(device, memory_format=torch.channels_last),
@@ -62,11 +77,14 @@ def zero_shot_test(dataset: Dataset, options: argparse.Namespace) -> dict:
         pooled=options.pretrained,
         bar_every=options.print_freq,
         cache=None if options.no_cache else FeatureCache(checkpoint.parent / "features", student),
+        team=team,
     )
     started = finished(device)
     queries = embed(protocol.queries, protocol.query_domain, "queries")
     gallery = embed(protocol.gallery, PHOTO, "gallery photos")
     training = _training_features(split, embed, protocol) if options.itq_fit == "train" else None
+    if not team.leads:
+        return {}
     embedded = finished(device)
     labels = [torch.from_numpy(files.labels).to(device) for files in (protocol.queries, protocol.gallery)]
     real = evaluate_ranking("euclidean", queries, labels[0], gallery, labels[1], progress=True)
@@ -77,6 +95,9 @@ def zero_shot_test(dataset: Dataset, options: argparse.Namespace) -> dict:
     seconds = {"features": round(embedded - started, 3), "metrics": round(scored - embedded, 3)}
     scores = {"real": real, "hash": hashed}
     results = _results(dataset, checkpoint, protocol, scores, seconds, options)
+    if bad_images:
+        results["skipped_images"] = bad_images.count
+        bad_images.write(results_file.with_name(f"{results_file.stem}_{SKIPPED}"))
     test = ReportData(
         title=f"{dataset.name}, {options.zero_version}",
         facts=facts_of(results),

@@ -53,9 +53,18 @@ def training_options(recipe: Recipe, arguments: list[str] | None = None) -> argp
     running = _running(parser, amp="auto")
     running.add("--print-freq", "-p", type=positive, default=10, help="steps between two readings of the losses")
     running.add("--evaluate", "-e", action="store_true", help="validate only: the start weights, or with --resume the last epoch")
+    running.add(
+        "--batchnorm",
+        choices=("synchronised", "local"),
+        default="synchronised",
+        help="statistics of several processes (torchrun): of the whole batch, as one process has them, or each its own",
+    )
+    running.add(
+        "--save_minutes", type=real, default=15, help="between two checkpoints within an epoch; 0: only at the end of epochs"
+    )
     running.add("--compile", action="store_true", help="compile the network first (torch.compile); see benchmarks/README.md")
     running.add("--profile", action="store_true", help="time a few steps, write their trace to the run folder, and stop")
-    running.add("--resume", "-r", action="store_true", help="go on from checkpoint.pth.tar of the same run folder")
+    running.add("--resume", "-r", action="store_true", help="go on from checkpoint.pth.tar of the run folder, if it is there")
     return parser.parse_args(arguments)
 
 
@@ -122,6 +131,11 @@ def _data(parser: Parser, dataset: Dataset) -> Group:
     group.add("--data_root", type=Path, default=Path("dataset"), help=f"the folder that holds {dataset.folder}/")
     group.add("--zero_version", default=dataset.default_split, help="split folder, e.g. zeroshot1 or zeroshot2 of Sketchy")
     group.add("--image_size", type=image_side, default=224, help="side in pixels the network sees")
+    group.add(
+        "--skip_bad_images",
+        action="store_true",
+        help="first look through all images, and leave out (counted and listed) those that are missing or cannot be read",
+    )
     group.add("--num_workers", type=natural, default=None, help="processes that decode; None: up to 8, or 1 on a CPU")
     return group
 

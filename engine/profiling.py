@@ -26,7 +26,7 @@ def profile_steps(
 
     The warm-up goes unmeasured, since libraries choose their algorithms in it. With fewer batches, fewer are measured.
     """
-    place = folder / "profile.json.gz"
+    place = folder / ("profile.json.gz" if learner.team.leads else f"profile.rank{learner.team.rank}.json.gz")
     warm_up = min(WARM_UP, count - 1)
     measured = min(MEASURED, count - warm_up)
     numbered = iter(enumerate(waited_for(batches, lambda phase: learner.phase(phase)), start=1))

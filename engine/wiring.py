@@ -1,10 +1,13 @@
 """From options to what a training run needs: batches, validation, the learner, the optimizer."""
 
 import argparse
-from collections.abc import Callable
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from datasets.batches import MixedBatches, validation_pairs
 from datasets.decoded import Cache
@@ -16,20 +19,34 @@ from engine.options import Recipe
 from engine.step import Learner
 from losses.memory import MemoryBank
 from losses.objective import Weights
+from models.batchnorm import synchronise_batchnorm
 from models.cse_resnet import FEATURE_DIM, PHOTO, SKETCH
 from models.dsn import Student, Teacher
 from models.pretrained import NONE, imagenet_state, start_student
 from utils.devices import decoding_workers, usable_cores
+from utils.distributed import Team
 from utils.errors import InputError
 
+# DistributedDataParallel's option was renamed, and warns under its old name.
+HAS_NEW_NAME = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+BUFFERS_IN_FORWARD = "forward_sync_buffers" if HAS_NEW_NAME else "broadcast_buffers"
 MOST_DECODING = 16  # processes; each holds a few chunks of images in shared memory
 SOURCE_SIDE = 256 / 224  # warps are drawn on images this much larger than what the network sees
 
 
 def training_batches(
-    recipe: Recipe, sketches: FileList, photos: FileList, options: argparse.Namespace, device: torch.device
+    recipe: Recipe,
+    sketches: FileList,
+    photos: FileList,
+    options: argparse.Namespace,
+    device: torch.device,
+    team: Team | None = None,
 ) -> MixedBatches:
-    """The recipe's shares of `--batch_size`. Raises InputError if that leaves no sketch, or a list does not fill a batch."""
+    """The recipe's shares of `--batch_size`, of which a team's processes get a part each.
+
+    Raises InputError if that leaves no sketch, or a list does not fill a batch.
+    """
+    team = team or Team()
     sketches_per_batch = options.batch_size // (1 + recipe.photos_per_sketch)
     if sketches_per_batch < 1:
         needed = 1 + recipe.photos_per_sketch
@@ -46,22 +63,25 @@ def training_batches(
         num_workers=options.num_workers,
         pin_memory=device.type == "cuda",
         steps_per_epoch=options.steps_per_epoch,
-        cache=_cache(photos, options, device),
+        cache=_cache(photos, options, device, team),
+        team=team,
     )
 
 
-def _cache(photos: FileList, options: argparse.Namespace, device: torch.device) -> Cache | None:
+def _cache(photos: FileList, options: argparse.Namespace, device: torch.device, team: Team) -> Cache | None:
     """Beside the images unless told otherwise. Nothing else runs while it fills, so more processes decode than later."""
     if options.cache_dir and options.cache != "disk":
         print(f"note: --cache_dir does nothing with --cache {options.cache}; it goes with --cache disk")
     if options.cache == "off":
         return None
-    is_default = options.num_workers == decoding_workers(None, device)
+    is_default = options.num_workers == decoding_workers(None, device, team.here)
     workers = min(MOST_DECODING, usable_cores()) if is_default else options.num_workers
     return Cache(options.cache, options.cache_dir or photos.root / "decoded", workers)
 
 
-def validation(sketches: FileList, photos: FileList, options: argparse.Namespace, device: torch.device) -> Callable:
+def validation(
+    sketches: FileList, photos: FileList, options: argparse.Namespace, device: torch.device, team: Team | None = None
+) -> Callable:
     """A function student → hash mAP over pairs of training photos and held-out sketches of their classes."""
     count = options.validation_batches * max(1, options.batch_size // 2)
     sketches, photos, row = validation_pairs(sketches, photos, count, options.seed)
@@ -72,16 +92,18 @@ def validation(sketches: FileList, photos: FileList, options: argparse.Namespace
 
     def validate(student: Student) -> float:
         batch_size = options.batch_size
-        embed = Embedder(student, device, options.image_size, batch_size, options.num_workers, amp=options.amp)
+        embed = Embedder(student, device, options.image_size, batch_size, options.num_workers, amp=options.amp, team=team)
         queries = embed(sketches, SKETCH, "validation sketches")[row]
         gallery = embed(photos, PHOTO, "validation photos")
+        if team is not None and not team.leads:
+            return 0.0  # only the first process judges and writes
         scores = hash_scores(queries, labels, gallery, labels, options.num_hashing)
         return scores.summary()["map_all_released"]
 
     return validate
 
 
-def learner(split: Split, options: argparse.Namespace, device: torch.device) -> Learner:
+def learner(split: Split, options: argparse.Namespace, device: torch.device, team: Team | None = None) -> Learner:
     """Student and teacher at their start, the empty memory bank and the weights of the terms.
 
     Without a teacher (`--pretrained_weights none`) the teacher space is as wide as the semantic mask. Raises InputError if the
@@ -110,21 +132,64 @@ def learner(split: Split, options: argparse.Namespace, device: torch.device) -> 
         start_student(student, state)
     if options.freeze_features:
         student.freeze_trunk()
+    team = team or Team()
+    student = student.to(device, memory_format=torch.channels_last)
+    if team.size > 1 and options.batchnorm == "synchronised":
+        student = synchronise_batchnorm(student)
+    teacher = _teacher(state, teacher_classes, options, device)
     return Learner(
-        student=student.to(device, memory_format=torch.channels_last),
-        teacher=_teacher(state, teacher_classes, options, device),
+        student=student,
+        teacher=teacher,
         semantic_mask=torch.from_numpy(mask).to(device),
         bank=MemoryBank(split.seen_classes, options.topk, FEATURE_DIM).to(device),
         views=ThreeViews(options.image_size, options.seed),
         weights=Weights(options.cls_lambda, options.sake_lambda, options.contrastive_lambda, options.memory_lambda),
         options=options,
         device=device,
-        forward=_compiled(student, device) if options.compile else None,
+        forward=_forward(student, options, device, team, _unread(student, teacher, options)),
+        team=team,
     )
 
 
-def _compiled(student: Student, device: torch.device) -> Callable:
-    """The student's forward pass compiled, which happens at its first use; InputError if nothing can be compiled here."""
+def _forward(
+    student: Student, options: argparse.Namespace, device: torch.device, team: Team, unread: list[nn.Parameter]
+) -> Callable | None:
+    """The student's forward pass in training, if it is not simply its own; `unread` are parameters no loss depends on."""
+    network: nn.Module = student
+    if team.size > 1:
+        with _set_aside(unread):  # their gradients would be waited for in vain
+            network = DistributedDataParallel(
+                student,
+                device_ids=[torch.cuda.current_device()] if device.type == "cuda" else None,
+                gradient_as_bucket_view=True,
+                **{BUFFERS_IN_FORWARD: options.batchnorm == "local"},  # else every process has the same statistics anyway
+            )
+    if options.compile:
+        return _compiled(network, device)
+    return None if network is student else network
+
+
+def _unread(student: Student, teacher: Teacher | None, options: argparse.Namespace) -> list[nn.Parameter]:
+    """Parameters of heads that no loss of this run depends on."""
+    heads = [student.original_model.last_linear] if teacher is None else []
+    if student.contrastive_head is not None and options.contrastive_lambda == 0:
+        heads.append(student.contrastive_head)
+    return [parameter for head in heads for parameter in head.parameters()]
+
+
+@contextlib.contextmanager
+def _set_aside(parameters: list[nn.Parameter]) -> Iterator[None]:
+    """Within the block they look frozen."""
+    learning = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    yield
+    for parameter in learning:
+        parameter.requires_grad_(True)
+
+
+def _compiled(network: nn.Module, device: torch.device) -> Callable:
+    """The network's forward pass compiled, which happens at its first use; InputError if nothing can be compiled here."""
     try:
         torch.compile(torch.sin)(torch.ones(2, device=device))
     except Exception as error:  # each backend fails in a way of its own
@@ -132,7 +197,7 @@ def _compiled(student: Student, device: torch.device) -> Callable:
         raise InputError(
             f"--compile: does not work here ({reason}); install a C++ compiler (GPU: triton), or leave it out"
         ) from error
-    return torch.compile(student, dynamic=False)
+    return torch.compile(network, dynamic=False)
 
 
 def _teacher(state: dict | None, classes: int, options: argparse.Namespace, device: torch.device) -> Teacher | None:

@@ -10,13 +10,12 @@ so |P(i)| ≥ 1.
 """
 
 import torch
-import torch.nn.functional as F
 
 BASE_TEMPERATURE = 0.07
 
 
 def contrastive_loss(features: torch.Tensor, labels: torch.Tensor, temperature: float = 0.07) -> torch.Tensor:
-    """features (B, 2, d), each of unit length (`unit_views` makes them so); labels (B,) int64; temperature > 0 → scalar."""
+    """features (B, 2, d), each of unit length; labels (B,) int64; temperature > 0 → scalar."""
     views = features.float().transpose(0, 1).flatten(0, 1)  # (2B, d)
     labels = labels.repeat(features.shape[1])
     similarity = views @ views.T / temperature
@@ -25,8 +24,3 @@ def contrastive_loss(features: torch.Tensor, labels: torch.Tensor, temperature: 
     log_probability = similarity - similarity.masked_fill(itself, -torch.inf).logsumexp(dim=1, keepdim=True)
     per_anchor = (log_probability * positive).sum(1) / positive.sum(1)
     return -(temperature / BASE_TEMPERATURE) * per_anchor.mean()
-
-
-def unit_views(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """The two views' features, (B, d) each → (B, 2, d), L2-normalised."""
-    return F.normalize(torch.stack([first, second], dim=1).float(), dim=2)

@@ -19,6 +19,7 @@ class StudentOutput(NamedTuple):
     teacher_space_logits: torch.Tensor  # (B, teacher classes)
     embedding: torch.Tensor  # (B, d), not normalised
     pooled: torch.Tensor  # (B, 2048)
+    contrasted: torch.Tensor  # (B, d), or (B, projection_dim): what the contrastive loss compares, not normalised
 
 
 class StudentTrunk(CSEResNet50):
@@ -69,7 +70,11 @@ class Student(nn.Module):
         """images (B, 3, H, W) normalised; tags (B,), 0 for a sketch and 1 for a photo."""
         pooled = self.original_model.features(images, tags)
         embedding = self.original_model.second_last_linear(pooled)
-        return StudentOutput(self.linear(embedding), self.original_model.last_linear(embedding), embedding, pooled)
+        contrasted = embedding
+        if self.contrastive_head is not None:
+            with torch.autocast(pooled.device.type, enabled=False):
+                contrasted = self.contrastive_head(pooled.float())
+        return StudentOutput(self.linear(embedding), self.original_model.last_linear(embedding), embedding, pooled, contrasted)
 
     def freeze_trunk(self) -> None:
         """Leave only the heads to learn (`--freeze_features`)."""

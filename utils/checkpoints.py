@@ -18,6 +18,7 @@ from utils.files import written_whole
 from utils.unpickling import NumberType, Scalar
 
 PREFIX = "module."
+WRITER = ("PytorchStreamWriter", "inline_container", "unexpected pos")  # how its errors, a full disk's, are known
 # Besides tensors and containers, old files hold a NumPy number (`best_acc1`); nothing here can run code.
 ALLOWED = [
     # by either name: NumPy renamed its `core` to `_core` in version 2
@@ -45,7 +46,7 @@ def read_torch_file(path: Path, option: str = "the checkpoint") -> Any:
             warnings.simplefilter("ignore")
             _require_intact(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except Exception as error:  # a damaged file can fail anywhere in unzipping, unpickling or rebuilding
         if "GLOBAL" in str(error) or "Unsupported class" in str(error):
@@ -90,22 +91,37 @@ def read_checkpoint(path: Path, option: str = "the checkpoint") -> dict[str, Any
 
 
 def write_checkpoint(
-    path: Path, *, epoch: int, arch: str, state: dict, best: float, optimizer: dict | None, **extra: Any
+    path: Path,
+    *,
+    epoch: int,
+    arch: str,
+    state: dict,
+    best: float,
+    optimizer: dict | None,
+    previous: Path | None = None,
+    **extra: Any,
 ) -> None:
-    """Write the released form; `state` without prefix, `epoch` the next one to train. `extra` holds tensors and containers."""
+    """Write the released form; `state` without prefix, `epoch` the next one to train. `extra` holds tensors and containers.
+
+    The file that had the name is kept as `previous`. Raises InputError if the disk is full; both are then what they were.
+    """
     content = {
         "epoch": epoch,
         "arch": arch,
         "state_dict": {PREFIX + key: value for key, value in state.items()},
-        "best_acc1": torch.tensor(best),
+        "best_acc1": torch.tensor(best, dtype=torch.float64),  # float32 would let an equal value look better after --resume
         "optimizer": optimizer,
         **extra,
     }
-    with written_whole(path) as temporary:
+    with written_whole(path, previous) as temporary:
         try:
             torch.save(content, temporary)
-        except RuntimeError as error:  # how PyTorch's writer reports a full disk
-            raise InputError(f"{path}: cannot be written whole; free space, then go on with --resume") from error
+        except RuntimeError as error:
+            if not any(sign in str(error) for sign in WRITER):
+                raise
+            raise InputError(
+                f"{path}: cannot be written whole; what was saved before stays, so free space and go on with --resume"
+            ) from error
 
 
 def without_prefix(state: dict[str, Any], prefix: str) -> dict[str, Any]:
@@ -177,8 +193,9 @@ def _require_checksum(archive: zipfile.ZipFile, record: zipfile.ZipInfo, path: P
             while content.read(CHUNK):
                 pass
         except (zipfile.BadZipFile, EOFError) as error:
+            name = record.filename.partition("/")[2]
             raise InputError(
-                f"{path}: damaged: the checksum of {record.filename} does not match its content; fetch or save it again"
+                f"{path}: damaged: the checksum of {name} does not match its content; fetch or save it again"
             ) from error
 
 

@@ -51,11 +51,14 @@ def uses_bf16(device: torch.device, amp: str) -> bool:
     return amp == "bf16" or (amp == "auto" and has_native_bf16(device))
 
 
-def decoding_workers(asked: int | None, device: torch.device) -> int:
-    """What was asked for; else enough processes to feed a GPU, or one, which leaves a CPU's cores to the network."""
+def decoding_workers(asked: int | None, device: torch.device, sharing: int = 1) -> int:
+    """What was asked for; else enough processes to feed a GPU, or one, which leaves a CPU's cores to the network.
+
+    `sharing`: how many training processes the machine's cores are shared by.
+    """
     if asked is not None:
         return asked
-    return 1 if device.type == "cpu" else min(8, usable_cores())
+    return 1 if device.type == "cpu" else max(1, min(8, usable_cores() // sharing))
 
 
 def usable_cores() -> int:

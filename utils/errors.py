@@ -3,20 +3,43 @@
 import contextlib
 import os
 import sys
+import time
+
+SECONDS_BEHIND_THE_FIRST = 2
 
 
 class InputError(Exception):
     """Something the user gave is wrong; the message is one line that names it and says what to do."""
 
 
+class Stopped(BaseException):
+    """The program was told to stop, and its work can be taken up again; the message says where.
+
+    Like KeyboardInterrupt it is no Exception, for it can be raised anywhere and is nobody's to handle.
+    """
+
+
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: what schedulers are told to put a job back into the queue for
+
+
 @contextlib.contextmanager
 def one_clear_line():
-    """End the program with a single line and exit code 2 on `InputError` or an unusable file, and with 130 on Ctrl-C."""
+    """End the program with a single line and an exit code.
+
+    2 on `InputError` or an unusable file, 75 on `Stopped`, 130 on Ctrl-C. Of several processes with the same complaint the
+    first one's is the one to be read: the others wait a little, in which torchrun ends them.
+    """
     try:
         yield
     except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        if os.environ.get("RANK", "0") != "0":
+            time.sleep(SECONDS_BEHIND_THE_FIRST)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         sys.exit(2)
+    except Stopped as stop:
+        if os.environ.get("RANK", "0") == "0":
+            print(stop, file=sys.stderr, flush=True)
+        sys.exit(TRY_AGAIN)
     except BrokenPipeError:  # the reader of our output, `head` say, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)

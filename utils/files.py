@@ -1,6 +1,7 @@
 """Files that are either there whole or not at all."""
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -72,10 +73,31 @@ def _locked(file: IO, waiting: str) -> bool:
 
 
 @contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def only_here(path: Path, refusal: str) -> Iterator[None]:
+    """Raise InputError(refusal) if another process is in such a block; one that ends, however, is out of it.
+
+    `path` is a lock file, made if need be and left there. Where the file system knows no locks, nobody is refused.
+    """
+    try:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "rb+")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened ({error.strerror or error}); remove it, or choose another folder") from error
+    with file:
+        if fcntl is not None:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not passed on to worker processes
+            except OSError as error:
+                if error.errno in (errno.EACCES, errno.EAGAIN):
+                    raise InputError(refusal) from error
+        yield
+
+
+@contextlib.contextmanager
+def written_whole(path: Path, previous: Path | None = None) -> Iterator[Path]:
     """Gives a temporary name beside `path` (same suffix); renamed to `path` if the block succeeds, removed if it fails.
 
-    Raises InputError if the folder or the file cannot be written.
+    The file is on the disk, not only on its way there, before it takes the name. What had the name until then is kept as
+    `previous`, if given; at no time is there none. Raises InputError if the folder or the file cannot be written.
     """
     path = Path(path)
     try:
@@ -90,8 +112,39 @@ def written_whole(path: Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 would lock out the people a run folder is shared with
+        _on_disk(temporary)
+        if previous is not None and path.exists():
+            _give_second_name(path, previous)
         os.replace(temporary, path)
+        with contextlib.suppress(OSError):  # a folder cannot be opened everywhere
+            _on_disk(path.parent)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error}); free space or choose another") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(path: Path) -> None:
+    """What processes that were killed while writing `path` left beside it; nobody else may be writing it now."""
+    for left in path.parent.glob(f".{path.stem}.*{path.suffix}"):
+        with contextlib.suppress(OSError):
+            left.unlink()
+
+
+def _on_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _give_second_name(path: Path, second: Path) -> None:
+    link = second.with_name(f".{second.stem}.link{second.suffix}")
+    try:
+        link.unlink(missing_ok=True)
+        os.link(path, link)
+        os.replace(link, second)
+        link.unlink(missing_ok=True)  # it stays if both were one file already
+    except OSError:  # a file system without links
+        os.replace(path, second)

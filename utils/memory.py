@@ -2,9 +2,12 @@
 
 import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+
+from utils.errors import InputError
 
 
 def available_memory(root: Path = Path("/")) -> int | None:
@@ -48,6 +51,32 @@ def peak_memory(device: torch.device) -> str:
         parts.append(f"{gigabytes(torch.cuda.max_memory_allocated(device))} in tensors on the GPU")
         parts.append(f"{gigabytes(torch.cuda.max_memory_reserved(device))} reserved there")
     return ", ".join(parts) or "unknown"
+
+
+@contextlib.contextmanager
+def enough_memory(thrift: str) -> Iterator[None]:
+    """Raise InputError, with `thrift` for what to do, where the block runs out of memory, on the device or beside it."""
+    try:
+        yield
+    except MemoryError as error:
+        raise InputError(f"out of memory; {thrift}") from error
+    except RuntimeError as error:  # what PyTorch raises on a GPU is one, and on a CPU nothing more particular
+        place = _where_memory_ran_out(str(error))
+        if isinstance(error, torch.OutOfMemoryError) or place:
+            raise InputError(f"out of memory {place or 'on the GPU'}; {thrift}") from error
+        raise
+
+
+def _where_memory_ran_out(message: str) -> str:
+    if "DefaultCPUAllocator" in message:
+        return "on the CPU"
+    if "out of memory" in message or "ALLOC_FAILED" in message:
+        return "on the GPU"
+    if "DataLoader worker" in message and "killed by signal: Bus error" in message:
+        return "in /dev/shm, which the decoding processes share"
+    if "DataLoader worker" in message and "killed by signal: Killed" in message:
+        return "in a decoding process"
+    return ""
 
 
 def gigabytes(count: int) -> str:

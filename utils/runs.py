@@ -15,6 +15,10 @@ import torch
 from utils.files import written_whole
 
 LAST, BEST = "checkpoint.pth.tar", "model_best.pth.tar"
+PREVIOUS = "checkpoint.previous.pth.tar"  # what LAST was before it was last written
+DAMAGED = "checkpoint.damaged.pth.tar"  # what LAST was when it could not be read
+BEGUN_ANEW = ".begun_anew"  # there while a new run has not saved anything, and what lies in its folder is an earlier run's
+NOT_FINITE = "not_finite.pth.tar"  # the state in which a loss was not finite
 
 
 def run_folder(root: Path, prefix: str, options: argparse.Namespace) -> Path:

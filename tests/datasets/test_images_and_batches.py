@@ -7,6 +7,8 @@ from datasets.batches import MixedBatches, plain_batches, validation_pairs
 from datasets.catalog import SKETCHY
 from datasets.file_lists import FileList, Split
 from datasets.images import decode
+from datasets.views import ThreeViews
+from utils.distributed import Team
 from utils.errors import InputError
 
 
@@ -104,6 +106,39 @@ def test_the_shorter_list_ends_the_epoch_and_incomplete_batches_are_dropped(list
     assert len(mixed(lists, sketches_per_batch=4, photos_per_batch=4)) == 18 // 4
     assert len(mixed(lists, sketches_per_batch=1, photos_per_batch=7)) == 36 // 7
     assert len(mixed(lists, steps_per_epoch=2)) == len(list(mixed(lists, steps_per_epoch=2).of_epoch(0))) == 2
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_a_teams_shares_are_the_whole_batch_and_its_views(lists, size):
+    together = {"sketches_per_batch": 3, "photos_per_batch": 5}
+    shares = [mixed(lists, team=Team(rank, size), **together).of_epoch(1) for rank in range(size)]
+    for step, (whole, *parts) in enumerate(zip(mixed(lists, **together).of_epoch(1), *shares, strict=True)):
+        views = ThreeViews(32, seed=5)
+        expected = views(whole.images, 1, step)
+        for rank, part in enumerate(parts):
+            own = Team(rank, size).own(3, 5)
+            assert torch.equal(part.labels, whole.labels)
+            assert torch.equal(part.images, whole.images[own])
+            for view, of_whole in zip(views(part.images, 1, step, count=8, rows=own), expected, strict=True):
+                torch.testing.assert_close(view, of_whole[own], rtol=0, atol=1e-6)
+    assert step == 5
+
+
+def test_an_epoch_can_begin_at_any_step(lists):
+    whole = list(mixed(lists).of_epoch(2))
+    left = list(mixed(lists).of_epoch(2, first=7))
+    assert len(left) == 2
+    assert all(torch.equal(one.images, other.images) for one, other in zip(whole[7:], left, strict=True))
+    assert list(mixed(lists).of_epoch(2, first=9)) == []
+
+
+def test_the_files_of_a_batch_are_named(lists):
+    batches = mixed(lists)
+    batch = list(batches.of_epoch(1))[4]
+    files = batches.files_of(1, step=5)
+    assert all(
+        (decode(path, 40) == image.permute(1, 2, 0).numpy()).all() for path, image in zip(files, batch.images, strict=True)
+    )
 
 
 def test_order_follows_seed_and_epoch_and_nothing_else(lists):

@@ -106,24 +106,24 @@ def test_a_profile_writes_a_trace_and_nothing_else(shared_dataset, tmp_path, run
     code, out, err = run_script(TRAIN, *SMALL, *SHORT, "--profile", "--data_root", shared_dataset, "-s", tmp_path)
     assert code == 0, err
     assert "student forward" in out and "slowest operations" in out
-    assert os.listdir(tmp_path / RUN_NAME) == ["profile.json.gz"]
+    assert [path.name for path in (tmp_path / RUN_NAME).glob("[!.]*")] == ["profile.json.gz"]
 
 
 def test_a_resumed_run_ends_like_one_never_interrupted(trained, shared_dataset, tmp_path, run_script, monkeypatch):
-    import engine.train
+    import engine.epochs
 
-    class Stopped(Exception):
+    class PulledPlug(Exception):
         pass
 
     def only_first_epoch(*arguments, **keywords):
-        if arguments[3] == 1:
-            raise Stopped
+        if arguments[3].epochs == 1:
+            raise PulledPlug
         return original(*arguments, **keywords)
 
-    original = engine.train.train_one_epoch
+    original = engine.epochs.train_one_epoch
     words = [TRAIN, *SMALL, *SHORT, "--epochs", 2, "--data_root", shared_dataset, "-s", tmp_path]
-    with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(engine.train, "train_one_epoch", only_first_epoch)
+    with monkeypatch.context() as patch, pytest.raises(PulledPlug):
+        patch.setattr(engine.epochs, "train_one_epoch", only_first_epoch)
         run_script(*words)
     code, out, err = run_script(*words, "--resume")
     assert code == 0, err
@@ -368,8 +368,6 @@ def test_odd_contents_of_a_checkpoint_are_one_clear_line(checkpoint, trained, sh
         refused(run_script, "do not fit this run", *resumed)
     torch.save(content | {"epoch": "seven"}, odd)
     refused(run_script, "no count of epochs", *resumed)
-    odd.unlink()
-    refused(run_script, "--resume needs a checkpoint file", *resumed)
 
 
 def test_resuming_heeds_this_runs_options_and_a_file_without_ours(trained, shared_dataset, tmp_path, run_script):
@@ -463,4 +461,4 @@ def test_bad_data_is_one_clear_line(tiny_dataset, tmp_path, run_script):
 def test_a_loss_that_is_not_finite_stops_the_run(shared_dataset, tmp_path, run_script):
     words = [TRAIN, *SMALL, *SHORT, "--epochs", 1, "--data_root", shared_dataset, "-s", tmp_path]
     refused(run_script, "is not finite", *words, "--lr", "1e9", "--steps_per_epoch", 3)
-    assert not list(tmp_path.glob("*/*.pth.tar"))
+    assert [path.name for path in tmp_path.glob("*/*.pth.tar")] == ["not_finite.pth.tar"]

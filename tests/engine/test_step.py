@@ -7,8 +7,8 @@ import torch
 
 from datasets.image_files import Batch
 from datasets.views import ThreeViews
+from engine.epochs import learning_rate
 from engine.step import Learner
-from engine.train import learning_rate
 from losses.memory import MemoryBank
 from losses.objective import Weights
 from models.dsn import Student, Teacher

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from losses.classification import classification_loss, distance_margin_loss, margin_at
-from losses.contrastive import contrastive_loss, unit_views
+from losses.contrastive import contrastive_loss
 from losses.distillation import distillation_loss
 from losses.objective import Terms, Weights
 from tests import golden_values
@@ -17,6 +17,10 @@ from tests import golden_values
 @pytest.fixture(scope="module")
 def golden():
     return golden_values.arrays()
+
+
+def unit_views(first, second):
+    return torch.nn.functional.normalize(torch.stack([first, second], dim=1), dim=2)
 
 
 def random(*shape, seed=0):
