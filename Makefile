@@ -1,7 +1,8 @@
 # make demo   draw a small dataset, train on it, retrieve unseen classes, print the figures
 # make test   lint and tests
+# make faults runs killed a hundred times, thousands of damaged files: half an hour
 #
-# Both make .venv first. With an environment of your own: PYTHON=/path/to/python make test (nothing is installed then).
+# All make .venv first. With an environment of your own: PYTHON=/path/to/python make test (nothing is installed then).
 
 ifdef PYTHON
 PY := $(PYTHON)
@@ -23,7 +24,7 @@ DEMO_TRAIN := $(DEMO_DATA) --pretrained_weights none --lr 1e-3 --lr_decay 0.05 -
 	--validation_batches 5 --contrastive_lambda 0 --memory_lambda 0.02
 DEMO_RUN := $(DEMO_DATA) --contrastive_lambda 0 --memory_lambda 0.02
 
-.PHONY: demo test
+.PHONY: demo test faults
 
 demo: $(READY)
 	$(PY) -m datasets.drawn --root demo/dataset --contact_sheet demo/dataset.png
@@ -37,6 +38,9 @@ test: $(READY_TO_TEST)
 	@if $(PY) -c "import ruff" 2>/dev/null; then $(PY) -m ruff check . && $(PY) -m ruff format --check .; \
 	else echo "lint skipped: this environment has no ruff"; fi
 	$(PY) -m pytest
+
+faults: $(READY_TO_TEST)
+	KILLS=100 FAULTS=500 $(PY) -m pytest -s tests/faults
 
 .venv/bin/python:
 	python3 -m venv .venv
