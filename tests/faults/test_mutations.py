@@ -32,7 +32,8 @@ from torch import nn
 from datasets.catalog import SKETCHY
 from datasets.file_lists import Split, read_class_names, read_list, read_semantic_mask
 from datasets.images import decode
-from engine.saving import resume
+from engine.saving import _restored
+from losses.memory import MemoryBank
 from tests.conftest import SEEN
 from utils.checkpoints import load_state, read_checkpoint, read_tensors, write_checkpoint
 from utils.errors import InputError
@@ -206,6 +207,15 @@ def with_record(archive: bytes, ending: str, change: Callable[[bytes], bytes]) -
 # checkpoints
 
 
+class Batches:
+    """What is asked of batches when a state within an epoch is taken up."""
+
+    order = types.SimpleNamespace(identity=[18, 36, 2, 4, 1])
+
+    def __len__(self) -> int:
+        return 9
+
+
 def network() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
@@ -227,6 +237,12 @@ def checkpoint(tmp_path_factory) -> Path:
         "options": {"lr": 1e-4, "savedir": "runs"},
         "random_state": {"cpu": torch.get_rng_state()},
         "number": np.float64(0.5),
+        "progress": {
+            "steps": 2,
+            "sums": torch.ones(5),
+            "bank": MemoryBank(3, 2, 4).state_dict(),
+            "order": Batches.order.identity,
+        },
     }
     write_checkpoint(path, epoch=3, arch="small", state=model.state_dict(), best=0.5, optimizer=optimizer.state_dict(), **extra)
     return path
@@ -243,16 +259,17 @@ def taken_up(path: Path) -> dict:
     """Read by each way a checkpoint is read; what was taken up must do for another step."""
     model = network()
     optimizer = torch.optim.Adam(model.parameters())
-    learner = types.SimpleNamespace(student=model, device=torch.device("cpu"), options=argparse.Namespace(lr=1e-3, savedir="."))
+    options = argparse.Namespace(lr=1e-3, savedir=".")
+    learner = types.SimpleNamespace(student=model, device=torch.device("cpu"), options=options, bank=MemoryBank(3, 2, 4))
     content = read_checkpoint(path)
     tensors = read_tensors(path)
     load_state(network(), content["state_dict"], path)
     before = torch.get_rng_state()
     try:
-        epoch, best = resume(path, learner, optimizer)
+        progress = _restored(path, read_checkpoint(path), learner, optimizer, Batches())  # it keeps what it is given
     finally:
         torch.set_rng_state(before)
-    assert epoch >= 0 and np.isfinite(best)
+    assert progress.epochs >= 0 and progress.steps in range(10) and np.isfinite(progress.best)
     assert all(type(value) in (torch.Tensor, nn.Parameter) and value.device.type == "cpu" for value in tensors.values())
     step(model, optimizer)
     return content
