@@ -17,7 +17,7 @@ import torch
 from tests.engine.test_scripts import RUN_NAME, TRAIN, same
 
 ROOT = Path(__file__).resolve().parents[2]
-KILLS, SEED = int(os.environ.get("KILLS", "3")), int(os.environ.get("FAULTS_SEED", "0"))
+KILLS, SEED = int(os.environ.get("KILLS", "2")), int(os.environ.get("FAULTS_SEED", "0"))
 WORDS = [
     *("--device", "cpu", "--image_size", "32", "--batch_size", "6", "--num_workers", "1", "--amp", "off"),
     *("--pretrained_weights", "none", "--steps_per_epoch", "4", "--validation_batches", "2", "--epochs", "2"),
