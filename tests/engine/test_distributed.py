@@ -31,10 +31,9 @@ ROOT = Path(__file__).resolve().parents[2]
 to_float = torch.Tensor.float
 # In float64 the network as it is. In float32 rounding turns a ReLU here and there, which moves gradients by far more than
 # rounding (and does so between two runs of one process, if their numbers of threads differ): there the kinks are rounded off
-# and the residual branches start small.
+# and the residual branches start small. In float64 there is no teacher, so that one head is left without a gradient.
 SETTINGS = {
     "float64": {"steps": 3, "lr": 1e-4, "eps": 1e-8, "tolerance": 1e-8},
-    "without teacher": {"steps": 3, "lr": 1e-4, "eps": 1e-8, "tolerance": 1e-8},
     "float32": {"steps": 10, "lr": 1e-5, "eps": 1e-3, "tolerance": 1e-5},
 }
 
@@ -76,7 +75,7 @@ def some_steps(team: Team, setting: str) -> dict:
     for module in (it.student, it.teacher, it.bank):
         module.to(dtype)
     it.semantic_mask = it.semantic_mask.to(dtype)
-    if setting == "without teacher":
+    if setting == "float64":
         it.teacher = None
     if team.size > 1:
         synchronise_batchnorm(it.student)
@@ -147,7 +146,7 @@ def alone():
     return functools.lru_cache(maxsize=1)(lambda setting: trained(Team(), setting))  # they are large
 
 
-@pytest.mark.parametrize("size, setting", [(2, "float64"), (2, "without teacher"), (2, "float32"), (4, "float32")])
+@pytest.mark.parametrize("size, setting", [(2, "float64"), (2, "float32"), (4, "float32")])
 def test_a_team_learns_what_one_process_learns(size, setting, alone, tmp_path):
     expected, tolerance = alone(setting), SETTINGS[setting]["tolerance"]
 
@@ -199,7 +198,8 @@ def test_torchrun_tests_what_one_process_tests(trained_by_two, shared_dataset, t
     code, _, err = run_script(*tested, "--no_cache", "--results", tmp_path / "one.json")
     assert code == 0, err
     torchrun(*tested, "--results", tmp_path / "two.json")
-    assert torchrun(*tested, "--results", tmp_path / "cached.json").count("features from") == 2
+    code, out, err = run_script(*tested, "--results", tmp_path / "cached.json")
+    assert code == 0 and out.count("features from") == 2, err
     one, two, cached = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two", "cached"))
     for ranking in ("real", "hash"):
         assert two[ranking] == pytest.approx(one[ranking], abs=1e-3)

@@ -81,20 +81,19 @@ def assert_ends_like(folder, uninterrupted):
         assert all(torch.equal(value, ended["optimizer"]["state"][number][name]) for name, value in moments.items())
 
 
-@pytest.mark.parametrize("steps", [2, 5])
+@pytest.mark.parametrize("steps", [5])
 def test_a_plug_pulled_within_an_epoch(words, uninterrupted, tmp_path, run_script, after_steps, steps):
     """The state of the step before is on the disk."""
     with after_steps(steps, pull_plug), pytest.raises(PulledPlug):
         run_script(*words, tmp_path, "--save_minutes", 1e-9)
     code, out, err = run_script(*words, tmp_path, "--resume")
     assert code == 0, err
-    done = {2: "resuming after 0 epochs and 1 steps", 5: "resuming after 1 epochs and 1 steps"}
-    assert done[steps] in out
+    assert "resuming after 1 epochs and 1 steps" in out
     assert "differs" not in out
     assert_ends_like(tmp_path, uninterrupted)
 
 
-@pytest.mark.parametrize("steps, number", [(2, signal.SIGTERM), (STEPS, signal.SIGINT)])
+@pytest.mark.parametrize("steps, number", [(STEPS, signal.SIGTERM)])
 def test_a_signal_saves_and_asks_to_be_queued_again(words, uninterrupted, tmp_path, run_script, after_steps, steps, number):
     with after_steps(steps, lambda: os.kill(os.getpid(), number)):
         code, _, err = run_script(*words, tmp_path)

@@ -38,7 +38,7 @@ from tests.conftest import SEEN
 from utils.checkpoints import load_state, read_checkpoint, read_tensors, write_checkpoint
 from utils.errors import InputError
 
-EXAMPLES, SEED = int(os.environ.get("FAULTS", 60)), os.environ.get("FAULTS_SEED")
+EXAMPLES, SEED = int(os.environ.get("FAULTS", 40)), os.environ.get("FAULTS_SEED")
 SECONDS, MEGABYTES = 20, 500  # what one file may take
 COUNTS: dict[str, Counter] = defaultdict(Counter)
 LEAVES_THE_PROCESS = ("os.", "subprocess.", "socket.", "shutil.", "ctypes.", "webbrowser.", "tempfile.", "pty.")
