@@ -190,7 +190,7 @@ class Keeper:
         self._write(NOT_FINITE, progress)
         if self.learner.team.leads:
             record = {"epoch": progress.epochs + 1, "step": step, "mean_losses": {k: str(v) for k, v in losses.items()}}
-            with written_whole((self.folder / NOT_FINITE).with_name("not_finite.json")) as temporary:
+            with written_whole(self.folder / "not_finite.json") as temporary:
                 temporary.write_text(json.dumps({**record, "files": files}, indent=2) + "\n")
 
     def _write(self, name: str, progress: Progress, previous: Path | None = None) -> None:

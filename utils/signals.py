@@ -12,7 +12,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """Whether this process was told to stop: at once by `Stopped`, or within `deferred` when `heed` is called."""
+    """Whether this process was told to stop: at once by `Stopped`, or within `deferred` by `heeded`."""
 
     def __init__(self, team: Team):
         self.team = team
