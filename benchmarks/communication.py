@@ -28,12 +28,12 @@ from benchmarks import links
 from benchmarks.links import Links, Sent
 from benchmarks.setting import RECIPE, Setting, machine, parser, setting
 from engine.epochs import train_one_epoch
-from engine.parser import positive, positive_real
 from engine.progress import Progress
 from engine.step import take_step
 from engine.wiring import optimizer
 from utils.distributed import Team, joined
 from utils.errors import one_clear_line
+from utils.parser import positive, positive_real
 
 KINDS = {  # by the function that asks for the collective; what is gathered is told by its shape
     "_allreduce_fut": links.GRADIENTS,

@@ -20,12 +20,12 @@ from datasets.file_lists import Split
 from datasets.image_files import Batch
 from engine import wiring
 from engine.options import Recipe, training_options
-from engine.parser import positive
 from engine.step import Learner
 from losses.objective import Terms
 from models.dsn import Teacher
 from utils.devices import choose_device, decoding_workers, finished, uses_bf16
 from utils.distributed import Team
+from utils.parser import positive
 from utils.seeding import seed_everything
 
 RECIPE = Recipe(SKETCHY, photos_per_sketch=2, epochs=20, validation_batches=1, seed=1)

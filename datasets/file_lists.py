@@ -8,9 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.catalog import Dataset
+from datasets.catalog import OWN, Dataset
+from utils.arrays import read_npz
 from utils.errors import InputError
 from utils.unpickling import CodeInPickle, as_vector, load_numbers
+
+MASK_ARRAYS, MASK_PICKLE = "cid_mask.npz", "cid_mask.pickle"  # one and the same; the pickle is what older code reads
+SEEN_MASK, UNSEEN_MASK = "cid_mask", "cid_mask_zero"  # arrays (classes, 1000) of the former
+REMAKE_MASK = "it belongs to the split's lists, and prepare_dataset.py makes it"
+LARGEST_MASK = 1 << 28  # bytes: 16,000 classes of 1,000 doubles
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ class FileList:
 class Split:
     """One split of one dataset under `data_root`, e.g. `dataset/Sketchy/zeroshot1`.
 
+    Where `data_root` holds prepared folders of one's own and not this dataset, those it is; `dataset` and `name` say so.
     `seen_classes` must agree with `cname_cid.txt`, and stands in for it where there is none. `sieve` takes each list and gives
     what of it is to be used; with one, files need not be there. Raises InputError if the counts disagree, or, saying where the
     data comes from and how it must lie, if the folder is not there.
@@ -64,17 +71,28 @@ class Split:
         seen_classes: int | None = None,
         sieve: Callable[[FileList], FileList] | None = None,
     ):
+        data_root = Path(data_root)
+        if dataset is not OWN and (data_root / OWN.folder).is_dir() and not (data_root / dataset.folder).exists():
+            split = OWN.default_split if split == dataset.default_split else split
+            dataset = OWN
+            print(f"{data_root / OWN.folder}: your own folders, for {data_root} holds no other dataset")
         self.dataset, self.sieve = dataset, sieve
-        self.root = Path(data_root) / dataset.folder
+        self.root = data_root / dataset.folder
         self.folder = self.root / split
         if not self.folder.is_dir():
             raise InputError(
-                f"{self.folder}: no such folder. Get {dataset.name} from {dataset.source} and unpack it so that "
-                f"{self.folder}/{dataset.photo_list.format(part='train')} exists, point --data_root at the folder that "
-                f"holds {dataset.folder}/, or name another split with --zero_version"
+                f"{self.folder}: no such folder. Get {dataset.name} from {dataset.source} and run `python prepare_dataset.py "
+                f"{dataset.key} --source WHAT_YOU_GOT`, which makes {self.folder}/{dataset.photo_list.format(part='train')} and "
+                f"the other lists; or point --data_root at the folder that holds {dataset.folder}/, or name another split with "
+                "--zero_version"
             )
 
         self._seen_classes = seen_classes
+
+    @property
+    def name(self) -> str:
+        """Of the split: its folder's name."""
+        return self.folder.name
 
     @property
     def seen_classes(self) -> int:
@@ -98,9 +116,15 @@ class Split:
         """Names by id, of the seen (`train`) or unseen (`zero`) classes."""
         return read_class_names(self.folder / ("cname_cid.txt" if part == "train" else "cname_cid_zero.txt"))
 
+    @property
+    def mask_file(self) -> Path:
+        """`cid_mask.npz` where there is one, else the pickle that older code reads."""
+        arrays = self.folder / MASK_ARRAYS
+        return arrays if arrays.exists() else self.folder / MASK_PICKLE
+
     def semantic_mask(self) -> np.ndarray:
         """(seen classes, width) float32: how near each seen class is to each class of the teacher, in [0, 1]."""
-        return read_semantic_mask(self.folder / "cid_mask.pickle", self.seen_classes)
+        return read_semantic_mask(self.mask_file, self.seen_classes)
 
     def _list(self, pattern: str, part: str) -> FileList:
         classes = len(self.class_names("zero")) if part == "zero" else self.seen_classes
@@ -147,33 +171,52 @@ def read_class_names(path: Path) -> list[str]:
 
 
 def read_semantic_mask(path: Path, num_classes: int) -> np.ndarray:
-    """A pickled {class id: vector in [0, 1]} → (num_classes, width) float32.
+    """A pickled {class id: vector in [0, 1]}, or a .npz file with the rows as `cid_mask` → (num_classes, width) float32.
 
     Raises InputError if the file is missing or damaged, wants to run code, or lacks a class.
     """
+    rows = _array_rows(path, num_classes) if path.suffix == ".npz" else _pickled_rows(path, num_classes)
+    if rows.shape[1] == 0:
+        raise InputError(f"{path}: its vectors are empty; get the file again")
+    if not ((rows >= 0) & (rows <= 1)).all():
+        raise InputError(f"{path}: values outside 0 to 1; get the file again")
+    return rows
+
+
+def _array_rows(path: Path, num_classes: int) -> np.ndarray:
+    rows = read_npz(path, [SEEN_MASK], largest=LARGEST_MASK, advice=REMAKE_MASK)[SEEN_MASK]
+    if rows.ndim != 2 or rows.dtype.kind != "f" or len(rows) < num_classes:
+        raise InputError(
+            f"{path}: `{SEEN_MASK}` is {rows.dtype} of shape {rows.shape}, not a row for each of {num_classes} classes"
+        )
+    with np.errstate(over="ignore"):  # infinity is refused by the caller
+        return rows[:num_classes].astype(np.float32)
+
+
+def _pickled_rows(path: Path, num_classes: int) -> np.ndarray:
+    mask = _pickled_mask(path)
+    missing = [i for i in range(num_classes) if i not in mask]
+    if missing:
+        raise InputError(f"{path}: no vector for class id {missing[0]}; get the mask of this split")
+    try:
+        with np.errstate(over="ignore"):  # as above
+            return np.stack([as_vector(mask[i]).astype(np.float32, casting="same_kind") for i in range(num_classes)])
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{path}: its vectors are not real numbers of one length; get the file again") from error
+
+
+def _pickled_mask(path: Path) -> dict:
     try:
         mask = load_numbers(path.read_bytes())
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); it belongs to the split's lists") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {REMAKE_MASK}") from error
     except CodeInPickle as error:
         raise InputError(f"{path}: refused, for its pickle wants to call {error}; get the file from its source") from error
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise InputError(f"{path}: damaged, or not a pickle of arrays; get the file again") from error
     if not isinstance(mask, dict):
         raise InputError(f"{path}: holds a {type(mask).__name__}, not {{class id: vector}}; get the file again")
-    missing = [i for i in range(num_classes) if i not in mask]
-    if missing:
-        raise InputError(f"{path}: no vector for class id {missing[0]}; get the mask of this split")
-    try:
-        with np.errstate(over="ignore"):  # infinity is refused below
-            rows = np.stack([as_vector(mask[i]).astype(np.float32, casting="same_kind") for i in range(num_classes)])
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{path}: its vectors are not real numbers of one length; get the file again") from error
-    if rows.shape[1] == 0:
-        raise InputError(f"{path}: its vectors are empty; get the file again")
-    if not ((rows >= 0) & (rows <= 1)).all():
-        raise InputError(f"{path}: values outside 0 to 1; get the file again")
-    return rows
+    return mask
 
 
 def _path_and_id(line: str) -> tuple[str, str]:

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from engine.comparison_table import format_comparison
-from engine.parser import Group, Parser, natural, positive
 from engine.tested_runs import Run, other_settings, read_runs, why_not_compared
 from retrieval.comparison import DRAWS, LEVEL, RESAMPLES, Estimate, compare_figures, query_weights
 from retrieval.metrics import FIGURES
 from retrieval.report import write_results
 from utils.errors import InputError
 from utils.files import require_writable
+from utils.parser import Group, Parser, natural, positive
 
 SHOWN = ("map_all_released", "p100_released")  # what the papers publish
 

@@ -59,7 +59,7 @@ def _zero_shot_test(dataset: Dataset, options: argparse.Namespace, team: Team) -
     bad_images = BadImages(options.num_workers, team) if options.skip_bad_images else None
     split = Split(dataset, options.data_root, options.zero_version, sieve=bad_images)
     protocol = protocol_of(split, options)
-    folder = run_folder(options.resume_dir, dataset.run_prefix, options)
+    folder = run_folder(options.resume_dir, split.dataset.run_prefix, options)
     checkpoint = options.checkpoint or _of_run(folder, options.resume_file)
     student, content = restore_student(checkpoint, options.num_hashing, options.num_classes)
     _say_what_is_tested(checkpoint, content, protocol, options)
@@ -94,12 +94,12 @@ def _zero_shot_test(dataset: Dataset, options: argparse.Namespace, team: Team) -
 
     seconds = {"features": round(embedded - started, 3), "metrics": round(scored - embedded, 3)}
     scores = {"real": real, "hash": hashed}
-    results = _results(dataset, checkpoint, protocol, scores, seconds, options)
+    results = _results(split, checkpoint, protocol, scores, seconds, options)
     if bad_images:
         results["skipped_images"] = bad_images.count
         bad_images.write(results_file.with_name(f"{results_file.stem}_{SKIPPED}"))
     test = ReportData(
-        title=f"{dataset.name}, {options.zero_version}",
+        title=f"{split.dataset.name}, {split.name}",
         facts=facts_of(results),
         scores=scores,
         query_labels=protocol.queries.labels,
@@ -114,13 +114,13 @@ def _zero_shot_test(dataset: Dataset, options: argparse.Namespace, team: Team) -
 
 
 def _results(
-    dataset: Dataset, checkpoint: Path, protocol: Protocol, scores: dict[str, Scores], seconds: dict, options: argparse.Namespace
+    split: Split, checkpoint: Path, protocol: Protocol, scores: dict[str, Scores], seconds: dict, options: argparse.Namespace
 ) -> dict:
     """What results.json holds."""
     tested_with = ("image_size", "num_hashing", "pretrained", "amp", "itq", "itq_fit", "ties")
     return {
-        "dataset": dataset.folder,
-        "split": options.zero_version,
+        "dataset": split.dataset.folder,
+        "split": split.name,
         "protocol": protocol.text,
         "queries": len(protocol.queries),
         "gallery": len(protocol.gallery),

@@ -11,13 +11,13 @@ import torch
 from engine.evaluate import hash_scores
 from engine.options import hash_codes
 from engine.outputs import SIDE_FILES, Outcome, facts_of, print_table, require_free, write_outcome
-from engine.parser import Group, Parser, positive
 from retrieval.evaluation import evaluate_ranking
 from retrieval.metrics import Scores
 from retrieval.report_page import ReportData
 from utils.arrays import read_npz
 from utils.devices import choose_device
 from utils.errors import InputError
+from utils.parser import Group, Parser, positive
 
 MOST_BITS = 64  # of the codes, unless --bits says more
 LARGEST_LABEL = 2**31 - 1

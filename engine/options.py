@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.catalog import Dataset
-from engine.parser import Group, Parser, image_side, natural, positive, positive_real, real, share
 from models.pretrained import IMAGENET
 from retrieval.evaluation import TIES
 from retrieval.hashing import FITS
+from utils.parser import Group, Parser, image_side, natural, positive, positive_real, real, share
 
 ARCHITECTURES = ("cse_resnet50",)
 

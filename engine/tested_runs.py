@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from engine.parser import LARGEST
 from retrieval.comparison import query_weights
 from retrieval.metrics import FIGURES
 from retrieval.per_query import PerQuery, read_per_query
 from utils.errors import InputError
+from utils.parser import LARGEST
 
 NAME_WIDTH = 26  # columns for a run's name: the table stays below 100
 LARGEST_RESULTS = 16 * 2**20  # bytes

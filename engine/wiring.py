@@ -5,6 +5,7 @@ import contextlib
 import inspect
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -30,6 +31,7 @@ from utils.errors import InputError
 # DistributedDataParallel's option was renamed, and warns under its old name.
 HAS_NEW_NAME = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
 BUFFERS_IN_FORWARD = "forward_sync_buffers" if HAS_NEW_NAME else "broadcast_buffers"
+IMAGENET_CLASSES = 1000
 MOST_DECODING = 16  # processes; each holds a few chunks of images in shared memory
 SOURCE_SIDE = 256 / 224  # warps are drawn on images this much larger than what the network sees
 
@@ -106,17 +108,17 @@ def validation(
 def learner(split: Split, options: argparse.Namespace, device: torch.device, team: Team | None = None) -> Learner:
     """Student and teacher at their start, the empty memory bank and the weights of the terms.
 
-    Without a teacher (`--pretrained_weights none`) the teacher space is as wide as the semantic mask. Raises InputError if the
-    weights cannot be had or the mask does not fit the teacher.
+    Without a teacher (`--pretrained_weights none`) the teacher space is as wide as the semantic mask, which may be missing.
+    Raises InputError if the weights cannot be had or the mask does not fit the teacher.
     """
-    mask = split.semantic_mask()
     only_checks_checkpoint = options.evaluate and options.resume
     is_without_teacher = options.pretrained_weights == NONE or only_checks_checkpoint
+    mask = _unused_mask(split) if is_without_teacher and not split.mask_file.exists() else split.semantic_mask()
     state = None if is_without_teacher else imagenet_state(options.pretrained_weights)
     teacher_classes = mask.shape[1] if state is None else len(state["last_linear.weight"])
     if state is not None and mask.shape[1] != teacher_classes:
         raise InputError(
-            f"{split.folder / 'cid_mask.pickle'}: vectors of {mask.shape[1]} do not fit a teacher of {teacher_classes} classes; "
+            f"{split.mask_file}: vectors of {mask.shape[1]} do not fit a teacher of {teacher_classes} classes; "
             "use a mask made for this teacher, or other --pretrained_weights"
         )
     student = Student(
@@ -149,6 +151,10 @@ def learner(split: Split, options: argparse.Namespace, device: torch.device, tea
         forward=_forward(student, options, device, team, _unread(student, teacher, options)),
         team=team,
     )
+
+
+def _unused_mask(split: Split) -> np.ndarray:
+    return np.zeros((split.seen_classes, IMAGENET_CLASSES), np.float32)
 
 
 def _forward(

@@ -18,6 +18,8 @@ SEEN, UNSEEN = ["mug", "alarm clock", "fish"], ["star", "tea pot"]
 LISTS = {
     "Sketchy": ("zeroshot1", "all_photo_filelist", "sketch_tx_000000000000_ready_filelist"),
     "TUBerlin": ("zeroshot", "ImageResized_ready_filelist", "png_ready_filelist"),
+    "QuickDraw": ("zeroshot", "all_photo", "sketch"),
+    "Own": ("zeroshot", "photo_filelist", "sketch_filelist"),
 }
 
 

@@ -4,9 +4,9 @@ import resource
 import numpy as np
 import pytest
 
-from datasets.catalog import SKETCHY
+from datasets.catalog import OWN, SKETCHY
 from datasets.file_lists import Split, read_class_names, read_list, read_semantic_mask
-from tests.conftest import Hostile
+from tests.conftest import Hostile, write_tiny_dataset
 from utils.errors import InputError
 
 
@@ -209,3 +209,27 @@ def test_numbers_beyond_a_float_are_refused_without_a_warning(tmp_path, recwarn)
     path.write_bytes(pickle.dumps({0: np.full(4, 1e300)}))
     assert "outside 0 to 1" in refusal(read_semantic_mask, path, 1)
     assert not len(recwarn)
+
+
+def test_the_mask_is_read_from_arrays_where_there_are_any(tiny_dataset):
+    split = Split(SKETCHY, tiny_dataset, "zeroshot1")
+    pickled, arrays = split.semantic_mask(), split.folder / "cid_mask.npz"
+    np.savez_compressed(arrays, cid_mask=pickled.astype(np.float64) / 2)
+    np.testing.assert_allclose(split.semantic_mask(), pickled / 2, atol=1e-7)
+    for damage, wrong in [
+        ({"cid_mask": pickled[:2]}, "cid_mask.npz: `cid_mask` is float32 of shape (2, 1000), not a row for each of 3 classes"),
+        ({"cid_mask": np.ones(3)}, "not a row for each"),
+        ({"cid_mask": pickled + 1}, "values outside 0 to 1"),
+        ({"other": pickled}, "has no array `cid_mask`"),
+    ]:
+        np.savez(arrays, **damage)
+        assert wrong in refusal(split.semantic_mask)
+
+
+def test_own_folders_stand_in_where_the_scripts_dataset_is_not(tmp_path):
+    root = write_tiny_dataset(tmp_path, "Own")
+    split = Split(SKETCHY, root, "zeroshot1")
+    assert (split.dataset, split.name, len(split.photos("zero"))) == (OWN, "zeroshot", 24)
+    assert "no such folder" in refusal(Split, SKETCHY, root, "zeroshot2")
+    write_tiny_dataset(tmp_path, "Sketchy", photos=3)
+    assert Split(SKETCHY, root, "zeroshot1").dataset is SKETCHY

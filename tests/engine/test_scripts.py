@@ -260,16 +260,25 @@ def test_a_teacher_of_any_width_teaches(tiny_dataset, tmp_path, run_script, widt
     assert weights_of(tmp_path)["original_model.last_linear.weight"].shape == (width, 64)
 
 
-def test_the_tuberlin_scripts_run_too(tmp_path, run_script):
-    root = write_tiny_dataset(tmp_path / "dataset", "TUBerlin", photos=18)
-    words = ["--data_root", root, *SMALL]
-    code, _, err = run_script(
-        "train_cse_resnet_tuberlin_ext.py", *words, *SHORT, "--batch_size", 10, "--epochs", 1, "-s", tmp_path / "runs"
-    )
+@pytest.mark.parametrize(
+    "scripts, folder, batch_size",
+    [("tuberlin", "TUBerlin", 10), ("quickdraw", "QuickDraw", 6), ("tuberlin", "Own", 10)],
+    ids=["tuberlin", "quickdraw", "own folders"],
+)
+def test_the_other_scripts_run_too(tmp_path, run_script, scripts, folder, batch_size):
+    root = write_tiny_dataset(tmp_path / "dataset", folder, photos=18)
+    if folder == "Own":
+        (root / "Own/zeroshot/cid_mask.pickle").unlink()  # not needed without a teacher
+    words, runs = ["--data_root", root, *SMALL], tmp_path / "runs"
+    training = ["--batch_size", batch_size, "--epochs", 1, "-s", runs]
+    code, _, err = run_script(f"train_cse_resnet_{scripts}_ext.py", *words, *SHORT, *training)
     assert code == 0, err
-    code, out, err = run_script("test_cse_resnet_tuberlin_zeroshot.py", *words, *QUIET, "--resume_dir", tmp_path / "runs")
+    code, out, err = run_script(f"test_cse_resnet_{scripts}_zeroshot.py", *words, *QUIET, "--resume_dir", runs)
     assert code == 0, err
     assert "mAP@all released" in out
+    results = next(runs.glob("*/results.json"))
+    assert json.loads(results.read_text())["dataset"] == folder
+    assert results.parent.name.startswith(f"{folder.lower()}_kd(1.0)")
 
 
 def released_checkpoint(path, seed=0, best=None):

@@ -1,0 +1,16 @@
+"""Retrieve photos of QuickDraw Ext's unseen classes by sketch, and print the paper's figures.
+
+python test_cse_resnet_quickdraw_zeroshot.py                             # model_best.pth.tar of the default run folder
+python test_cse_resnet_quickdraw_zeroshot.py --checkpoint FILE           # any checkpoint, downloaded ones included
+python test_cse_resnet_quickdraw_zeroshot.py --device cpu --image_size 64 --checkpoint FILE   # a small network, on a CPU
+python test_cse_resnet_quickdraw_zeroshot.py --generalized 0.2       # seen classes' photos in the gallery too; see the README
+"""
+
+from datasets.catalog import QUICKDRAW
+from engine.evaluate import zero_shot_test
+from engine.options import retrieval_options
+from utils.errors import one_clear_line
+
+if __name__ == "__main__":
+    with one_clear_line():
+        zero_shot_test(QUICKDRAW, retrieval_options(QUICKDRAW))
