@@ -170,12 +170,12 @@ def read_class_names(path: Path) -> list[str]:
     return [names[i] for i in range(len(names))]
 
 
-def read_semantic_mask(path: Path, num_classes: int) -> np.ndarray:
-    """A pickled {class id: vector in [0, 1]}, or a .npz file with the rows as `cid_mask` → (num_classes, width) float32.
+def read_semantic_mask(path: Path, num_classes: int, dtype: type = np.float32) -> np.ndarray:
+    """A pickled {class id: vector in [0, 1]}, or a .npz file with the rows as `cid_mask` → (num_classes, width) of `dtype`.
 
     Raises InputError if the file is missing or damaged, wants to run code, or lacks a class.
     """
-    rows = _array_rows(path, num_classes) if path.suffix == ".npz" else _pickled_rows(path, num_classes)
+    rows = (_array_rows if path.suffix == ".npz" else _pickled_rows)(path, num_classes, dtype)
     if rows.shape[1] == 0:
         raise InputError(f"{path}: its vectors are empty; get the file again")
     if not ((rows >= 0) & (rows <= 1)).all():
@@ -183,24 +183,24 @@ def read_semantic_mask(path: Path, num_classes: int) -> np.ndarray:
     return rows
 
 
-def _array_rows(path: Path, num_classes: int) -> np.ndarray:
+def _array_rows(path: Path, num_classes: int, dtype: type) -> np.ndarray:
     rows = read_npz(path, [SEEN_MASK], largest=LARGEST_MASK, advice=REMAKE_MASK)[SEEN_MASK]
     if rows.ndim != 2 or rows.dtype.kind != "f" or len(rows) < num_classes:
         raise InputError(
             f"{path}: `{SEEN_MASK}` is {rows.dtype} of shape {rows.shape}, not a row for each of {num_classes} classes"
         )
     with np.errstate(over="ignore"):  # infinity is refused by the caller
-        return rows[:num_classes].astype(np.float32)
+        return rows[:num_classes].astype(dtype)
 
 
-def _pickled_rows(path: Path, num_classes: int) -> np.ndarray:
+def _pickled_rows(path: Path, num_classes: int, dtype: type) -> np.ndarray:
     mask = _pickled_mask(path)
     missing = [i for i in range(num_classes) if i not in mask]
     if missing:
         raise InputError(f"{path}: no vector for class id {missing[0]}; get the mask of this split")
     try:
         with np.errstate(over="ignore"):  # as above
-            return np.stack([as_vector(mask[i]).astype(np.float32, casting="same_kind") for i in range(num_classes)])
+            return np.stack([as_vector(mask[i]).astype(dtype, casting="same_kind") for i in range(num_classes)])
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: its vectors are not real numbers of one length; get the file again") from error
 

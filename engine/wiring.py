@@ -24,7 +24,8 @@ from models.batchnorm import synchronise_batchnorm
 from models.cse_resnet import FEATURE_DIM, PHOTO, SKETCH
 from models.dsn import Student, Teacher
 from models.pretrained import NONE, imagenet_state, start_student
-from utils.devices import decoding_workers, usable_cores
+from utils.cores import usable_cores
+from utils.devices import decoding_workers
 from utils.distributed import Team
 from utils.errors import InputError
 

@@ -1,12 +1,12 @@
 """Which device to run on, and in which precision."""
 
 import contextlib
-import os
 import time
 from pathlib import Path
 
 import torch
 
+from utils.cores import usable_cores
 from utils.errors import InputError
 
 
@@ -59,8 +59,3 @@ def decoding_workers(asked: int | None, device: torch.device, sharing: int = 1) 
     if asked is not None:
         return asked
     return 1 if device.type == "cpu" else max(1, min(8, usable_cores() // sharing))
-
-
-def usable_cores() -> int:
-    """How many CPU cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -26,10 +26,11 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
 class Parser(argparse.ArgumentParser):
     """argparse that answers a mistake with one line and the nearest option's name, and takes `-` for `_` in names."""
 
-    def __init__(self, description: str):
+    def __init__(self, description: str, words: str = ""):
+        """`words`: what stands before the options in the usage line, with a blank after it."""
         super().__init__(
             description=f"{description} Options may be spelt with _ or -.",
-            usage="%(prog)s [options]",
+            usage=f"%(prog)s {words}[options]",
             allow_abbrev=False,
             formatter_class=Help,
         )

@@ -1,0 +1,189 @@
+"""Where each dataset's images lie in what people have on disk, and where they belong (SPEC 2)."""
+
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from datasets.catalog import OWN, QUICKDRAW, SKETCHY, TUBERLIN, Dataset
+from preparation.sources import IMAGES, Source
+from utils.errors import InputError
+
+PHOTO, SKETCH = "photo", "sketch"
+PLURAL = {PHOTO: "photos", SKETCH: "sketches"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Folders of class folders whose path ends like `pattern`, and the folder of the dataset that their images belong into.
+
+    is_ready: as published, with nothing left to resize; `target` may refer to the pattern's groups. Of two places for
+    the same target the one that comes first in a dataset's list is taken.
+    """
+
+    pattern: str
+    kind: str
+    target: str
+    is_ready: bool = False
+
+
+def _places(dataset: Dataset, photo: str, sketch: str) -> list[Place]:
+    return [Place(photo, PHOTO, dataset.photo_folder), Place(sketch, SKETCH, dataset.sketch_folder)]
+
+
+def _ready(dataset: Dataset) -> list[Place]:
+    return [
+        Place(dataset.photo_folder, PHOTO, dataset.photo_folder, is_ready=True),
+        Place(dataset.sketch_folder, SKETCH, dataset.sketch_folder, is_ready=True),
+    ]
+
+
+ANYWHERE = ("photos?|images?", "sketch(?:es)?")  # how people call such folders themselves
+EXTENSION = "EXTEND_image_sketchy"  # the photos that make Sketchy Sketchy Ext; some are named like Sketchy's own
+
+PLACES = {
+    SKETCHY.key: [
+        *_ready(SKETCHY),
+        Place("photo/tx_000000000000_ready", PHOTO, SKETCHY.photo_folder, is_ready=True),
+        Place("sketch/tx_000000000000_ready", SKETCH, SKETCHY.sketch_folder, is_ready=True),
+        Place(rf"((?:256x256/)?(?:photo/)?{EXTENSION}_ready)", PHOTO, r"\1", is_ready=True),
+        *_places(SKETCHY, "photo/tx_000000000000", "sketch/tx_000000000000"),
+        Place(EXTENSION, PHOTO, f"{EXTENSION}_ready"),
+        *_places(SKETCHY, *ANYWHERE),
+    ],
+    TUBERLIN.key: [
+        *_ready(TUBERLIN),
+        *_places(TUBERLIN, "ImageResized", "png|sketches_png"),
+        *_places(TUBERLIN, *ANYWHERE),
+    ],
+    QUICKDRAW.key: [
+        *_ready(QUICKDRAW),
+        *_places(QUICKDRAW, "QuickDraw_images(?:_final)?", "QuickDraw_sketches(?:_final)?"),
+        *_places(QUICKDRAW, *ANYWHERE),
+    ],
+    OWN.key: _places(OWN, ANYWHERE[0], f"{ANYWHERE[1]}|drawings?"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image of a source, and where below the dataset's folder it belongs."""
+
+    source: Source
+    name: str
+    kind: str
+    class_folder: str
+    target: str
+    is_ready: bool
+
+
+@dataclass
+class Layout:
+    """What was recognised: images, class folders without any, and how many images were left out in which folder."""
+
+    images: list[Image]
+    empty_folders: list[str]
+    left_out: Counter
+
+
+def recognise(dataset: Dataset, sources: list[Source]) -> Layout:
+    """Find the images of a dataset in these sources by the names of folders alone.
+
+    Raises InputError if there are no sketches or no photos, saying what was looked for and what is there, or if two files
+    would become one.
+    """
+    places = [(re.compile(rf"(?:.*/)?(?:{place.pattern})", re.IGNORECASE), place) for place in PLACES[dataset.key]]
+    at = {
+        (source, folder): _place_of(places, f"{source.where}/{folder}".strip("/"))
+        for source in sources
+        for folder in _parents(source)
+    }
+    at = {folder: found for folder, found in at.items() if found is not None}
+    first = {}
+    for rank, _, target in at.values():
+        first[target] = min(rank, first.get(target, rank))
+    layout = Layout([], [], Counter())
+    for source in sources:
+        _take(source, at, first, layout)
+    _require_both_kinds(dataset, sources, layout)
+    _require_one_file_each(layout.images)
+    return layout
+
+
+def _place_of(places: list, folder: str) -> tuple[int, Place, str] | None:
+    """(rank, place, target folder) of a folder of class folders."""
+    for rank, (pattern, place) in enumerate(places):
+        match = pattern.fullmatch(folder)
+        if match:
+            return rank, place, match.expand(place.target)
+    return None
+
+
+def _parents(source: Source) -> set[str]:
+    return {folder.rpartition("/")[0] for folder in source.folders if folder} | {""}
+
+
+def _take(source: Source, at: dict, first: dict, layout: Layout) -> None:
+    has_images = set()
+    for name in source.names:
+        folder, _, file = name.rpartition("/")
+        above, _, class_folder = folder.rpartition("/")
+        found = at.get((source, above)) if folder else None
+        if not file.lower().endswith(IMAGES):
+            continue
+        if found is None or first[found[2]] < found[0] or not _fits_a_list(name):
+            layout.left_out[f"{source.path}/{above or folder}"] += 1
+            continue
+        _, place, target = found
+        has_images.add(folder)
+        layout.images.append(Image(source, name, place.kind, class_folder, f"{target}/{class_folder}/{file}", place.is_ready))
+    for folder in sorted(source.folders - has_images):
+        found = at.get((source, folder.rpartition("/")[0])) if folder else None
+        if found and first[found[2]] == found[0] and (source, folder) not in at:
+            layout.empty_folders.append(f"{source.path}/{folder}")
+
+
+def _fits_a_list(name: str) -> bool:
+    """A list is UTF-8 text of one line for each image, in which a tab counts as a blank."""
+    return name.isprintable() and not re.search("[\ud800-\udfff]", name)
+
+
+def _require_both_kinds(dataset: Dataset, sources: list[Source], layout: Layout) -> None:
+    kinds = {image.kind for image in layout.images}
+    for kind, example in ((PHOTO, dataset.photo_folder), (SKETCH, dataset.sketch_folder)):
+        if kind not in kinds:
+            given = " ".join(str(source.path) for source in sources)
+            raise InputError(
+                f"--source {given}: no {PLURAL[kind]} of {dataset.name} found in it: looked for {example}/<class>/, "
+                f"{PLURAL[kind]}/<class>/ and the names of its downloads, found {_contents(sources)}; name every archive or "
+                "folder after --source"
+            )
+
+
+def _contents(sources: list[Source]) -> str:
+    """A few folders with images, or archives that lie in the sources."""
+    names = [name for source in sources for name in source.names]
+    archives = [name for name in names if name.lower().endswith((".zip", ".7z", ".tar", ".gz", ".tgz", ".xz", ".bz2"))]
+    if archives:
+        return f"archives ({', '.join(archives[:3])}), which must be named themselves"
+    folders = Counter(str(PurePosixPath(name).parent.parent) for name in names if name.lower().endswith(IMAGES))
+    return ", ".join(f"{folder}/…/ with {count} images" for folder, count in folders.most_common(3)) or "no images"
+
+
+def _require_one_file_each(images: list[Image]) -> None:
+    of_target: dict[str, Image] = {}
+    for image in images:
+        other = of_target.setdefault(image.target, image)
+        if other is not image:
+            raise InputError(
+                f"{other.source.path}/{other.name} and {image.source.path}/{image.name} would both become {image.target}; "
+                "leave one of them out of --source"
+            )
+
+
+def by_class(images: list[Image]) -> dict[str, dict[str, list[Image]]]:
+    """{kind: {class folder: its images}}."""
+    found: dict[str, dict[str, list[Image]]] = {PHOTO: defaultdict(list), SKETCH: defaultdict(list)}
+    for image in images:
+        found[image.kind][image.class_folder].append(image)
+    return found

@@ -1,0 +1,124 @@
+"""From what was downloaded to the layout of SPEC 2: the work of prepare_dataset.py."""
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.catalog import DATASETS, OWN, Dataset
+from datasets.file_lists import MASK_PICKLE
+from preparation.journal import known_sources, note_sources
+from preparation.layouts import recognise
+from preparation.mask_files import mask_files
+from preparation.placing import Manner, missing, place
+from preparation.published import lists_that_came, paths_of
+from preparation.sources import Source, open_source
+from preparation.split_folder import require_free, write_split
+from preparation.splits import Classes, Sorted, classes_of_split, lists_of, sort_images, split_name
+from preparation.telling import record, say_classes, say_left_out, say_outcome
+from utils.cores import usable_cores
+from utils.errors import InputError
+from utils.files import only_here, written_whole
+from utils.parser import Group, Parser, natural, positive
+
+
+def preparation_options(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parsed options of prepare_dataset.py; a mistake exits with code 2 after one line."""
+    words = f"{{{','.join(DATASETS)}}} --source PATH… "
+    parser = Parser("Bring a dataset from what you downloaded into the layout the scripts read.", words)
+    parser.add_argument("dataset", choices=list(DATASETS), help="folders: your own, photos/<class>/* and sketches/<class>/*")
+
+    data = Group(parser, "data")
+    data.add("--source", type=Path, nargs="+", required=True, help="archives (zip, tar, 7z) or folders, as many as there are")
+    data.add("--output", type=Path, default=Path("dataset"), help="data root: the folder that holds Sketchy/ and so on")
+    data.add("--split", default=None, help="zeroshot1 or zeroshot2 of Sketchy, zeroshot of others; a new name wants --unseen")
+    data.add("--unseen", nargs="+", default=None, help="of your own split: classes, their number or share; None: a fifth")
+    data.add("--held_out", type=natural, default=None, help="sketches a seen class for validation; None: 50, or 10")
+    data.add("--seed", type=natural, default=0, help="of what is drawn: held-out sketches, and unseen classes that are not named")
+
+    files = Group(parser, "files")
+    files.add("--side", type=natural, default=None, help="shrink images to this shorter side; 0: never; None: 256, as published")
+    files.add("--copy", action="store_true", help="copy images out of folders; otherwise hard links, where the disk is the same")
+    files.add("--force", action="store_true", help="replace other files and lists that are there already")
+    files.add("--num_workers", type=positive, default=None, help="processes; None: as many as there are cores")
+    files.add("--wordnet", type=Path, default=None, help="folder of WordNet 3.0, for the mask; None: nltk's, or download")
+    return parser.parse_args(arguments)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is known before anything is written; `files` are those of the split's folder."""
+
+    dataset: Dataset
+    folder: Path
+    classes: Classes
+    found: Sorted
+    files: dict[str, bytes]
+    held_out: int | None  # None: as the published lists have it
+
+    @property
+    def root(self) -> Path:
+        """The dataset's folder."""
+        return self.folder.parent
+
+
+def prepare(options: argparse.Namespace) -> Path:
+    """Put images in their places, write lists, class names and mask; returns the split's folder.
+
+    What is there already and the same is kept, so an interrupted run goes on. Raises InputError before anything is written if
+    sources, classes or places do not fit; the lists come last, all at once.
+    """
+    started = time.perf_counter()
+    _require_writable(options.output)
+    with only_here(options.output / ".preparing.lock", f"{options.output}: is being prepared already; wait for that to end"):
+        sources = [open_source(path) for path in dict.fromkeys(options.source)]
+        plan = _plan(options, sources)
+        manner = Manner(plan.root, options.side, options.copy, options.num_workers or usable_cores())
+        images = missing(plan.found.all(), manner, known_sources(sources, manner), options.force)
+        require_free(plan.folder, plan.files, options.force)
+        plan.root.mkdir(parents=True, exist_ok=True)
+        note_sources(sources, manner)
+        placed = place(images, manner)
+        write_split(plan.folder, plan.files)
+        facts = {"dataset": plan.dataset.key, "split": plan.folder.name, "sources": list(map(str, options.source))}
+        facts |= {"seed": options.seed, "held_out": plan.held_out, "side": options.side}
+        record(plan.folder, plan.found, placed, **facts)
+    say_outcome(plan.dataset, plan.folder, plan.found, plan.files, placed, time.perf_counter() - started)
+    return plan.folder
+
+
+def _require_writable(output: Path) -> None:
+    probe = output / ".probe"
+    with written_whole(probe):
+        pass
+    probe.unlink()
+
+
+def _plan(options: argparse.Namespace, sources: list[Source]) -> Plan:
+    dataset = DATASETS[options.dataset]
+    split = split_name(dataset, options.split)
+    if not split.replace("-", "_").isidentifier():
+        raise InputError(f"--split {split}: give a plain name, of letters, digits, - and _")
+    if dataset is OWN:
+        _require_alone(options.output)
+    layout = recognise(dataset, sources)
+    say_left_out(layout.left_out)
+    classes = classes_of_split(dataset, split, options.unseen, layout, options.seed)
+    found = sort_images(layout, classes, split)
+    say_classes(dataset, split, classes, found)
+    wants_published = split in dataset.splits and options.held_out is None
+    came = lists_that_came(dataset, split, sources, classes, found) if wants_published else {}
+    if came:
+        print("the split's lists came with the images, and stay as they are")
+    held_out = dataset.held_out if options.held_out is None else options.held_out
+    files = came or lists_of(dataset, classes, found.images, held_out, options.seed)
+    order = paths_of(came.get(dataset.photo_list.format(part="train"), b""))
+    files = files | mask_files(options.wordnet, classes, found, files.get(MASK_PICKLE), order)
+    return Plan(dataset, options.output / dataset.folder / split, classes, found, files, None if came else held_out)
+
+
+def _require_alone(output: Path) -> None:
+    """Own folders are found where the script's own dataset is not."""
+    for other in DATASETS.values():
+        if other is not OWN and (output / other.folder).exists():
+            raise InputError(f"{output}: holds {other.folder}/, which scripts would take; give your folders another --output")

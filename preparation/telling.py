@@ -1,0 +1,62 @@
+"""What is told of a preparation, on the terminal and in `prepared.json`."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from datasets.catalog import Dataset
+from preparation.layouts import PHOTO, SKETCH
+from preparation.placing import Placed
+from preparation.splits import Classes, Sorted
+from utils.files import written_whole
+
+RECORD = "prepared.json"  # in the split's folder
+SHOWN = 8  # of one kind
+
+
+def say_some(title: str, items: list[str]) -> None:
+    """The first few of what there is to say under a title; nothing if there is nothing."""
+    if items:
+        more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+        print(f"{title}: {', '.join(items[:SHOWN])}{more}")
+
+
+def say_left_out(left_out: Counter) -> None:
+    """Images in folders that do not belong to the dataset."""
+    say_some("left out", [f"{count:,} images in {folder}" for folder, count in left_out.most_common()])
+
+
+def say_classes(dataset: Dataset, split: str, classes: Classes, found: Sorted) -> None:
+    """The classes, and where folders call them otherwise."""
+    print(f"{dataset.name}, {split}: {len(classes.seen)} seen and {len(classes.unseen)} unseen classes")
+    if split not in dataset.splits:
+        print(f"unseen: {', '.join(classes.unseen)}")
+    say_some("spelt otherwise", [f"{folder} is {name!r}" for folder, name in found.spelt])
+    say_some("left out, no class of the split", found.other_folders)
+
+
+def say_outcome(dataset: Dataset, folder: Path, found: Sorted, files: dict[str, bytes], placed: Placed, seconds: float) -> None:
+    """Counts, and the command that checks them."""
+    photos, sketches = (sum(map(len, found.images[kind].values())) for kind in (PHOTO, SKETCH))
+    print(
+        f"{folder.parent}: {photos:,} photos and {sketches:,} sketches; {placed.images:,} put there now, {placed.shrunk:,} of "
+        f"them shrunk, in {seconds:.0f} s"
+    )
+    if placed.unreadable:
+        print(f"could not be read, and taken as they are: {len(placed.unreadable):,} (the first: {placed.unreadable[0]})")
+    print(f"{folder}:")
+    for pattern in (dataset.photo_list, dataset.sketch_list):
+        for name in (pattern.format(part=part) for part in ("train", "test", "zero")):
+            if name in files:
+                print(f"  {name}: {len(files[name].splitlines()):,}")
+    root = "" if str(folder.parent.parent) == "dataset" else f" --data_root {folder.parent.parent}"
+    split = "" if folder.name == dataset.default_split else f" --split {folder.name}"
+    print(f"next: python check_dataset.py {dataset.key}{root}{split}")
+
+
+def record(folder: Path, found: Sorted, placed: Placed, **facts: object) -> None:
+    """Write `prepared.json`: how the split was made, and all that was told of in part."""
+    content = {**facts, "spelt_otherwise": dict(found.spelt), "other_folders": found.other_folders}
+    with written_whole(folder / RECORD) as temporary:
+        text = json.dumps({**content, "could_not_be_read": placed.unreadable}, indent=1, ensure_ascii=False)
+        temporary.write_text(f"{text}\n", encoding="utf-8", errors="replace")

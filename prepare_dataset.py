@@ -1,0 +1,15 @@
+"""From what you downloaded to the layout the scripts read: images in their folders, lists, class names, semantic mask.
+
+python prepare_dataset.py sketchy --source Sketchy.zip                            # zeroshot1, 100/25 classes
+python prepare_dataset.py sketchy --source rendered_256x256.7z EXTEND_image_sketchy.zip --split zeroshot2   # 104/21
+python prepare_dataset.py tuberlin --source sketches_png.zip ImageResized.zip
+python prepare_dataset.py quickdraw --source QuickDraw_sketches_final.zip QuickDraw_images_final.zip
+python prepare_dataset.py folders --source mine --output my_dataset               # mine/photos/<class>/*, mine/sketches/<class>/*
+"""
+
+from preparation.prepare import preparation_options, prepare
+from utils.errors import one_clear_line
+
+if __name__ == "__main__":
+    with one_clear_line():
+        prepare(preparation_options())

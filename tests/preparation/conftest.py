@@ -1,0 +1,23 @@
+"""Trees of files as people have them, and no WordNet unless a test brings one."""
+
+import pytest
+
+import preparation.mask_files
+from preparation.wordnet import NoWordNet
+from tests.preparation.trees import write_tree
+
+
+@pytest.fixture(autouse=True)
+def no_wordnet(monkeypatch):
+    """Nothing is looked up on the machine, nor downloaded."""
+
+    def none(folder=None):
+        raise NoWordNet("no WordNet in this test")
+
+    monkeypatch.setattr(preparation.mask_files, "open_wordnet", none)
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """Folders of one's own: six classes of four photos and six sketches, 40 px."""
+    return write_tree(tmp_path / "mine", ["apple", "bell", "cup", "duck", "eye", "fish"], photos=4, sketches=6)

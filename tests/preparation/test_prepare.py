@@ -1,0 +1,267 @@
+"""prepare_dataset.py as a user runs it."""
+
+import os
+import pickle
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.catalog import OWN, QUICKDRAW, SKETCHY, TUBERLIN, published_classes
+from datasets.file_lists import Split
+from tests.preparation.trees import listed, picture, write_published, write_tree
+
+SPLITS = [(SKETCHY, "zeroshot1"), (SKETCHY, "zeroshot2"), (TUBERLIN, "zeroshot"), (QUICKDRAW, "zeroshot")]
+
+
+@pytest.fixture
+def prepare(run_script):
+    """prepare(dataset, source…, option…) → (exit code, stdout, the line of the error)."""
+
+    def run(dataset, *arguments):
+        sources = [argument for argument in arguments if isinstance(argument, os.PathLike)]
+        options = [argument for argument in arguments if not isinstance(argument, os.PathLike)]
+        code, out, err = run_script("prepare_dataset.py", dataset, "--source", *sources, "--num_workers", 1, *options)
+        line = err.splitlines()[-1] if code else ""
+        assert "Traceback" not in err and line.startswith("error: ") == bool(code)
+        return code, out, line
+
+    return run
+
+
+@pytest.mark.parametrize("dataset, split", SPLITS, ids=lambda value: getattr(value, "folder", value))
+def test_published_lists_come_out(tmp_path, prepare, dataset, split):
+    published = write_published(tmp_path / "got", dataset, split)
+    code, _, err = prepare(dataset.key, tmp_path / "got", "--split", split, "--output", str(tmp_path / "out"))
+    assert code == 0, err
+    folder = tmp_path / "out" / dataset.folder / split
+    for kind, pattern in (("photo", dataset.photo_list), ("sketch", dataset.sketch_list)):
+        assert listed(folder, pattern.format(part="zero")) == published[f"{kind} zero"]
+    assert listed(folder, dataset.photo_list.format(part="train")) == published["photo train"]
+    parts = [dataset.sketch_list.format(part=part) for part in ("train", "test")]
+    assert listed(folder, *parts) == published["sketch train"]
+    assert len(listed(folder, parts[1])) == len(published_classes(dataset, split)[0])  # one of six sketches of each class
+
+
+def test_held_out_sketches_are_drawn_by_seed_and_class(tmp_path, prepare):
+    write_published(tmp_path / "got", QUICKDRAW, "zeroshot", photos=1, sketches=12)
+    held_out = []
+    for seed in (0, 0, 1):
+        out = tmp_path / f"out{len(held_out)}"
+        assert prepare("quickdraw", tmp_path / "got", "--seed", seed, "--held_out", 2, "--output", str(out))[0] == 0
+        held_out.append(listed(out / "QuickDraw/zeroshot", "sketch_test.txt"))
+    assert held_out[0] == held_out[1] != held_out[2]
+    assert np.bincount([label for _, label in held_out[0]]).tolist() == [2] * 80
+    numbers = {path.rpartition("_")[2] for path, _ in held_out[0]}
+    assert len(numbers) == 12  # not the same ones of every class
+
+
+def test_originals_and_extension_from_several_archives(tmp_path, prepare):
+    """As Sketchy's authors and DSH's publish them: other folder names, class spellings, augmentations and clutter."""
+    classes = [name for names in published_classes(SKETCHY, "zeroshot1") for name in names]
+    got = tmp_path / "got"
+    write_tree(
+        got, [name.replace("_", "-") for name in classes], 1, 2, "256x256/photo/tx_000000000000", "256x256/sketch/tx_000000000000"
+    )
+    write_tree(got, ["airplane"], 0, 3, "unused", "256x256/sketch/tx_000100000000")
+    write_tree(got / "extension", classes, 1, 0, "EXTEND_image_sketchy", "unused")
+    (got / "extension/EXTEND_image_sketchy/cup/._cup_0.jpg").write_bytes(b"of a Mac")
+    archives = []
+    for name, folder in (("rendered_256x256", got / "256x256"), ("EXTEND_image_sketchy", got / "extension")):
+        archives.append(tmp_path / f"{name}.zip")
+        with zipfile.ZipFile(archives[-1], "w") as archive:
+            for file in sorted(folder.rglob("*.*")):
+                archive.write(file, file.relative_to(folder.parent))
+    code, out, err = prepare("sketchy", *archives, "--output", str(tmp_path / "out"))
+    assert code == 0, err
+    assert "left out: 3 images in" in out and "tx_000100000000" in out
+    assert "photo/tx_000000000000_ready/alarm-clock is 'alarm_clock'" in out
+    split = Split(SKETCHY, tmp_path / "out", "zeroshot1")
+    paths = {files.source.name: files.paths for files in (split.photos("zero"), split.sketches("zero"))}
+    assert "EXTEND_image_sketchy_ready/cup/cup_0.jpg" in paths["all_photo_filelist_zero.txt"]
+    assert "256x256/photo/tx_000000000000_ready/wine-bottle/wine-bottle_0.jpg" in paths["all_photo_filelist_zero.txt"]
+    assert (len(split.photos("zero")), len(split.sketches("train")), len(split.sketches("test"))) == (50, 100, 100)
+    assert split.class_names("zero") == published_classes(SKETCHY, "zeroshot1")[1]
+
+
+def test_lists_and_mask_that_came_with_the_images_stay(tmp_path, prepare):
+    published = write_published(tmp_path / "got", TUBERLIN, "zeroshot", photos=1, sketches=6)
+    root = tmp_path / "got/TUBerlin"
+    assert prepare("tuberlin", root, "--held_out", 1, "--seed", 5, "--output", str(tmp_path / "made"))[0] == 0
+    shutil.copytree(tmp_path / "made/TUBerlin/zeroshot", root / "zeroshot")
+    mask = {i: np.full(1000, 1 / 3) for i in range(220)}
+    (root / "zeroshot/cid_mask.pickle").write_bytes(pickle.dumps(mask))
+    code, out, err = prepare("tuberlin", tmp_path / "got", "--output", str(tmp_path / "out"))
+    assert code == 0 and "stay as they are" in out, err
+    folder = tmp_path / "out/TUBerlin/zeroshot"
+    for name in ("png_ready_filelist_test.txt", "cid_mask.pickle"):
+        assert (folder / name).read_bytes() == (root / "zeroshot" / name).read_bytes()
+    # in their own place too; but lists that do not fit the images are not believed
+    assert prepare("tuberlin", tmp_path / "got", "--output", str(tmp_path / "got"))[0] == 0
+    gone = sorted(path for path, _ in published["photo zero"])[0]
+    (root / gone).rename((root / gone).with_name("other.jpg"))
+    code, out, _ = prepare("tuberlin", tmp_path / "got", "--output", str(tmp_path / "third"))
+    assert code == 0 and f"are not used: ImageResized_ready_filelist_zero.txt names {gone}, which is not among" in out
+
+
+def test_own_folders_become_a_split_any_script_reads(mine, tmp_path, prepare):
+    (mine / "sketches/cup").rename(mine / "sketches/Cup")
+    write_tree(mine, ["sun"], 2, 0)  # no sketches: no class
+    code, out, err = prepare("folders", mine, "--unseen", "duck", "Eye", "--output", str(tmp_path / "out"))
+    assert code == 0, err
+    assert "4 seen and 2 unseen classes" in out and "sketches/Cup is 'cup'" in out
+    assert "left out, no class of the split: photos/sun" in out
+    split = Split(SKETCHY, tmp_path / "out", "zeroshot1")
+    assert split.dataset is OWN
+    assert (split.class_names("train"), split.class_names("zero")) == (["apple", "bell", "cup", "fish"], ["duck", "eye"])
+    assert [len(split.sketches(part)) for part in ("train", "test", "zero")] == [20, 4, 12]
+    assert [len(split.photos(part)) for part in ("train", "zero")] == [16, 8]
+
+
+@pytest.mark.parametrize("unseen, count", [([], 1), (["0.5"], 3), (["4"], 4)])
+def test_unseen_classes_are_drawn_where_they_are_not_named(mine, tmp_path, prepare, unseen, count):
+    for seed in (0, 0, 1):
+        options = ["--unseen", *unseen] if unseen else []
+        out = tmp_path / str(seed)
+        assert prepare("folders", mine, *options, "--seed", seed, "--output", str(out))[0] == 0
+    drawn = [Split(OWN, tmp_path / str(seed), "zeroshot").class_names("zero") for seed in (0, 1)]
+    assert [len(names) for names in drawn] == [count, count]
+    assert drawn[0] != drawn[1]
+
+
+def test_large_images_are_shrunk_with_their_proportions(mine, tmp_path, prepare):
+    Image.new("RGB", (900, 600), "red").save(mine / "photos/cup/large.jpg")
+    turned = Image.Exif()
+    turned[0x0112] = 6  # shown upright it is 600 wide
+    Image.new("RGB", (900, 600), "red").save(mine / "photos/cup/turned.jpg", exif=turned)
+    Image.new("P", (300, 300)).save(mine / "sketches/cup/palette.png")
+    (mine / "photos/cup/broken.jpg").write_bytes(b"no image")
+    code, out, err = prepare("folders", mine, "--output", str(tmp_path / "out"))
+    assert code == 0, err
+    assert "3 of them shrunk" in out and "could not be read, and taken as they are: 1 (the first" in out
+    root = tmp_path / "out/Own"
+    sizes = {name: Image.open(root / f"photos/cup/{name}.jpg").size for name in ("large", "turned")}
+    assert sizes == {"large": (384, 256), "turned": (256, 384)}
+    assert Image.open(root / "sketches/cup/palette.png").size == (256, 256)
+    assert (root / "photos/cup/broken.jpg").read_bytes() == b"no image"
+    assert os.path.samefile(root / "photos/cup/cup_0.jpg", mine / "photos/cup/cup_0.jpg")  # a hard link
+    assert prepare("folders", mine, "--side", 0, "--copy", "--output", str(tmp_path / "copied"))[0] == 0
+    copied = tmp_path / "copied/Own/photos/cup"
+    assert Image.open(copied / "large.jpg").size == (900, 600)
+    assert not os.path.samefile(copied / "cup_0.jpg", mine / "photos/cup/cup_0.jpg")
+
+
+def test_a_run_cut_short_goes_on(mine, tmp_path, prepare, monkeypatch):
+    import preparation.placing
+
+    Image.new("RGB", (900, 600), "red").save(mine / "photos/cup/large.jpg")
+    out, original, written = tmp_path / "out", preparation.placing._write, []
+
+    def power_cut(temporary, *arguments):
+        written.append(temporary.name)
+        if len(written) == 20:
+            raise KeyboardInterrupt
+        return original(temporary, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preparation.placing, "_write", power_cut)
+        with pytest.raises(AssertionError):  # it has no line of error
+            prepare("folders", mine, "--output", str(out))
+    placed = {path for path in (out / "Own").rglob("*.*") if path.is_file() and not path.name.startswith(".")}
+    assert len(placed) == 19 and not (out / "Own/zeroshot").exists()
+    damaged = next(iter(placed))
+    damaged.unlink()  # a hard link
+    damaged.write_bytes(b"")  # as a power cut leaves it
+    code, text, err = prepare("folders", mine, "--output", str(out))
+    assert code == 0, err
+    assert "43 put there now" in text
+    assert not list(out.rglob("*.placing"))
+    assert "0 put there now" in prepare("folders", mine, "--output", str(out))[1]
+
+
+def test_nothing_is_overwritten_unless_forced(mine, tmp_path, prepare):
+    out = tmp_path / "out"
+    assert prepare("folders", mine, "--output", str(out))[0] == 0
+    lists = (out / "Own/zeroshot/cname_cid.txt").read_bytes()
+    code, _, err = prepare("folders", mine, "--unseen", "cup", "bell", "--output", str(out))
+    assert code == 2 and "is there already and says something else; --force" in err
+    assert (out / "Own/zeroshot/cname_cid.txt").read_bytes() == lists
+    photo = out / "Own/photos/cup/cup_0.jpg"
+    photo.unlink()
+    photo.write_bytes(b"mine, and dear to me")
+    other = write_tree(tmp_path / "other", ["apple", "bell", "cup", "duck", "eye", "fish"], photos=4, sketches=6)
+    code, _, err = prepare("folders", other, "--output", str(out))
+    assert code == 2 and f"{photo}: is there already, and not the same as {other}/photos/cup/cup_0.jpg" in err
+    assert photo.read_bytes() == b"mine, and dear to me"
+    code, _, err = prepare("folders", other, "--output", str(out), "--unseen", "cup", "bell", "--force")
+    assert code == 0, err
+    assert photo.read_bytes() == (other / "photos/cup/cup_0.jpg").read_bytes()
+    assert Split(OWN, out, "zeroshot").class_names("zero") == ["bell", "cup"]
+
+
+BAD = {
+    "no such source": (lambda tree: shutil.rmtree(tree), "no such file or folder"),
+    "a class folder without images": (
+        lambda tree: [file.unlink() for file in (tree / "photos/cup").iterdir()],
+        "photos/cup: this class folder holds no images",
+    ),
+    "two spellings": (
+        lambda tree: write_tree(tree, ["Duck"], 1, 1),
+        "the class folders 'Duck' and 'duck' both mean the class",
+    ),
+    "no sketches": (lambda tree: shutil.rmtree(tree / "sketches"), "no sketches of own folders found"),
+    "an archive in a folder": (
+        lambda tree: (shutil.rmtree(tree / "photos"), (tree / "photos.zip").write_bytes(b"")),
+        "found archives (photos.zip), which must be named themselves",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_sources_are_one_clear_line(mine, tmp_path, prepare, what):
+    damage, message = BAD[what]
+    damage(mine)
+    code, _, err = prepare("folders", mine, "--output", str(tmp_path / "out"))
+    assert code == 2 and message in err
+    assert not list((tmp_path / "out").glob("[!.]*"))
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--unseen", "cups"], "--unseen cups: no such class with photos and sketches (is it the folder 'cup'? rename it)"),
+        (["--unseen", "6"], "--unseen 6: give class names, one number below 6"),
+        (["--unseen", "apple", "bell", "cup", "duck", "eye", "fish"], "--unseen: names every class"),
+        (["--split", "../elsewhere"], "--split ../elsewhere: give a plain name"),
+        (["--side", "-1"], "--side: must be a whole number from 0"),
+    ],
+)
+def test_bad_options_are_one_clear_line(mine, tmp_path, prepare, options, message):
+    code, _, err = prepare("folders", mine, *options, "--output", str(tmp_path / "out"))
+    assert code == 2 and message in err
+
+
+def test_a_published_split_wants_all_its_classes(tmp_path, prepare):
+    write_published(tmp_path, QUICKDRAW, "zeroshot", photos=1, sketches=1)
+    (tmp_path / "QuickDraw/images/eiffel tower").rename(tmp_path / "QuickDraw/images/eifel")
+    code, _, err = prepare("quickdraw", tmp_path, "--output", str(tmp_path / "out"))
+    assert code == 2
+    assert "no photos of 1 classes of zeroshot: eiffel tower" in err
+    code, _, err = prepare("quickdraw", tmp_path, "--split", "zeroshot9", "--output", str(tmp_path / "out"))
+    assert code == 2 and "--split zeroshot9: not published for QuickDraw Ext (zeroshot)" in err
+    code, _, err = prepare("quickdraw", tmp_path, "--unseen", "cup", "--output", str(tmp_path / "out"))
+    assert code == 2 and "zeroshot is a published split" in err
+
+
+def test_own_folders_do_not_hide_behind_another_dataset(mine, tmp_path, prepare):
+    (tmp_path / "dataset/Sketchy").mkdir(parents=True)
+    code, _, err = prepare("folders", mine, "--output", str(tmp_path / "dataset"))
+    assert code == 2 and "holds Sketchy/, which scripts would take" in err
+
+
+def test_an_unwritable_target_is_named_before_any_work(mine, tmp_path, prepare):
+    (tmp_path / "file").write_bytes(picture(1))
+    code, _, err = prepare("folders", mine, "--output", str(tmp_path / "file"))
+    assert code == 2 and str(tmp_path / "file") in err
