@@ -10,7 +10,7 @@ import signal
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,8 +93,8 @@ def place(images: list[Image], manner: Manner) -> Placed:
                 tasks = [(i.name if at is None else str(at / i.name), i.target, manner.side_of(i)) for i in found]
                 packed = source.path if at is None else None
                 chunks = [tasks[start : start + CHUNK] for start in range(0, len(tasks), CHUNK)]
-                links = not manner.copies or isinstance(source, Streamed)
-                for done in run(functools.partial(_place_chunk, manner.root, packed, links), chunks):
+                take = os.replace if isinstance(source, Streamed) else shutil.copyfile if manner.copies else _link
+                for done in run(functools.partial(_place_chunk, manner.root, packed, take), chunks):
                     placed.add(done)
                     bar.update(done.images)
     return placed
@@ -153,10 +153,11 @@ def _unpack(source: Streamed, names: set[str], at: Path) -> None:
         print(f"unpacking {source.path}", flush=True)
         source.unpack(names, at)
         return
+    for folder in {name.rpartition("/")[0] for name in names}:
+        (at / folder).mkdir(parents=True, exist_ok=True)
     for name, content in source.stream(names):
-        file = at / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
+        with open(f"{at}/{name}", "wb") as file:
+            file.write(content)
 
 
 @contextlib.contextmanager
@@ -180,14 +181,17 @@ def _leave_ctrl_c_to_main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _place_chunk(root: Path, packed: Path | None, links: bool, tasks: list[tuple[str, str, int]]) -> Placed:
-    """tasks: (file or member of the archive `packed`, target below `root`, side to shrink to or 0)."""
+def _place_chunk(root: Path, packed: Path | None, take: Callable, tasks: list[tuple[str, str, int]]) -> Placed:
+    """tasks: (file, or member of the archive `packed`, target below `root`, side to shrink to or 0).
+
+    take: called with a file and its new name.
+    """
     placed, archive = Placed(), _opened(packed) if packed else None
     for name, target, side in tasks:
         path = root / target
         temporary = path.with_name(f".{path.name}.placing")
         try:
-            was_shrunk = _write(temporary, name, archive, links, side, placed)
+            was_shrunk = _write(temporary, name, archive, take, side, placed)
             os.replace(temporary, path)
         except OSError as error:
             where = error.filename or path
@@ -201,7 +205,7 @@ def _place_chunk(root: Path, packed: Path | None, links: bool, tasks: list[tuple
     return placed
 
 
-def _write(temporary: Path, name: str, archive: zipfile.ZipFile | None, links: bool, side: int, placed: Placed) -> bool:
+def _write(temporary: Path, name: str, archive: zipfile.ZipFile | None, take: Callable, side: int, placed: Placed) -> bool:
     """Write one image; whether it was shrunk. One that cannot be read is taken as it is, and noted."""
     content, smaller = archive.read(name) if archive else None, None
     if side:
@@ -212,17 +216,16 @@ def _write(temporary: Path, name: str, archive: zipfile.ZipFile | None, links: b
     if smaller is not None or content is not None:
         temporary.write_bytes(content if smaller is None else smaller)
     else:
-        _link_or_copy(name, temporary, links)
+        take(name, temporary)
     return smaller is not None
 
 
-def _link_or_copy(source: str, temporary: Path, links: bool) -> None:
+def _link(source: str, temporary: Path) -> None:
     temporary.unlink(missing_ok=True)
-    if links:
-        with contextlib.suppress(OSError):  # another disk, a file system without links, another user's file
-            os.link(os.path.realpath(source), temporary)
-            return
-    shutil.copyfile(source, temporary)
+    try:
+        os.link(os.path.realpath(source), temporary)
+    except OSError:  # another disk, a file system without links, another user's file
+        shutil.copyfile(source, temporary)
 
 
 @functools.lru_cache(maxsize=2)

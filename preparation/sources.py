@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import stat
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -208,7 +207,7 @@ def _parents(names: dict[str, str]) -> set[str]:
 
 
 def _walk(root: Path) -> tuple[list[str], set[str]]:
-    """Names of files and folders below `root`; a folder that is its own descendant by links is entered once."""
+    """Names of files and folders below `root`; a folder that several links lead to is entered once."""
     names, folders, entered = [], set(), set()
     waiting = [""]
     while waiting:
@@ -225,8 +224,10 @@ def _walk(root: Path) -> tuple[list[str], set[str]]:
                 if entry.is_dir():
                     folders.add(name)
                     waiting.append(name)
-                elif stat.S_ISREG(entry.stat().st_mode) if entry.is_symlink() else entry.is_file():
+                elif entry.is_file():
                     names.append(name)
+                elif entry.is_symlink() and name.lower().endswith(IMAGES):
+                    raise InputError(f"{root / name}: a link that leads to no file; mend it, or remove it")
     return sorted(names), folders
 
 
