@@ -1,0 +1,1 @@
+"""From what was downloaded to a checked dataset."""
