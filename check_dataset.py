@@ -1,6 +1,6 @@
 """Look a dataset through before training on it: lists, images, duplicates, leaks between seen and unseen, classes.
 
-python check_dataset.py sketchy                            # dataset/Sketchy/zeroshot1: a minute or two, and no GPU
+python check_dataset.py sketchy                            # dataset/Sketchy/zeroshot1: two minutes on four cores
 python check_dataset.py sketchy --split zeroshot2 --strict
 python check_dataset.py folders --data_root my/dataset --contact_sheet /tmp/sheet.png
 
