@@ -24,7 +24,7 @@ CORRELATION = 0.9  # of normalised thumbnails, from which on two pictures are on
 LEAST_CONTRAST = 4.0  # standard deviation of grey values of 255; the least of 17,158 photos was 5.8
 LOW = 8  # frequencies of the hash each way
 PAIRS_AT_ONCE = 1 << 21  # 16 MB of differences
-CONFIRMED_AT_ONCE = 1 << 14  # 16 MB of each side's normalised thumbnails
+THUMBNAILS_AT_ONCE = 1 << 14  # 64 MB of them as floats
 MOST_OF_A_CHUNK = 1 << 14  # candidates: a bound for pictures that are all alike; the nearest are taken
 
 
@@ -45,8 +45,8 @@ def perceptual_hashes(thumbnails: np.ndarray) -> np.ndarray:
     side = thumbnails.shape[-1]
     cosines = np.cos(np.pi * np.outer(np.arange(LOW), 2 * np.arange(side) + 1) / (2 * side)).astype(np.float32)
     hashes = np.zeros(len(thumbnails), np.uint64)
-    for start in range(0, len(thumbnails), CONFIRMED_AT_ONCE):
-        part = thumbnails[start : start + CONFIRMED_AT_ONCE].astype(np.float32)
+    for start in range(0, len(thumbnails), THUMBNAILS_AT_ONCE):
+        part = thumbnails[start : start + THUMBNAILS_AT_ONCE].astype(np.float32)
         low = (cosines @ part @ cosines.T).reshape(len(part), LOW * LOW)
         bits = low > np.median(low[:, 1:], axis=1, keepdims=True)
         bits[:, 0] = False
@@ -77,14 +77,14 @@ def close_pairs(first: np.ndarray, second: np.ndarray, radius: int) -> Iterator[
 def near_duplicates(first: np.ndarray, second: np.ndarray) -> NearDuplicates:
     """For each thumbnail of `second` (m, side, side) uint8 the one of `first` (n, side, side) that shows the same, if any."""
     own, other = _contrasty(first), _contrasty(second)
+    of_first, of_second = _normalised(first), _normalised(second)
     best, partner = np.full(len(second), -1.0, np.float32), np.zeros(len(second), np.int64)
     for a, b in close_pairs(perceptual_hashes(first[own]), perceptual_hashes(second[other]), HAMMING):
-        for start in range(0, len(a), CONFIRMED_AT_ONCE):
-            of_first, of_second = own[a[start : start + CONFIRMED_AT_ONCE]], other[b[start : start + CONFIRMED_AT_ONCE]]
-            alike = np.einsum("ij,ij->i", _normalised(first[of_first]), _normalised(second[of_second]))
-            better = np.argsort(alike)  # of several assignments to one place NumPy keeps the last
-            better = better[alike[better] > best[of_second[better]]]
-            best[of_second[better]], partner[of_second[better]] = alike[better], of_first[better]
+        a, b = own[a], other[b]
+        alike = np.einsum("ij,ij->i", of_first[a], of_second[b])
+        better = np.argsort(alike)  # of several assignments to one place NumPy keeps the last
+        better = better[alike[better] > best[b[better]]]
+        best[b[better]], partner[b[better]] = alike[better], a[better]
     found = np.flatnonzero(best >= CORRELATION)
     found = found[np.argsort(-best[found], kind="stable")]
     return NearDuplicates(partner[found], found, best[found])
@@ -92,14 +92,18 @@ def near_duplicates(first: np.ndarray, second: np.ndarray) -> NearDuplicates:
 
 def _contrasty(thumbnails: np.ndarray) -> np.ndarray:
     """Rows of those with enough contrast to be told apart."""
-    starts = range(0, len(thumbnails), CONFIRMED_AT_ONCE)
-    parts = [thumbnails[start : start + CONFIRMED_AT_ONCE].std(axis=(1, 2), dtype=np.float32) for start in starts]
+    starts = range(0, len(thumbnails), THUMBNAILS_AT_ONCE)
+    parts = [thumbnails[start : start + THUMBNAILS_AT_ONCE].std(axis=(1, 2), dtype=np.float32) for start in starts]
     return np.flatnonzero(np.concatenate([*parts, np.zeros(0)]) >= LEAST_CONTRAST)
 
 
 def _normalised(thumbnails: np.ndarray) -> np.ndarray:
-    """(k, side, side) uint8 → (k, side² / 4): means of 2 × 2 pixels, then mean 0 and length 1."""
-    k, side, _ = thumbnails.shape
-    coarse = thumbnails.reshape(k, side // 2, 2, side // 2, 2).mean(axis=(2, 4), dtype=np.float32).reshape(k, -1)
+    """(n, side, side) uint8 → (n, side² / 4) float32: means of 2 × 2 pixels, then mean 0 and length 1."""
+    coarse = np.zeros((len(thumbnails), thumbnails.shape[1] // 2, thumbnails.shape[2] // 2), np.float32)
+    for down in (0, 1):
+        for right in (0, 1):
+            coarse += thumbnails[:, down::2, right::2]
+    coarse = coarse.reshape(len(coarse), -1)
     coarse -= coarse.mean(axis=1, keepdims=True)
-    return coarse / np.maximum(np.linalg.norm(coarse, axis=1, keepdims=True), 1e-6)
+    coarse /= np.maximum(np.linalg.norm(coarse, axis=1, keepdims=True), 1e-6)
+    return coarse

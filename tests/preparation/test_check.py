@@ -12,6 +12,7 @@ from PIL import Image
 from datasets.catalog import OWN, SKETCHY, TUBERLIN, published_classes
 from datasets.file_lists import FileList, Split
 from engine.options import training_options
+from preparation import inspection
 from preparation.findings import CAUTION, FAULT, Findings
 from preparation.readiness import SCRIPTS
 from preparation.samples import counts_table
@@ -114,6 +115,7 @@ def test_unreadable_class_names_are_one_fault(check, root, file, ids):
         (lists_of(root) / file).unlink()
     else:
         (lists_of(root) / file).write_text("mug 0\nfish 1\nstar 5\n")
+        append(lists_of(root) / PHOTOS.format("train"), "photo/mug/0.jpg 7")  # an id that nobody can judge now
     only_fault(*check(root), ids)
 
 
@@ -135,6 +137,13 @@ def test_images_that_cannot_be_decoded_are_counted_and_kept(check, root):
         (root / f"Sketchy/photo/fish/{number}.jpg").write_bytes(b"none")
     only_fault(*check(root), r"train photos: 5 of 36 images cannot be decoded: photo/fish/0\.jpg: not a .* and 3 more$")
     assert (lists_of(root) / "check.txt").read_text().count("    photo/fish/") == 5
+
+
+def test_unreadable_images_are_not_taken_for_identical_ones(check, root):
+    for path in ("photo/star/0.jpg", "photo/star/1.jpg", "photo/mug/0.jpg"):
+        (root / "Sketchy" / path).write_bytes(b"none")
+    code, out = check(root)
+    assert code == 1 and len(found(out, FAULT)) == 2 and "identical" not in out
 
 
 def test_repeated_and_identical_files_of_a_list(check, root):
@@ -189,7 +198,8 @@ def test_held_out_sketches_that_are_trained_on(check, root):
     only_fault(*check(root), "1 held-out sketches are training sketches too; .*: sketch/fish/0.png")
 
 
-def test_photos_that_look_the_same_on_both_sides(check, root):
+def test_photos_that_look_the_same_on_both_sides(check, root, monkeypatch):
+    monkeypatch.setattr(inspection, "CHUNK", 7)
     _, before = check(root)
     height = Image.open(lists_of(root) / "contact_sheet.png").size[1]
     Image.open(root / "Sketchy/photo/fish/4.jpg").resize((100, 90)).save(root / "Sketchy/photo/star/2.jpg", quality=60)
@@ -217,6 +227,22 @@ def test_classes_that_cannot_be_tested_are_a_caution_until_none_is_left(check, r
     assert "1 of 2 unseen classes with fewer than 100 gallery photos: P@100 cannot exceed 0.060: star" in out
     without(lists_of(root) / SKETCHES.format("zero"), " 0")
     only_fault(*check(root), "no unseen class has both a query sketch and a gallery photo")
+
+
+def test_the_bound_on_precision_counts_the_classes_that_are_asked_for(check, root):
+    without(lists_of(root) / PHOTOS.format("zero"), "/1.jpg 1", "/2.jpg 1")
+    _, out = check(root)
+    assert "2 of 2 unseen classes with fewer than 100 gallery photos: P@100 cannot exceed 0.110: star, tea pot" in out
+    without(lists_of(root) / SKETCHES.format("zero"), " 0")
+    _, out = check(root)
+    assert "1 of 2 unseen classes with fewer than 100 gallery photos: P@100 cannot exceed 0.100: tea pot" in out
+
+
+def test_another_split_is_named_in_the_command(check, root):
+    shutil.copytree(lists_of(root), root / "Sketchy/zeroshot2")
+    code, out = check(root, "--split", "zeroshot2", "--batch_size", 54)
+    assert code == 0
+    assert out.splitlines()[-1].endswith(f"ext.py --data_root {root} --zero_version zeroshot2 --batch_size 54")
 
 
 def test_nothing_to_validate_with_is_a_fault(check, root):

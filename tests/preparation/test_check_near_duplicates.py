@@ -102,7 +102,9 @@ def test_flat_pictures_are_left_out():
     assert len(near_duplicates(flat * 0, flat[:0]).first) == 0
 
 
-def test_the_nearest_of_several_is_told(photos):
+@pytest.mark.parametrize("pairs_at_once", [1, 1 << 20])
+def test_the_nearest_of_several_is_told(monkeypatch, photos, pairs_at_once):
+    monkeypatch.setattr(searched, "PAIRS_AT_ONCE", pairs_at_once)
     copies = [photos[3].crop((2, 0, 96, 96)), photos[3], photos[3].crop((0, 2, 96, 96)), photos[8]]
     found = near_duplicates(np.stack([thumbnail(copy) for copy in copies]), np.stack([thumbnail(photos[3])]))
     assert (found.first.tolist(), found.second.tolist()) == ([1], [0])
