@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -238,8 +238,11 @@ def _lines(path: Path) -> list[tuple[int, str]]:
     return lines
 
 
-def _require_files(source: Path, root: Path, paths: list[str]) -> None:
-    """One directory listing per class folder is far cheaper than one stat per image, above all on a network disk."""
+def absent_files(root: Path, paths: list[str]) -> Iterator[str]:
+    """Those of `paths` that are not below `root`, in their order.
+
+    One directory listing per class folder is far cheaper than one stat per image, above all on a network disk.
+    """
     listings: dict[str, set[str]] = {}
     for path in paths:
         folder, _, name = path.rpartition("/")
@@ -249,4 +252,9 @@ def _require_files(source: Path, root: Path, paths: list[str]) -> None:
             except (OSError, ValueError):  # the latter for a name no file can have, one with a zero byte
                 listings[folder] = set()
         if name not in listings[folder]:
-            raise InputError(f"{source}: names {root / path}, which is not there; unpack the images or mend the list")
+            yield path
+
+
+def _require_files(source: Path, root: Path, paths: list[str]) -> None:
+    for path in absent_files(root, paths):
+        raise InputError(f"{source}: names {root / path}, which is not there; unpack the images or mend the list")

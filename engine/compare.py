@@ -22,8 +22,8 @@ SHOWN = ("map_all_released", "p100_released")  # what the papers publish
 
 def comparison_options(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parsed options of `compare.py`; a mistake exits with code 2 after one line."""
-    parser = Parser("Compare tested runs, each with the first: figures with 95 % intervals over queries, differences, p values.")
-    parser.usage = "%(prog)s RUN [RUN ...] [options]"
+    about = "Compare tested runs, each with the first: figures with 95 % intervals over queries, differences, p values."
+    parser = Parser(about, operands="RUN [RUN ...]")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run folder, or any JSON file a test script wrote")
     shown = Group(parser, "what to show")
     keys = f"keys of a results file, e.g. map_all p100, or all; None: {' '.join(SHOWN)}"

@@ -24,7 +24,7 @@ from utils.parser import Group, Parser, natural, positive
 
 def preparation_options(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parsed options of prepare_dataset.py; a mistake exits with code 2 after one line."""
-    words = f"{{{','.join(DATASETS)}}} --source PATH… "
+    words = f"{{{','.join(DATASETS)}}} --source PATH…"
     parser = Parser("Bring a dataset from what you downloaded into the layout the scripts read.", words)
     parser.add_argument("dataset", choices=list(DATASETS), help="folders: your own, photos/<class>/* and sketches/<class>/*")
 

@@ -24,13 +24,15 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that answers a mistake with one line and the nearest option's name, and takes `-` for `_` in names."""
+    """argparse that answers a mistake with one line and the nearest option's name, and takes `-` for `_` in names.
 
-    def __init__(self, description: str, words: str = ""):
-        """`words`: what stands before the options in the usage line, with a blank after it."""
+    `operands`: what a command line cannot do without, as the line of usage shows it: `RUN [RUN ...]`, `{a,b} --source FOLDER`.
+    """
+
+    def __init__(self, description: str, operands: str = ""):
         super().__init__(
             description=f"{description} Options may be spelt with _ or -.",
-            usage=f"%(prog)s {words}[options]",
+            usage=" ".join(["%(prog)s", *([operands] if operands else []), "[options]"]),
             allow_abbrev=False,
             formatter_class=Help,
         )
