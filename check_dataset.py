@@ -10,7 +10,7 @@ start; 1: it cannot; 2: there is no such dataset.
 
 import sys
 
-from preparation.check import check_dataset, check_options
+from checking.check import check_dataset, check_options
 from utils.errors import one_clear_line
 
 if __name__ == "__main__":

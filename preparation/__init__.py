@@ -1,1 +1,1 @@
-"""From what was downloaded to a checked dataset."""
+"""From what was downloaded to the layout that the scripts read."""

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.catalog import SAME_SPLIT, Counts
+from checking.findings import Findings
+from datasets.catalog import SAME_SPLIT, Counts, published_classes
 from datasets.file_lists import FileList, Split, absent_files, read_list
-from preparation.findings import Findings
 from utils.errors import InputError
 
 # As in `Counts`: what people call the list, and its kind and part.
@@ -110,3 +110,9 @@ def _distinct(files: dict[str, FileList], absent: set[str]) -> tuple[list[str], 
         if LISTS[key][1] == "photo":
             photos = len(found)
     return list(found), photos
+
+
+def is_published(lists: SplitLists) -> bool:
+    """Whether the classes and their ids are those of a published split."""
+    split = lists.split
+    return published_counts(split) is not None and published_classes(split.dataset, split.name) == (lists.seen, lists.unseen)

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from checking.findings import Findings
+from checking.split_lists import TITLES, SplitLists, published_counts
 from datasets.catalog import published_classes
-from preparation.findings import Findings
-from preparation.split_lists import TITLES, SplitLists, published_counts
 
 ABOUT = {("TUBerlin", "train_photos"): 0.01}  # published as "about", and how far that may be off
 FEW = 10  # training images of a class

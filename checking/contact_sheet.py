@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from checking.split_lists import SplitLists
 from datasets.images import decode
-from preparation.split_lists import SplitLists
 from utils.errors import InputError
 from utils.files import written_whole
 

@@ -3,17 +3,17 @@
 import argparse
 from pathlib import Path
 
+from checking.class_overlaps import check_classes, check_imagenet
+from checking.contact_sheet import save_contact_sheet
+from checking.findings import CAUTION, FAULT, Findings
+from checking.inspection import Inspection, inspect
+from checking.overlaps import check_near_duplicates, check_overlaps
+from checking.readiness import BATCH_SIZE, DATA_ROOT, check_batches, check_mask, command, script_for
+from checking.samples import check_samples, counts_table
+from checking.split_lists import TITLES, SplitLists, read_split
 from datasets.catalog import DATASETS
 from datasets.file_lists import Split
-from preparation.class_overlaps import check_classes, check_imagenet
-from preparation.contact_sheet import save_contact_sheet
-from preparation.findings import CAUTION, FAULT, Findings
-from preparation.inspection import Inspection, inspect
-from preparation.overlaps import check_near_duplicates, check_overlaps
-from preparation.readiness import BATCH_SIZE, DATA_ROOT, check_batches, check_mask, command, script_for
-from preparation.samples import check_samples, counts_table
-from preparation.split_lists import TITLES, SplitLists, read_split
-from utils.devices import usable_cores
+from utils.cores import usable_cores
 from utils.files import require_writable, written_whole
 from utils.parser import Group, Parser, natural, positive
 

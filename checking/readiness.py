@@ -4,9 +4,9 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
+from checking.findings import Findings
+from checking.split_lists import SplitLists
 from datasets.catalog import OWN, QUICKDRAW, SKETCHY, TUBERLIN, Dataset
-from preparation.findings import Findings
-from preparation.split_lists import SplitLists
 from utils.errors import InputError
 
 DATA_ROOT, BATCH_SIZE = Path("dataset"), 96  # what the training scripts do without being told

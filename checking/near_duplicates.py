@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utils.devices import usable_cores
+from utils.cores import usable_cores
 
 HAMMING = 12  # bits of 64 that candidates may differ in
 CORRELATION = 0.9  # of normalised thumbnails, from which on two pictures are one

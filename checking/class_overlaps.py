@@ -4,11 +4,11 @@ import re
 
 import numpy as np
 
+from checking.findings import Findings
+from checking.split_lists import SplitLists, published_counts
 from datasets.catalog import imagenet_wnids, published_classes
 from datasets.class_names import same_classes
 from datasets.file_lists import MASK_ARRAYS, SEEN_MASK, UNSEEN_MASK
-from preparation.findings import Findings
-from preparation.split_lists import SplitLists, published_counts
 from utils.arrays import read_npz
 from utils.errors import InputError
 

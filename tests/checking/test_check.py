@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from checking import inspection
+from checking.findings import CAUTION, FAULT, Findings
+from checking.readiness import SCRIPTS
+from checking.samples import counts_table
+from checking.split_lists import TITLES, SplitLists
 from datasets.catalog import OWN, SKETCHY, TUBERLIN, published_classes
 from datasets.file_lists import FileList, Split
 from engine.options import training_options
-from preparation import inspection
-from preparation.findings import CAUTION, FAULT, Findings
-from preparation.readiness import SCRIPTS
-from preparation.samples import counts_table
-from preparation.split_lists import TITLES, SplitLists
 from tests.conftest import ROOT, SEEN, UNSEEN, write_tiny_dataset
 
 PHOTOS, SKETCHES = "all_photo_filelist_{}.txt", "sketch_tx_000000000000_ready_filelist_{}.txt"
@@ -452,3 +452,31 @@ def test_the_sheet_takes_anything(check, root):
 
 def test_own_is_not_published():
     assert not OWN.splits
+
+
+def test_a_published_split_is_not_refused_for_identical_files_it_came_with(tmp_path, check):
+    for part, names in zip(("train", "zero"), published_classes(TUBERLIN, "zeroshot"), strict=True):
+        root = tmp_path / "TUBerlin"
+        (root / "zeroshot").mkdir(parents=True, exist_ok=True)
+        listed = {"ImageResized_ready": [part], "png_ready": ["train", "test"] if part == "train" else ["zero"]}
+        for folder, kinds in listed.items():
+            for kind in kinds:
+                lines = []
+                for label, name in enumerate(names):
+                    path = f"{folder}/{name}/{kind}.png"
+                    (root / path).parent.mkdir(parents=True, exist_ok=True)
+                    level = 0 if (folder, label) == ("ImageResized_ready", 0) else 1 + len(path) % 9 + 10 * (label % 24)
+                    Image.new("L", (8 + label // 24, 8 + len(kind)), level).save(root / path)
+                    lines.append(f"{path} {label}\n")
+                (root / f"zeroshot/{folder}_filelist_{kind}.txt").write_text("".join(lines))
+        cname = "cname_cid.txt" if part == "train" else "cname_cid_zero.txt"
+        (root / "zeroshot" / cname).write_text("".join(f"{name} {label}\n" for label, name in enumerate(names)))
+    source, target = (root / f"ImageResized_ready/{path}" for path in ("wrist-watch/train.png", "banana/zero.png"))
+    shutil.copyfile(source, target)
+    np.savez(root / "zeroshot/cid_mask.npz", cid_mask=np.zeros((220, 1000)), cid_mask_zero=np.zeros((30, 1000)))
+    code, out = check(tmp_path, dataset="tuberlin")
+    assert code == 0, out
+    assert any("files of training" in line and "in the published split" in line for line in found(out, CAUTION))
+    append(root / "zeroshot/cname_cid_zero.txt", "another 30")  # now it is a split of somebody's own
+    code, out = check(tmp_path, dataset="tuberlin")
+    assert code == 1 and any("byte-identical; take them off one" in line for line in found(out, FAULT))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
+from checking import near_duplicates as searched
+from checking.near_duplicates import close_pairs, near_duplicates, perceptual_hashes
 from datasets.drawn import draw_photo
-from preparation import near_duplicates as searched
-from preparation.near_duplicates import close_pairs, near_duplicates, perceptual_hashes
 
 CLASSES = ("mug", "fish", "star", "house", "car", "bird")
 
