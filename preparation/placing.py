@@ -21,7 +21,7 @@ from preparation.sources import Folder, SevenZip, Source, Streamed, Zip, require
 from utils.errors import InputError
 from utils.progress import progress_bar
 
-CHUNK = 256  # images given to a process at a time
+CHUNK = 64  # images given to a process at a time
 UNPACKED = ".unpacked"  # below the dataset's folder, while what cannot be unpacked in place is
 
 
@@ -186,7 +186,7 @@ def _place_chunk(root: Path, packed: Path | None, take: Callable, tasks: list[tu
 
     take: called with a file and its new name.
     """
-    placed, archive = Placed(), _opened(packed) if packed else None
+    placed, archive = Placed(), _opened(packed, packed.stat().st_mtime_ns) if packed else None
     for name, target, side in tasks:
         path = root / target
         temporary = path.with_name(f".{path.name}.placing")
@@ -196,7 +196,7 @@ def _place_chunk(root: Path, packed: Path | None, take: Callable, tasks: list[tu
         except OSError as error:
             where = error.filename or path
             raise InputError(f"{where}: {error.strerror or error}; mend that, and run the same command to go on") from error
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        except Exception as error:  # unpacking what is damaged can fail in nearly any way
             raise InputError(f"{packed}: its member {name!r} is damaged ({error}); download it again") from error
         finally:
             temporary.unlink(missing_ok=True)
@@ -229,5 +229,5 @@ def _link(source: str, temporary: Path) -> None:
 
 
 @functools.lru_cache(maxsize=2)
-def _opened(path: Path) -> zipfile.ZipFile:
+def _opened(path: Path, changed: int) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)

@@ -1,5 +1,9 @@
 """What a user has on disk, a folder or an archive: the names of its files, and a way to their bytes."""
 
+import bz2
+import gzip
+import io
+import lzma
 import os
 import re
 import shutil
@@ -8,12 +12,14 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from utils.errors import InputError
 from utils.progress import progress_bar
 
 IMAGES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 LARGEST_FILE = 1 << 30  # bytes; nothing in a dataset of images is larger
+GZIP, BZIP2, XZ = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0"  # how files packed so begin
 DOWNLOAD_AGAIN = "download it again"
 
 
@@ -120,8 +126,11 @@ class Tar(Streamed):
         """With a bar: what is packed must be unpacked even to list it."""
         with path.open("rb") as file, progress_bar(path.stat().st_size, f"reading {path.name}", "B") as bar:
             bar.unit_scale = True
-            with tarfile.open(fileobj=_Watched(file, bar.update), mode="r|*") as archive:
-                yield archive
+            with _plain(file, bar.update) as plain:
+                with tarfile.open(fileobj=plain, mode="r|") as archive:
+                    yield archive
+                while plain.read(1 << 20):
+                    pass  # to the end, where the checksum is
 
     def stream(self, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
         with _damage_named(self.path), self._opened(self.path) as archive:
@@ -154,16 +163,30 @@ class SevenZip(Streamed):
             archive.extract(into, targets=[self.members[name] for name in wanted])
 
 
-class _Watched:
-    """A file whose reading moves a bar."""
+class _Watched(io.RawIOBase):
+    """A file whose reading, from its beginning to its end, moves a bar."""
 
-    def __init__(self, file, tell: Callable[[int], object]):
+    def __init__(self, file: BinaryIO, tell: Callable[[int], object]):
         self.file, self.tell = file, tell
+
+    def readable(self) -> bool:
+        return True
 
     def read(self, size: int = -1) -> bytes:
         content = self.file.read(size)
         self.tell(len(content))
         return content
+
+
+def _plain(file: BinaryIO, tell: Callable[[int], object]) -> BinaryIO:
+    """The tar file in a packed one. tarfile's own way to unpack a stream compares no checksums."""
+    start, watched = file.read(6), _Watched(file, tell)
+    file.seek(0)
+    if start[:2] == GZIP:
+        return gzip.GzipFile(fileobj=watched)
+    if start[:3] == BZIP2:
+        return bz2.BZ2File(watched)
+    return lzma.LZMAFile(watched) if start[:6] == XZ else watched
 
 
 def open_source(path: Path) -> Source:
@@ -180,7 +203,7 @@ def open_source(path: Path) -> Source:
         return Zip(path)
     if start.startswith(b"7z\xbc\xaf\x27\x1c"):
         return SevenZip(path)
-    if start[:2] == b"\x1f\x8b" or start[:3] == b"BZh" or start[:6] == b"\xfd7zXZ\0" or start[257:262] == b"ustar":
+    if start[:2] == GZIP or start[:3] == BZIP2 or start[:6] == XZ or start[257:262] == b"ustar":
         return Tar(path)
     if b"<html" in start.lower() or b"<!doctype" in start.lower():
         raise InputError(f"{path}: is a web page, not an archive; open its address in a browser to download the file itself")
