@@ -15,7 +15,7 @@ from datasets.catalog import DATASETS
 from datasets.file_lists import Split
 from utils.cores import usable_cores
 from utils.files import require_writable, written_whole
-from utils.parser import Group, Parser, natural, positive
+from utils.parser import Group, Parser, given_path, natural, positive
 
 MOST_PROCESSES = 8
 SHEET, REPORT = "contact_sheet.png", "check.txt"
@@ -29,7 +29,7 @@ def check_options(arguments: list[str] | None = None) -> argparse.Namespace:
         "dataset", choices=tuple(DATASETS), help="which one; folders: your own, as prepare_dataset.py leaves them"
     )
     data = Group(parser, "data")
-    data.add("--data_root", type=Path, default=DATA_ROOT, help="the folder that holds the dataset's")
+    data.add("--data_root", type=given_path, default=DATA_ROOT, help="the folder that holds the dataset's")
     data.add("--split", "--zero_version", "--zero-version", default=None, help="split folder; None: the one training takes")
     data.add("--batch_size", type=positive, default=BATCH_SIZE, help="what you will train with: can the lists fill it?")
     running = Group(parser, "running")
@@ -39,7 +39,10 @@ def check_options(arguments: list[str] | None = None) -> argparse.Namespace:
     running.add("--strict", action="store_true", help="cautions count as faults")
     written = Group(parser, "what is written")
     written.add(
-        "--contact_sheet", type=Path, default=None, help=f"FILE.png, and {REPORT} beside it; None: {SHEET} among the lists"
+        "--contact_sheet",
+        type=Path,
+        default=None,
+        help=f"FILE.png, and FILE.txt beside it; None: {SHEET} and {REPORT} among the lists",
     )
     return parser.parse_args(arguments)
 
@@ -67,7 +70,7 @@ def check_dataset(options: argparse.Namespace) -> int:
     script = script_for(asked, lists, findings)
     batch_size = check_batches(lists, script, options.batch_size, findings)
     save_contact_sheet(sheet, lists, pairs)
-    report = sheet.with_name(REPORT)
+    report = sheet.with_suffix(".txt") if options.contact_sheet else sheet.with_name(REPORT)
     verdict, code = _verdict(findings, options.strict, command(script, lists, options.data_root, batch_size))
     with written_whole(report) as temporary:
         temporary.write_text("\n".join([head, *findings.whole(), "", verdict, ""]), encoding="utf-8")
@@ -99,7 +102,7 @@ def _verdict(findings: Findings, strict: bool, ready: str) -> tuple[str, int]:
         with_cautions = ""
     if not faults:
         return f"ready to train: {ready}", 0
-    return f"{_counted(faults, 'fault')}{with_cautions}: training cannot start before they are mended", 1
+    return f"{_counted(faults, 'fault')}{with_cautions}: not ready; mend them, then check again", 1
 
 
 def _counted(count: int, what: str) -> str:

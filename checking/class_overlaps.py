@@ -1,18 +1,15 @@
 """Which classes are what: beside the published ids, seen beside unseen, and beside what an ImageNet network has seen."""
 
-import re
-
 import numpy as np
 
 from checking.findings import Findings
 from checking.split_lists import SplitLists, published_counts
-from datasets.catalog import imagenet_wnids, published_classes
-from datasets.class_names import same_classes
-from datasets.file_lists import MASK_ARRAYS, SEEN_MASK, UNSEEN_MASK
+from datasets.catalog import IMAGENET_CLASSES, WNID, imagenet_wnids, published_classes
+from datasets.class_names import same_classes, spelling
+from datasets.file_lists import LARGEST_MASK, MASK_ARRAYS, SEEN_MASK, UNSEEN_MASK
 from utils.arrays import read_npz
 from utils.errors import InputError
 
-WNID = re.compile(r"(?:^|/)(n\d{8})_[^/]*$")  # begins the name of a photo from ImageNet
 SHOWN = 40  # unseen classes named on the screen
 
 
@@ -28,9 +25,13 @@ def check_classes(lists: SplitLists, findings: Findings) -> None:
             _compare(side, own, published, findings)
     if lists.seen is not None and lists.unseen is not None:
         both = same_classes(lists.unseen, lists.seen)
-        if both:
-            items = [name if name == other else f"{name} ({other})" for name, other in both.items()]
-            findings.fault(f"{len(both)} unseen classes are seen classes too; take them off one side", items)
+        spelt = {name: name if name == other else f"{name} ({other})" for name, other in both.items()}
+        same = [spelt[name] for name, other in both.items() if spelling(name) == spelling(other)]
+        if same:
+            findings.fault(f"{len(same)} unseen classes are seen classes too; take them off one side", same)
+        alike = [spelt[name] for name, other in both.items() if spelling(name) != spelling(other)]
+        if alike:
+            findings.caution(f"{len(alike)} unseen classes differ from seen ones in what stands in brackets alone", alike)
 
 
 def _compare(side: str, own: list[str] | None, published: list[str], findings: Findings) -> None:
@@ -39,19 +40,15 @@ def _compare(side: str, own: list[str] | None, published: list[str], findings: F
     different = [
         f"id {number} is {name!r}, published {other!r}"
         for number, (name, other) in enumerate(zip(own, published, strict=False))
-        if _plain(name) != _plain(other)
+        if spelling(name) != spelling(other)
     ]
-    strange = {_plain(name) for name in own} ^ {_plain(name) for name in published}
+    strange = {spelling(name) for name in own} ^ {spelling(name) for name in published}
     if strange:
         message = f"the {side} classes are not the published ones ({len(different)} ids name others): this is a split of its own"
         findings.caution(message, different, shown=1)
     elif different:
         message = f"{len(different)} {side} classes have other ids than published: what names classes by id does not fit"
         findings.caution(f"{message}, published checkpoints say", different, shown=1)
-
-
-def _plain(name: str) -> str:
-    return name.replace("_", " ").replace("-", " ").casefold()
 
 
 def check_imagenet(lists: SplitLists, findings: Findings) -> None:
@@ -77,11 +74,11 @@ def _by_mask(lists: SplitLists) -> tuple[tuple[np.ndarray, np.ndarray], str] | N
     """(seen,) and (unseen,) bool, and how it was told; None where there is no mask of both."""
     path = lists.split.folder / MASK_ARRAYS
     try:
-        arrays = read_npz(path, [SEEN_MASK, UNSEEN_MASK])
+        arrays = read_npz(path, [SEEN_MASK, UNSEEN_MASK], largest=LARGEST_MASK)
     except InputError:
         return None
     masks = arrays[SEEN_MASK], arrays[UNSEEN_MASK]
-    shapes = (len(lists.seen), 1000), (len(lists.unseen), 1000)
+    shapes = (len(lists.seen), IMAGENET_CLASSES), (len(lists.unseen), IMAGENET_CLASSES)
     if any(mask.shape != shape or mask.dtype.kind != "f" for mask, shape in zip(masks, shapes, strict=True)):
         return None
     seen, unseen = ((mask == 1).any(axis=1) for mask in masks)
@@ -95,7 +92,7 @@ def _by_photo_names(lists: SplitLists) -> tuple[tuple[np.ndarray, np.ndarray] | 
         is_known = np.zeros(len(names), bool)
         files = lists.files.get(key)
         for path, label in zip(files.paths, files.labels.tolist(), strict=True) if files else ():
-            match = WNID.search(path)
+            match = WNID.match(path)
             has_wnids |= match is not None
             is_known[label] |= match is not None and match[1] in known
         found.append(is_known)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from checking.findings import Findings
 from checking.split_lists import SplitLists
-from datasets.catalog import OWN, QUICKDRAW, SKETCHY, TUBERLIN, Dataset
+from datasets.catalog import IMAGENET_CLASSES, OWN, QUICKDRAW, SKETCHY, TUBERLIN, Dataset
 from utils.errors import InputError
 
 DATA_ROOT, BATCH_SIZE = Path("dataset"), 96  # what the training scripts do without being told
@@ -39,9 +39,11 @@ SCRIPTS = (
 
 
 def check_mask(lists: SplitLists, findings: Findings) -> None:
-    """A fault if it is missing, damaged, or lacks a class."""
+    """A fault if it is missing, damaged, lacks a class or does not fit an ImageNet teacher."""
     try:
-        lists.split.semantic_mask()
+        width = lists.split.semantic_mask().shape[1]
+        if width != IMAGENET_CLASSES:
+            findings.fault(f"{lists.split.mask_file}: {width} wide, and ImageNet has {IMAGENET_CLASSES} classes: {NO_TEACHER}")
     except InputError as error:
         if lists.seen is not None:  # else that is what it says
             findings.fault(f"{error}: {NO_TEACHER}")

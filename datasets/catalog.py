@@ -1,9 +1,12 @@
 """What the datasets are: their folder, their lists, their published splits (SAKE's layout), and where to get them."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+IMAGENET_CLASSES = 1000
+WNID = re.compile(r"(?:.*/)?(n\d{8})_[^/]*$")  # of a photo from ImageNet: its name begins with its synset's id
 PUBLISHED = Path(__file__).parent / "published"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.catalog import OWN, Dataset
+from datasets.catalog import OWN, SAME_SPLIT, Dataset
 from utils.arrays import read_npz
 from utils.errors import InputError
 from utils.unpickling import CodeInPickle, as_vector, load_numbers
@@ -72,14 +72,19 @@ class Split:
         sieve: Callable[[FileList], FileList] | None = None,
     ):
         data_root = Path(data_root)
+        folder_of_script = dataset.folder
         if dataset is not OWN and (data_root / OWN.folder).is_dir() and not (data_root / dataset.folder).exists():
             split = OWN.default_split if split == dataset.default_split else split
             dataset = OWN
-            print(f"{data_root / OWN.folder}: your own folders, for {data_root} holds no other dataset")
+            print(f"{data_root / OWN.folder}: your own folders, for {data_root} holds no {folder_of_script}")
         self.dataset, self.sieve = dataset, sieve
         self.root = data_root / dataset.folder
-        self.folder = self.root / split
+        same = SAME_SPLIT.get(split, split)
+        self.folder = self.root / (split if (self.root / split).is_dir() else same)
         if not self.folder.is_dir():
+            there = sorted(names.parent.name for names in self.root.glob("*/cname_cid.txt"))
+            if there:
+                raise InputError(f"{self.folder}: no such split; {self.root} has {', '.join(there)}: name one")
             raise InputError(
                 f"{self.folder}: no such folder. Get {dataset.name} from {dataset.source} and run `python prepare_dataset.py "
                 f"{dataset.key} --source WHAT_YOU_GOT`, which makes {self.folder}/{dataset.photo_list.format(part='train')} and "
@@ -93,6 +98,12 @@ class Split:
     def name(self) -> str:
         """Of the split: its folder's name."""
         return self.folder.name
+
+    @property
+    def run_prefix(self) -> str:
+        """First word of a run folder. Splits of published datasets share one, as in the released code."""
+        prefix = self.dataset.run_prefix
+        return prefix if self.dataset.splits or self.name == self.dataset.default_split else f"{prefix}_{self.name}"
 
     @property
     def seen_classes(self) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from datasets.catalog import Dataset
+from datasets.catalog import DATASETS, OWN, SAME_SPLIT, Dataset
 from datasets.file_lists import FileList, Split
 from datasets.images import decode
 from datasets.skipping import SKIPPED, BadImages
@@ -59,10 +59,11 @@ def _zero_shot_test(dataset: Dataset, options: argparse.Namespace, team: Team) -
     bad_images = BadImages(options.num_workers, team) if options.skip_bad_images else None
     split = Split(dataset, options.data_root, options.zero_version, sieve=bad_images)
     protocol = protocol_of(split, options)
-    folder = run_folder(options.resume_dir, split.dataset.run_prefix, options)
+    folder = run_folder(options.resume_dir, split.run_prefix, options)
     checkpoint = options.checkpoint or _of_run(folder, options.resume_file)
     student, content = restore_student(checkpoint, options.num_hashing, options.num_classes)
     _say_what_is_tested(checkpoint, content, protocol, options)
+    _say_other_split(content, split)
     results_file = options.results or checkpoint.parent / "results.json"
     if team.leads:
         require_free(results_file)
@@ -162,6 +163,22 @@ def _say_what_is_tested(checkpoint: Path, content: dict, protocol: Protocol, opt
     trained_at = recorded.get("image_size") if isinstance(recorded, dict) else None
     if isinstance(trained_at, int) and trained_at != options.image_size:
         print(f"note: trained at {trained_at} px, tested at {options.image_size} px; --image_size {trained_at} would match")
+
+
+def _say_other_split(content: dict, split: Split) -> None:
+    """Classes that are unseen in one split may be trained on in another."""
+    recorded = content.get("options")
+    trained_on = recorded.get("zero_version") if isinstance(recorded, dict) else None
+    if isinstance(trained_on, str) and SAME_SPLIT.get(trained_on, trained_on) not in _names_of(split):
+        print(
+            f"CAUTION: trained on the split {trained_on}, tested on {split.name}: it may have learned classes called unseen here"
+        )
+
+
+def _names_of(split: Split) -> set[str]:
+    """Under which options may have named it; own folders also answer to the scripts' defaults."""
+    defaults = {dataset.default_split for dataset in DATASETS.values()}
+    return {split.name} | (defaults if split.dataset is OWN and split.name == OWN.default_split else set())
 
 
 def _thumbnail(files: FileList, index: int) -> np.ndarray:

@@ -58,7 +58,7 @@ def _train(recipe: Recipe, options: argparse.Namespace, team: Team, stop: StopRe
     learner = wiring.learner(split, options, device, team)
     optimizer = wiring.optimizer(learner.student, options)
 
-    folder = run_folder(options.savedir, split.dataset.run_prefix, options)
+    folder = run_folder(options.savedir, split.run_prefix, options)
     with contextlib.ExitStack() as opened:
         if team.leads and not options.evaluate:
             require_writable(folder / "options.json", option="--savedir", suffix=".json")

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from datasets.batches import MixedBatches, validation_pairs
+from datasets.catalog import IMAGENET_CLASSES
 from datasets.decoded import Cache
 from datasets.file_lists import FileList, Split
 from datasets.views import ThreeViews
@@ -32,7 +33,6 @@ from utils.errors import InputError
 # DistributedDataParallel's option was renamed, and warns under its old name.
 HAS_NEW_NAME = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
 BUFFERS_IN_FORWARD = "forward_sync_buffers" if HAS_NEW_NAME else "broadcast_buffers"
-IMAGENET_CLASSES = 1000
 MOST_DECODING = 16  # processes; each holds a few chunks of images in shared memory
 SOURCE_SIDE = 256 / 224  # warps are drawn on images this much larger than what the network sees
 

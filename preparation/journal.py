@@ -1,36 +1,42 @@
 """What was put into a dataset's folder from where, so that a run that was cut short knows its own."""
 
 import json
+import tempfile
 from pathlib import Path
 
 from preparation.placing import Manner
-from preparation.sources import Source
+from preparation.sources import JOURNAL, Source
 from utils.files import written_whole
 
-JOURNAL = ".placed.json"  # in the dataset's folder
 
-
-def known_sources(sources: list[Source], manner: Manner) -> set[Source]:
-    """Those whose images an earlier run began to place in the same manner."""
+def known_sources(sources: list[Source], manner: Manner) -> dict[Source, int]:
+    """Those whose images an earlier run began to place in the same manner, and since when (nanoseconds, of the disk's clock)."""
     noted = _noted(manner.root)
-    return {source for source in sources if _entry(source, manner) in noted}
+    since = {source: [entry["since"] for entry in noted if _is_of(entry, source, manner)] for source in sources}
+    return {source: min(times) for source, times in since.items() if times}
 
 
-def note_sources(sources: list[Source], manner: Manner) -> None:
-    """To be done before the first image is placed."""
-    noted = _noted(manner.root)
-    new = [entry for entry in (_entry(source, manner) for source in sources) if entry not in noted]
+def note_sources(sources: list[Source], manner: Manner, force: bool) -> None:
+    """To be done before the first image is placed; with `force`, what others placed is no longer theirs."""
+    noted = [] if force else _noted(manner.root)
+    with tempfile.NamedTemporaryFile(dir=manner.root) as probe:
+        now = Path(probe.name).stat().st_mtime_ns
+    for source in sources:
+        if not any(_is_of(entry, source, manner) for entry in noted):
+            noted.append({"source": source.identity(), "side": manner.side, "copies": manner.copies, "since": now})
     with written_whole(manner.root / JOURNAL) as temporary:
-        temporary.write_text(json.dumps(noted + new, indent=1) + "\n", encoding="utf-8", errors="surrogateescape")
+        temporary.write_text(json.dumps(noted, indent=1) + "\n", encoding="utf-8", errors="surrogateescape")
 
 
-def _noted(root: Path) -> list:
+def _noted(root: Path) -> list[dict]:
     try:
         found = json.loads((root / JOURNAL).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    return found if isinstance(found, list) else []
+    entries = found if isinstance(found, list) else []
+    return [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("since"), int)]
 
 
-def _entry(source: Source, manner: Manner) -> dict:
-    return {"source": source.identity(), "side": manner.side}
+def _is_of(entry: dict, source: Source, manner: Manner) -> bool:
+    own = (source.identity(), manner.side, manner.copies)
+    return (entry.get("source"), entry.get("side"), entry.get("copies")) == own

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from datasets.catalog import OWN, QUICKDRAW, SKETCHY, TUBERLIN, Dataset
-from preparation.sources import IMAGES, Source
+from preparation.sources import IMAGES, JOURNAL, Source
 from utils.errors import InputError
 
 PHOTO, SKETCH = "photo", "sketch"
@@ -67,7 +67,7 @@ PLACES = {
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image of a source, and where below the dataset's folder it belongs."""
+    """An image of a source, and where below the dataset's folder it belongs; the lower the rank, the surer its place."""
 
     source: Source
     name: str
@@ -75,11 +75,18 @@ class Image:
     class_folder: str
     target: str
     is_ready: bool
+    place: str  # the target's folder of class folders
+    rank: int
+
+    @property
+    def prefix(self) -> str:
+        """What comes before the target in the name, where the image lies in the dataset's layout; else the name."""
+        return self.name.removesuffix(self.target)
 
 
 @dataclass
 class Layout:
-    """What was recognised: images, class folders without any, and how many images were left out in which folder."""
+    """What was recognised: images, and class folders without any; how many files of which sort were left out."""
 
     images: list[Image]
     empty_folders: list[str]
@@ -89,22 +96,21 @@ class Layout:
 def recognise(dataset: Dataset, sources: list[Source]) -> Layout:
     """Find the images of a dataset in these sources by the names of folders alone.
 
-    Raises InputError if there are no sketches or no photos, saying what was looked for and what is there, or if two files
-    would become one.
+    What an earlier preparation put below a source counts only where it holds nothing else. Raises InputError if there are no
+    sketches or no photos, saying what was looked for and what is there, or if two files would become one.
     """
-    places = [(re.compile(rf"(?:.*/)?(?:{place.pattern})", re.IGNORECASE), place) for place in PLACES[dataset.key]]
-    at = {
-        (source, folder): _place_of(places, f"{source.where}/{folder}".strip("/"))
-        for source in sources
-        for folder in _parents(source)
-    }
-    at = {folder: found for folder, found in at.items() if found is not None}
-    first = {}
-    for rank, _, target in at.values():
-        first[target] = min(rank, first.get(target, rank))
+    places = [(re.compile(rf"(?:.*?/)?(?:{place.pattern})", re.IGNORECASE), place) for place in PLACES[dataset.key]]
     layout = Layout([], [], Counter())
     for source in sources:
-        _take(source, at, first, layout)
+        at = {folder: _place_of(places, f"{source.where}/{folder}".strip("/")) for folder in _parents(source)}
+        _take(source, {folder: found for folder, found in at.items() if found is not None}, layout)
+    first: dict[str, int] = {}
+    for image in layout.images:
+        first[image.place] = min(image.rank, first.get(image.place, image.rank))
+    for image in layout.images:
+        if first[image.place] < image.rank:
+            layout.left_out[f"images in {image.source.path}/{_above(image.name)}"] += 1
+    layout.images = [image for image in layout.images if first[image.place] == image.rank]
     _require_both_kinds(dataset, sources, layout)
     _require_one_file_each(layout.images)
     return layout
@@ -123,24 +129,37 @@ def _parents(source: Source) -> set[str]:
     return {folder.rpartition("/")[0] for folder in source.folders if folder} | {""}
 
 
-def _take(source: Source, at: dict, first: dict, layout: Layout) -> None:
-    has_images = set()
+def _take(source: Source, at: dict[str, tuple[int, Place, str]], layout: Layout) -> None:
+    """Add the images of one source to the layout; `at`: by folder of class folders."""
+    images, has_images = [], set()
     for name in source.names:
         folder, _, file = name.rpartition("/")
-        above, _, class_folder = folder.rpartition("/")
-        found = at.get((source, above)) if folder else None
-        if not file.lower().endswith(IMAGES):
+        found = at.get(_above(name)) if folder else None
+        is_image = file.lower().endswith(IMAGES)
+        if found is None or not is_image or not _fits_a_list(name):
+            if is_image:
+                layout.left_out[f"images in {source.path}/{_above(name)}"] += 1
+            elif found is not None:
+                layout.left_out[f"files ending in {PurePosixPath(file).suffix.lower() or 'nothing'}"] += 1
             continue
-        if found is None or first[found[2]] < found[0] or not _fits_a_list(name):
-            layout.left_out[f"{source.path}/{above or folder}"] += 1
-            continue
-        _, place, target = found
+        rank, place, target = found
         has_images.add(folder)
-        layout.images.append(Image(source, name, place.kind, class_folder, f"{target}/{class_folder}/{file}", place.is_ready))
-    for folder in sorted(source.folders - has_images):
-        found = at.get((source, folder.rpartition("/")[0])) if folder else None
-        if found and first[found[2]] == found[0] and (source, folder) not in at:
+        class_folder = folder.rpartition("/")[2]
+        whole = f"{target}/{class_folder}/{file}"
+        images.append(Image(source, name, place.kind, class_folder, whole, place.is_ready, target, rank))
+    products = {image.name for image in images if f"{image.prefix}{JOURNAL}" in source.journals}
+    layout.images += [image for image in images if image.name not in products] or images
+    above = _parents(source)
+    for folder in sorted(source.folders - has_images - above):
+        if _above(f"{folder}/") in at and not any(
+            folder.startswith(journal.removesuffix(JOURNAL)) for journal in source.journals
+        ):
             layout.empty_folders.append(f"{source.path}/{folder}")
+
+
+def _above(name: str) -> str:
+    """The folder of class folders of an image."""
+    return name.rpartition("/")[0].rpartition("/")[0]
 
 
 def _fits_a_list(name: str) -> bool:
@@ -153,10 +172,11 @@ def _require_both_kinds(dataset: Dataset, sources: list[Source], layout: Layout)
     for kind, example in ((PHOTO, dataset.photo_folder), (SKETCH, dataset.sketch_folder)):
         if kind not in kinds:
             given = " ".join(str(source.path) for source in sources)
+            looked = f"{PLURAL[kind]}/<class>/" if dataset is OWN else f"{example}/<class>/ and the folders of its downloads"
             raise InputError(
-                f"--source {given}: no {PLURAL[kind]} of {dataset.name} found in it: looked for {example}/<class>/, "
-                f"{PLURAL[kind]}/<class>/ and the names of its downloads, found {_contents(sources)}; name every archive or "
-                "folder after --source"
+                f"--source {given}: no {PLURAL[kind]} of {dataset.name} found in it: looked for {looked}, found "
+                f"{_contents(sources)}; name every archive or folder after --source, and if one is just class folders, call it "
+                f"{PLURAL[kind]}"
             )
 
 

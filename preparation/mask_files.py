@@ -10,15 +10,18 @@ from preparation.layouts import PHOTO, Image
 from preparation.semantic_mask import Mask, mask_rows, write_masks
 from preparation.splits import Classes, Sorted
 from preparation.telling import say_some
-from preparation.wordnet import NoWordNet, open_wordnet
+from preparation.wordnet import open_wordnet
+from utils.errors import InputError
 
 SAME = 1e-6
 
 
 def mask_files(
     wordnet: Path | None, classes: Classes, found: Sorted, published: bytes | None, order: list[str]
-) -> dict[str, bytes]:
-    """{file name: bytes}; `published` is the pickle that came with the images and is kept, if one did.
+) -> tuple[dict[str, bytes], dict[str, object]]:
+    """{file name: bytes}, and what is to be recorded of the classes.
+
+    published: the pickle that came with the images and is kept, if one did.
 
     order: paths of photos in the order in which lists that came name them; photos are otherwise taken in that of their names.
 
@@ -28,19 +31,22 @@ def mask_files(
     names = [_photo_names(found.images[PHOTO][name], place) for name in classes]
     try:
         mask = mask_rows(list(classes), names, open_wordnet(wordnet))
-    except NoWordNet as error:
+    except InputError as error:
+        if wordnet is not None:
+            raise
         print(f"note: {error}")
         if published is not None:
-            return {MASK_PICKLE: published}
-        print("note: so no semantic mask is written, which a teacher wants: run the same command again once WordNet is there")
-        return {}
+            return {MASK_PICKLE: published}, {}
+        print("note: so no semantic mask is written, which a teacher wants: once WordNet is there, run the same command again")
+        return {}, {}
     _say(mask)
     computed, unseen = mask.rows[: len(classes.seen)], mask.rows[len(classes.seen) :]
     with tempfile.TemporaryDirectory() as aside:
         seen = computed if published is None else _kept(published, computed, Path(aside, MASK_PICKLE))
         write_masks(Path(aside), seen, unseen)
         files = {name: Path(aside, name).read_bytes() for name in (MASK_ARRAYS, MASK_PICKLE)}
-    return files if published is None else files | {MASK_PICKLE: published}
+    told = {"found_in_wordnet_by_name": mask.by_name, "mask_is_zero": mask.zeros}
+    return (files if published is None else files | {MASK_PICKLE: published}), told
 
 
 def _photo_names(images: list[Image], place: dict[str, int]) -> list[str]:

@@ -1,28 +1,28 @@
 """Putting images where they belong: by hard link, copy, unpacking or shrinking, on all cores, and resumable."""
 
 import contextlib
-import filecmp
 import functools
 import multiprocessing
 import os
 import shutil
 import signal
 import zipfile
-import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from preparation.layouts import Image
 from preparation.shrinking import shrunk
-from preparation.sources import Folder, SevenZip, Source, Streamed, Zip, require_space
+from preparation.sources import Folder, Source, Zip, require_space
 from utils.errors import InputError
 from utils.progress import progress_bar
 
-CHUNK = 64  # images given to a process at a time
+CHUNK = 64  # images given to a process at a time, at most
 UNPACKED = ".unpacked"  # below the dataset's folder, while what cannot be unpacked in place is
+Task = tuple[str, str, int]  # (file, or member of a zip file, target below the dataset's folder, side to shrink to or 0)
 
 
 @dataclass(frozen=True)
@@ -55,27 +55,6 @@ class Placed:
         self.unreadable += other.unreadable
 
 
-def missing(images: list[Image], manner: Manner, known: set[Source], force: bool) -> list[Image]:
-    """Those of the images that are not in their place yet; with `force`, all but those that are that very file.
-
-    `known` are the sources that an earlier run began to place in the same manner: what lies there is taken to be theirs. Raises
-    InputError if another file is in an image's place.
-    """
-    present = _present(manner.root, {image.target for image in images})
-    there = [image for image in images if image.target in present]
-    same = {image.target for image in there if _is_itself(image, manner.root)}
-    if force:
-        return [image for image in images if image.target not in same]
-    for image in there:
-        if image.target in same or image.source in known or _is_equal(image, manner.root / image.target):
-            continue
-        raise InputError(
-            f"{manner.root / image.target}: is there already, and not the same as {image.source.path}/{image.name}; "
-            "replace such files with --force, or choose another --output"
-        )
-    return [image for image in images if image.target not in present]
-
-
 def place(images: list[Image], manner: Manner) -> Placed:
     """Put images in their places, each under another name first; shows a bar.
 
@@ -84,42 +63,17 @@ def place(images: list[Image], manner: Manner) -> Placed:
     of_source: dict[Source, list[Image]] = defaultdict(list)
     for image in images:
         of_source[image.source].append(image)
-    _make_folders(manner.root, images)
     require_space([(s, [i.name for i in found]) for s, found in of_source.items() if not isinstance(s, Folder)], manner.root)
+    _make_folders(manner.root, images)
     placed = Placed()
-    with progress_bar(len(images), "placing images", "img") as bar, _pool(manner, len(images)) as run:
-        for source, found in of_source.items():
-            with _unpacked(source, found, manner.root) as at:
-                tasks = [(i.name if at is None else str(at / i.name), i.target, manner.side_of(i)) for i in found]
-                packed = source.path if at is None else None
-                chunks = [tasks[start : start + CHUNK] for start in range(0, len(tasks), CHUNK)]
-                take = os.replace if isinstance(source, Streamed) else shutil.copyfile if manner.copies else _link
-                for done in run(functools.partial(_place_chunk, manner.root, packed, take), chunks):
+    with contextlib.ExitStack() as unpacked:
+        folders = {source: unpacked.enter_context(_unpacked(source, found, manner.root)) for source, found in of_source.items()}
+        with progress_bar(len(images), "placing images", "img") as bar, _pool(manner, images) as run:
+            for source, found in of_source.items():
+                for done in run(_job(source, manner), _chunks(source, found, folders[source], manner)):
                     placed.add(done)
                     bar.update(done.images)
     return placed
-
-
-def _present(root: Path, targets: Iterable[str]) -> set[str]:
-    """Those targets that exist and are not empty, which a machine that lost its power may leave behind."""
-    found = set()
-    for folder in {target.rpartition("/")[0] for target in targets}:
-        with contextlib.suppress(FileNotFoundError), os.scandir(root / folder) as entries:
-            found |= {f"{folder}/{entry.name}" for entry in entries if entry.stat().st_size}
-    return found.intersection(targets)
-
-
-def _is_itself(image: Image, root: Path) -> bool:
-    return isinstance(image.source, Folder) and os.path.samefile(image.source.file(image.name), root / image.target)
-
-
-def _is_equal(image: Image, target: Path) -> bool:
-    source = image.source
-    if isinstance(source, Folder):
-        return filecmp.cmp(source.file(image.name), target, shallow=False)
-    if isinstance(source, Zip) and target.stat().st_size == source.sizes[image.name]:
-        return zlib.crc32(target.read_bytes()) == source.checksums[image.name]
-    return False
 
 
 def _make_folders(root: Path, images: list[Image]) -> None:
@@ -138,41 +92,52 @@ def _unpacked(source: Source, images: list[Image], root: Path) -> Iterator[Path 
     elif isinstance(source, Folder):
         yield source.path
     else:
-        at = root / UNPACKED
+        at = root / UNPACKED / source.path.name
         shutil.rmtree(at, ignore_errors=True)
         try:
-            _unpack(source, {image.name for image in images}, at)
+            at.mkdir(parents=True)
+            source.unpack({image.name for image in images}, at)
             yield at
         finally:
             shutil.rmtree(at, ignore_errors=True)
+            with contextlib.suppress(OSError):  # another archive's is still there
+                (root / UNPACKED).rmdir()
 
 
-def _unpack(source: Streamed, names: set[str], at: Path) -> None:
-    if isinstance(source, SevenZip):
-        at.mkdir()
-        print(f"unpacking {source.path}", flush=True)
-        source.unpack(names, at)
-        return
-    for folder in {name.rpartition("/")[0] for name in names}:
-        (at / folder).mkdir(parents=True, exist_ok=True)
-    for name, content in source.stream(names):
-        with open(f"{at}/{name}", "wb") as file:
-            file.write(content)
+def _job(source: Source, manner: Manner) -> Callable[[list[Task]], Placed]:
+    if isinstance(source, Folder):
+        take = shutil.copyfile if manner.copies else _link
+    else:
+        take = _move  # out of where it was unpacked
+    return functools.partial(_place_chunk, manner.root, source.path if isinstance(source, Zip) else None, take)
+
+
+def _chunks(source: Source, images: list[Image], folder: Path | None, manner: Manner) -> list[list[Task]]:
+    """The work on these images in parts that keep all processes busy."""
+    if isinstance(source, Zip):
+        tasks = [(source.members[image.name], image.target, manner.side_of(image)) for image in images]
+    else:
+        tasks = [(f"{folder}/{image.name}", image.target, manner.side_of(image)) for image in images]
+    size = min(CHUNK, -(-len(tasks) // (4 * manner.workers)))
+    return [tasks[start : start + size] for start in range(0, len(tasks), size)]
 
 
 @contextlib.contextmanager
-def _pool(manner: Manner, count: int) -> Iterator:
+def _pool(manner: Manner, images: list[Image]) -> Iterator[Callable]:
     """A function (function, chunks) → results as they come; in this process where more would not be worth their start."""
-    if manner.workers == 1 or count <= CHUNK:
+    is_quick = len(images) <= CHUNK and not any(map(manner.side_of, images))
+    if manner.workers == 1 or len(images) < 2 or is_quick:
         yield map
         return
     pool = ProcessPoolExecutor(manner.workers, multiprocessing.get_context("spawn"), _leave_ctrl_c_to_main)
 
-    def run(function, chunks: list) -> Iterator:
+    def run(function: Callable, chunks: list) -> Iterator:
         return (done.result() for done in as_completed([pool.submit(function, chunk) for chunk in chunks]))
 
     try:
         yield run
+    except BrokenProcessPool as error:
+        raise InputError("a process was ended from outside, for want of memory perhaps; try a smaller --num_workers") from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -181,17 +146,17 @@ def _leave_ctrl_c_to_main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _place_chunk(root: Path, packed: Path | None, take: Callable, tasks: list[tuple[str, str, int]]) -> Placed:
-    """tasks: (file, or member of the archive `packed`, target below `root`, side to shrink to or 0).
-
-    take: called with a file and its new name.
-    """
+def _place_chunk(root: Path, packed: Path | None, take: Callable, tasks: list[Task]) -> Placed:
+    """packed: the zip file that tasks name members of; take: called with a file and its new name."""
     placed, archive = Placed(), _opened(packed, packed.stat().st_mtime_ns) if packed else None
     for name, target, side in tasks:
         path = root / target
         temporary = path.with_name(f".{path.name}.placing")
         try:
-            was_shrunk = _write(temporary, name, archive, take, side, placed)
+            temporary.unlink(missing_ok=True)  # a killed run's may be a link to the user's own file
+            content = archive.read(name) if archive else None
+            smaller = _shrunk(name if content is None else content, name, target, side, placed)
+            _write(temporary, name, content if smaller is None else smaller, take)
             os.replace(temporary, path)
         except OSError as error:
             where = error.filename or path
@@ -201,27 +166,34 @@ def _place_chunk(root: Path, packed: Path | None, take: Callable, tasks: list[tu
         finally:
             temporary.unlink(missing_ok=True)
         placed.images += 1
-        placed.shrunk += was_shrunk
+        placed.shrunk += smaller is not None
     return placed
 
 
-def _write(temporary: Path, name: str, archive: zipfile.ZipFile | None, take: Callable, side: int, placed: Placed) -> bool:
-    """Write one image; whether it was shrunk. One that cannot be read is taken as it is, and noted."""
-    content, smaller = archive.read(name) if archive else None, None
-    if side:
-        try:
-            smaller = shrunk(Path(name) if content is None else content, side)
-        except ValueError as error:
-            placed.unreadable.append(f"{name}: {' '.join(str(error).split())}")
-    if smaller is not None or content is not None:
-        temporary.write_bytes(content if smaller is None else smaller)
+def _shrunk(image: str | bytes, name: str, target: str, side: int, placed: Placed) -> bytes | None:
+    """None where it stays as it is; an image that cannot be read does, and is noted."""
+    try:
+        return shrunk(Path(image) if isinstance(image, str) else image, side) if side else None
+    except ValueError as error:
+        reason = " ".join(str(error).replace(repr(name), "it").split())
+        placed.unreadable.append(f"{target}: {reason}")
+        return None
+
+
+def _write(temporary: Path, file: str, content: bytes | None, take: Callable) -> None:
+    """To a name that is free: the content, or else the file."""
+    if content is None:
+        take(file, temporary)
     else:
-        take(name, temporary)
-    return smaller is not None
+        temporary.write_bytes(content)
+
+
+def _move(source: str, temporary: Path) -> None:
+    os.replace(source, temporary)
+    os.utime(temporary)  # 7z files are unpacked with the times they had; what is placed tells when
 
 
 def _link(source: str, temporary: Path) -> None:
-    temporary.unlink(missing_ok=True)
     try:
         os.link(os.path.realpath(source), temporary)
     except OSError:  # another disk, a file system without links, another user's file

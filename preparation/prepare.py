@@ -1,7 +1,11 @@
 """From what was downloaded to the layout of SPEC 2: the work of prepare_dataset.py."""
 
 import argparse
+import contextlib
+import os
+import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +14,8 @@ from datasets.file_lists import MASK_PICKLE
 from preparation.journal import known_sources, note_sources
 from preparation.layouts import recognise
 from preparation.mask_files import mask_files
-from preparation.placing import Manner, missing, place
+from preparation.placing import Manner, place
+from preparation.presence import missing
 from preparation.published import lists_that_came, paths_of
 from preparation.sources import Source, open_source
 from preparation.split_folder import require_free, write_split
@@ -18,8 +23,8 @@ from preparation.splits import Classes, Sorted, classes_of_split, lists_of, sort
 from preparation.telling import record, say_classes, say_left_out, say_outcome
 from utils.cores import usable_cores
 from utils.errors import InputError
-from utils.files import only_here, written_whole
-from utils.parser import Group, Parser, natural, positive
+from utils.files import only_here
+from utils.parser import Group, Parser, given_path, natural, positive
 
 
 def preparation_options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -29,11 +34,13 @@ def preparation_options(arguments: list[str] | None = None) -> argparse.Namespac
     parser.add_argument("dataset", choices=list(DATASETS), help="folders: your own, photos/<class>/* and sketches/<class>/*")
 
     data = Group(parser, "data")
-    data.add("--source", type=Path, nargs="+", required=True, help="archives (zip, tar, 7z) or folders, as many as there are")
-    data.add("--output", type=Path, default=Path("dataset"), help="data root: the folder that holds Sketchy/ and so on")
+    data.add(
+        "--source", type=given_path, nargs="+", required=True, help="archives (zip, tar, 7z) or folders, as many as there are"
+    )
+    data.add("--output", type=given_path, default=Path("dataset"), help="data root: the folder that holds Sketchy/ and so on")
     data.add("--split", default=None, help="zeroshot1 or zeroshot2 of Sketchy, zeroshot of others; a new name wants --unseen")
     data.add("--unseen", nargs="+", default=None, help="of your own split: classes, their number or share; None: a fifth")
-    data.add("--held_out", type=natural, default=None, help="sketches a seen class for validation; None: 50, or 10")
+    data.add("--held_out", type=positive, default=None, help="sketches a seen class for validation; None: 50, or 10")
     data.add("--seed", type=natural, default=0, help="of what is drawn: held-out sketches, and unseen classes that are not named")
 
     files = Group(parser, "files")
@@ -41,7 +48,7 @@ def preparation_options(arguments: list[str] | None = None) -> argparse.Namespac
     files.add("--copy", action="store_true", help="copy images out of folders; otherwise hard links, where the disk is the same")
     files.add("--force", action="store_true", help="replace other files and lists that are there already")
     files.add("--num_workers", type=positive, default=None, help="processes; None: as many as there are cores")
-    files.add("--wordnet", type=Path, default=None, help="folder of WordNet 3.0, for the mask; None: nltk's, or download")
+    files.add("--wordnet", type=given_path, default=None, help="folder of WordNet 3.0, for the mask; None: nltk's, or download")
     return parser.parse_args(arguments)
 
 
@@ -69,52 +76,63 @@ def prepare(options: argparse.Namespace) -> Path:
     sources, classes or places do not fit; the lists come last, all at once.
     """
     started = time.perf_counter()
-    _require_writable(options.output)
-    with only_here(options.output / ".preparing.lock", f"{options.output}: is being prepared already; wait for that to end"):
+    with _held(options.output):
         sources = [open_source(path) for path in dict.fromkeys(options.source)]
-        plan = _plan(options, sources)
+        plan, told = _plan(options, sources)
         manner = Manner(plan.root, options.side, options.copy, options.num_workers or usable_cores())
         images = missing(plan.found.all(), manner, known_sources(sources, manner), options.force)
         require_free(plan.folder, plan.files, options.force)
         plan.root.mkdir(parents=True, exist_ok=True)
-        note_sources(sources, manner)
+        note_sources(sources, manner, options.force)
         placed = place(images, manner)
         write_split(plan.folder, plan.files)
         facts = {"dataset": plan.dataset.key, "split": plan.folder.name, "sources": list(map(str, options.source))}
-        facts |= {"seed": options.seed, "held_out": plan.held_out, "side": options.side}
-        record(plan.folder, plan.found, placed, **facts)
+        facts |= {"seed": options.seed, "held_out": plan.held_out, "side": options.side, "unseen": plan.classes.unseen}
+        record(plan.folder, plan.found, placed, **facts, **told)
     say_outcome(plan.dataset, plan.folder, plan.found, plan.files, placed, time.perf_counter() - started)
     return plan.folder
 
 
-def _require_writable(output: Path) -> None:
-    probe = output / ".probe"
-    with written_whole(probe):
-        pass
-    probe.unlink()
+@contextlib.contextmanager
+def _held(output: Path) -> Iterator[None]:
+    """Nobody else prepares there; what this makes for that goes again where nothing comes of it."""
+    is_new = not output.exists()
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=output).close()
+    except OSError as error:
+        raise InputError(f"{output}: nothing can be written there ({error.strerror}); choose another --output") from error
+    lock = output / ".preparing.lock"
+    try:
+        with only_here(lock, f"{output}: is being prepared already; wait for that to end"):
+            yield
+    finally:
+        if is_new and os.listdir(output) == [lock.name]:
+            lock.unlink()
+            output.rmdir()
 
 
-def _plan(options: argparse.Namespace, sources: list[Source]) -> Plan:
+def _plan(options: argparse.Namespace, sources: list[Source]) -> tuple[Plan, dict[str, object]]:
+    """And what is to be recorded of its classes."""
     dataset = DATASETS[options.dataset]
     split = split_name(dataset, options.split)
-    if not split.replace("-", "_").isidentifier():
-        raise InputError(f"--split {split}: give a plain name, of letters, digits, - and _")
     if dataset is OWN:
         _require_alone(options.output)
     layout = recognise(dataset, sources)
     say_left_out(layout.left_out)
-    classes = classes_of_split(dataset, split, options.unseen, layout, options.seed)
+    folder = options.output / dataset.folder / split
+    classes = classes_of_split(dataset, folder, options.unseen, layout, options.seed)
     found = sort_images(layout, classes, split)
     say_classes(dataset, split, classes, found)
     wants_published = split in dataset.splits and options.held_out is None
-    came = lists_that_came(dataset, split, sources, classes, found) if wants_published else {}
+    came = lists_that_came(dataset, split, classes, found) if wants_published else {}
     if came:
         print("the split's lists came with the images, and stay as they are")
     held_out = dataset.held_out if options.held_out is None else options.held_out
     files = came or lists_of(dataset, classes, found.images, held_out, options.seed)
     order = paths_of(came.get(dataset.photo_list.format(part="train"), b""))
-    files = files | mask_files(options.wordnet, classes, found, files.get(MASK_PICKLE), order)
-    return Plan(dataset, options.output / dataset.folder / split, classes, found, files, None if came else held_out)
+    masks, told = mask_files(options.wordnet, classes, found, files.get(MASK_PICKLE), order)
+    return Plan(dataset, folder, classes, found, files | masks, None if came else held_out), told
 
 
 def _require_alone(output: Path) -> None:

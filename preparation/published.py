@@ -5,18 +5,17 @@ from pathlib import Path
 
 from datasets.catalog import SAME_SPLIT, Dataset
 from datasets.file_lists import MASK_PICKLE, FileList, Split
-from preparation.sources import Source
 from preparation.splits import Classes, Sorted
 from utils.errors import InputError
 
 LARGEST = 1 << 28  # bytes of a list or a mask
 
 
-def lists_that_came(dataset: Dataset, split: str, sources: list[Source], classes: Classes, found: Sorted) -> dict[str, bytes]:
+def lists_that_came(dataset: Dataset, split: str, classes: Classes, found: Sorted) -> dict[str, bytes]:
     """{file name: bytes} of the split's lists, class names and, if there is one, pickled mask; empty if none came or they
     do not fit the images, which is told.
     """
-    content = _content(dataset, split, sources)
+    content = _content(dataset, split, found)
     if "cname_cid.txt" not in content:
         return {}
     fault = _fault(dataset, split, content, classes, found)
@@ -31,22 +30,19 @@ def paths_of(lines: bytes) -> list[str]:
     return [line.rpartition(" ")[0] for line in lines.decode("utf-8-sig").splitlines()]
 
 
-def _content(dataset: Dataset, split: str, sources: list[Source]) -> dict[str, bytes]:
+def _content(dataset: Dataset, split: str, found: Sorted) -> dict[str, bytes]:
+    """The files of the split's folder beside the images, where they lie in the dataset's layout."""
     names = {"cname_cid.txt", "cname_cid_zero.txt", MASK_PICKLE}
-    names |= {
-        pattern.format(part=part) for pattern in (dataset.photo_list, dataset.sketch_list) for part in ("train", "test", "zero")
-    }
+    for pattern in (dataset.photo_list, dataset.sketch_list):
+        names |= {pattern.format(part=part) for part in ("train", "test", "zero")}
     folders = [split, *(other for other, same in SAME_SPLIT.items() if same == split)]
-    content = {}
-    for folder in folders:
-        for source in sources:
-            for name in source.names:
-                *_, above, file = ("", *name.split("/"))
-                if above == folder and file in names and not content.get(file):
-                    content[file] = source.read(name)
-        if content:
-            break
-    return {file: data for file, data in content.items() if len(data) <= LARGEST}
+    for source, prefix in dict.fromkeys((image.source, image.prefix) for image in found.all() if image.name != image.prefix):
+        for folder in folders:
+            paths = {f"{prefix}{folder}/{name}": name for name in names}
+            there = [path for path in source.names if path in paths]
+            if f"{prefix}{folder}/cname_cid.txt" in there:
+                return {paths[path]: data for path, data in source.read(there, LARGEST).items()}
+    return {}
 
 
 def _fault(dataset: Dataset, split: str, content: dict[str, bytes], classes: Classes, found: Sorted) -> str | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datasets.catalog import imagenet_wnids
+from datasets.catalog import WNID, imagenet_wnids
 from datasets.file_lists import MASK_ARRAYS, MASK_PICKLE, SEEN_MASK, UNSEEN_MASK
 from preparation.wordnet import GET_IT, noun, wnid_of
 from utils.errors import InputError
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 LEAST_SIMILAR = 0.2  # what is not above counts as 0
 JOINTS = str.maketrans("", "", " _-'.")  # what spellings of one name differ in
 CRANE_THE_BIRD, CRANE_THE_MACHINE = "n02012849", "n03126707"
-PHOTO_NAME = re.compile(r"(?:.*/)?(n\d{8})_")
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def published_columns() -> list[str]:
 
 def synsets_of_photos(file_names: Sequence[str], wordnet: "WordNetCorpusReader") -> "list[Synset]":
     """Those that the names begin with, in order of first appearance; prefixes that are no noun of WordNet are passed over."""
-    wnids = dict.fromkeys(match[1] for match in map(PHOTO_NAME.match, file_names) if match)
+    wnids = dict.fromkeys(match[1] for match in map(WNID.match, file_names) if match)
     return [synset for wnid in wnids if (synset := noun(wordnet, wnid)) is not None]
 
 

@@ -1,13 +1,16 @@
 """What a user has on disk, a folder or an archive: the names of its files, and a way to their bytes."""
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
 import os
 import re
 import shutil
+import stat
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +20,8 @@ from typing import BinaryIO
 from utils.errors import InputError
 from utils.progress import progress_bar
 
-IMAGES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+IMAGES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+JOURNAL = ".placed.json"  # in a dataset's folder: which sources' images were put there, and how
 LARGEST_FILE = 1 << 30  # bytes; nothing in a dataset of images is larger
 GZIP, BZIP2, XZ = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0"  # how files packed so begin
 DOWNLOAD_AGAIN = "download it again"
@@ -26,20 +30,23 @@ DOWNLOAD_AGAIN = "download it again"
 class Source:
     """Names of files and of folders below a folder or in an archive, with `/` between their parts; hidden ones are left out.
 
-    `where` is what comes before a name: enough of the source's own path to recognise a layout by.
+    `where` is what comes before a name: enough of the source's own path to recognise a layout by. `journals`: the names of the
+    journals that earlier preparations left.
     """
+
+    journals: frozenset[str] = frozenset()
 
     def __init__(self, path: Path, names: list[str], folders: set[str]):
         self.path, self.names, self.folders = path, names, folders
-        self.where = "/".join(path.resolve().parts[-3:])
+        self.where = "/".join(Path(os.path.abspath(path)).parts[-3:])
 
     def identity(self) -> list:
         """What tells whether this is the source of an earlier run."""
         status = self.path.stat()
         return [str(self.path.resolve()), *([] if self.path.is_dir() else [status.st_size, status.st_mtime_ns])]
 
-    def read(self, name: str) -> bytes:
-        """The bytes of one file. Raises InputError if they are damaged."""
+    def read(self, names: list[str], largest: int) -> dict[str, bytes]:
+        """The bytes of these files but for those larger than `largest`. Raises InputError if they are damaged."""
         raise NotImplementedError
 
 
@@ -49,12 +56,14 @@ class Folder(Source):
     def __init__(self, path: Path):
         names, folders = _walk(path)
         super().__init__(path, names, folders)
+        journals = (f"{folder}/{JOURNAL}".removeprefix("/") for folder in ("", *folders))
+        self.journals = frozenset(journal for journal in journals if (path / journal).exists())
 
     def file(self, name: str) -> Path:
         return self.path / name
 
-    def read(self, name: str) -> bytes:
-        return self.file(name).read_bytes()
+    def read(self, names: list[str], largest: int) -> dict[str, bytes]:
+        return {name: self.file(name).read_bytes() for name in names if self.file(name).stat().st_size <= largest}
 
 
 class Archive(Source):
@@ -63,7 +72,7 @@ class Archive(Source):
     def __init__(self, path: Path, members: dict[str, str], sizes: dict[str, int], folders: set[str]):
         super().__init__(path, [name for name in members if not _is_hidden(name)], folders | _parents(members))
         self.members, self.sizes = members, sizes
-        self.where = "/".join([*path.resolve().parts[-3:-1], path.name.split(".")[0]])
+        self.where = "/".join([*Path(os.path.abspath(path)).parts[-3:-1], path.name.split(".")[0]])
 
     def bytes_of(self, names: list[str]) -> int:
         """What these files take unpacked. Raises InputError if one is too large to be an image."""
@@ -85,24 +94,28 @@ class Zip(Archive):
         if locked:
             raise InputError(f"{path}: is locked by a password; unpack it yourself and give the folder as --source")
         members = {safe(path, info.filename): info for info in infos}
-        files = {name: info for name, info in members.items() if not info.is_dir()}
+        files = {name: info for name, info in members.items() if not (info.is_dir() or stat.S_ISLNK(info.external_attr >> 16))}
         folders = {name for name, info in members.items() if info.is_dir()}
         super().__init__(path, {n: i.filename for n, i in files.items()}, {n: i.file_size for n, i in files.items()}, folders)
         self.checksums = {name: info.CRC for name, info in files.items()}
 
-    def read(self, name: str) -> bytes:
+    def read(self, names: list[str], largest: int) -> dict[str, bytes]:
         with _damage_named(self.path), zipfile.ZipFile(self.path) as archive:
-            return archive.read(self.members[name])
+            return {name: archive.read(self.members[name]) for name in names if self.sizes[name] <= largest}
 
 
 class Streamed(Archive):
     """An archive that is read from its beginning to its end, and so is unpacked by one process."""
 
-    def read(self, name: str) -> bytes:
-        return dict(self.stream({name}))[name]
+    def read(self, names: list[str], largest: int) -> dict[str, bytes]:
+        wanted = {name for name in names if self.sizes[name] <= largest}
+        with tempfile.TemporaryDirectory() as aside:
+            if wanted:
+                self.unpack(wanted, Path(aside))
+            return {name: Path(aside, name).read_bytes() for name in wanted}
 
-    def stream(self, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
-        """(name, bytes) of these files, in the archive's order."""
+    def unpack(self, wanted: set[str], into: Path) -> None:
+        """These files, under their names below the folder `into`. Raises InputError if they are damaged or there is no room."""
         raise NotImplementedError
 
 
@@ -127,20 +140,26 @@ class Tar(Streamed):
         with path.open("rb") as file, progress_bar(path.stat().st_size, f"reading {path.name}", "B") as bar:
             bar.unit_scale = True
             with _plain(file, bar.update) as plain:
-                with tarfile.open(fileobj=plain, mode="r|") as archive:
+                ending = _Ending(plain)
+                with tarfile.open(fileobj=ending, mode="r|") as archive:
                     yield archive
-                while plain.read(1 << 20):
+                while ending.read(1 << 20):
                     pass  # to the end, where the checksum is
+                if not ending.is_whole():  # which tarfile does not mind
+                    raise tarfile.ReadError("unexpected end of data")
 
-    def stream(self, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
+    def unpack(self, wanted: set[str], into: Path) -> None:
+        for folder in {name.rpartition("/")[0] for name in wanted}:
+            (into / folder).mkdir(parents=True, exist_ok=True)
         with _damage_named(self.path), self._opened(self.path) as archive:
             for info in archive:
                 name = safe(self.path, info.name)
                 if info.isreg() and name in wanted:
                     content = archive.extractfile(info).read()
                     if len(content) != info.size:
-                        raise tarfile.ReadError("ends too soon")
-                    yield name, content
+                        raise tarfile.ReadError("unexpected end of data")
+                    with open(f"{into}/{name}", "wb") as file:
+                        file.write(content)
 
 
 class SevenZip(Streamed):
@@ -158,9 +177,30 @@ class SevenZip(Streamed):
         super().__init__(path, {name: info.filename for name, info in files.items()}, sizes, folders)
 
     def unpack(self, wanted: set[str], into: Path) -> None:
-        """These files, below the folder `into`. The names were found harmless when the archive was opened."""
         with _damage_named(self.path), _py7zr().SevenZipFile(self.path) as archive:
             archive.extract(into, targets=[self.members[name] for name in wanted])
+        for name in wanted:
+            if self.members[name] != name:
+                (into / name).parent.mkdir(parents=True, exist_ok=True)
+                (into / self.members[name]).rename(into / name)
+
+
+class _Ending:
+    """A tar file being read, which remembers how it ended: whole ones end in blocks of zeros."""
+
+    BLOCK = 512
+
+    def __init__(self, file: BinaryIO):
+        self.file, self.length, self.last = file, 0, b""
+
+    def read(self, size: int) -> bytes:
+        content = self.file.read(size)
+        self.length += len(content)
+        self.last = (self.last + content)[-self.BLOCK :]
+        return content
+
+    def is_whole(self) -> bool:
+        return self.length % self.BLOCK == 0 and self.last == bytes(self.BLOCK)
 
 
 class _Watched(io.RawIOBase):
@@ -207,6 +247,8 @@ def open_source(path: Path) -> Source:
         return Tar(path)
     if b"<html" in start.lower() or b"<!doctype" in start.lower():
         raise InputError(f"{path}: is a web page, not an archive; open its address in a browser to download the file itself")
+    if not start:
+        raise InputError(f"{path}: is empty; {DOWNLOAD_AGAIN}")
     raise InputError(f"{path}: is neither a folder nor a zip, tar or 7z archive; unpack it, or {DOWNLOAD_AGAIN}")
 
 
@@ -230,15 +272,15 @@ def _parents(names: dict[str, str]) -> set[str]:
 
 
 def _walk(root: Path) -> tuple[list[str], set[str]]:
-    """Names of files and folders below `root`; a folder that several links lead to is entered once."""
-    names, folders, entered = [], set(), set()
-    waiting = [""]
+    """Names of files and folders below `root`; a link that leads to a folder it lies in is not followed."""
+    names, folders = [], set()
+    waiting = [("", ())]
     while waiting:
-        folder = waiting.pop()
+        folder, above = waiting.pop()
         status = os.stat(root / folder)
-        if (status.st_dev, status.st_ino) in entered:
+        here = (status.st_dev, status.st_ino)
+        if here in above:
             continue
-        entered.add((status.st_dev, status.st_ino))
         with os.scandir(root / folder) as entries:
             for entry in entries:
                 if entry.name.startswith(".") or entry.name == "__MACOSX":
@@ -246,7 +288,7 @@ def _walk(root: Path) -> tuple[list[str], set[str]]:
                 name = f"{folder}/{entry.name}" if folder else entry.name
                 if entry.is_dir():
                     folders.add(name)
-                    waiting.append(name)
+                    waiting.append((name, (*above, here)))
                 elif entry.is_file():
                     names.append(name)
                 elif entry.is_symlink() and name.lower().endswith(IMAGES):
@@ -272,7 +314,8 @@ def _damage_named(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.filename:
             raise
-        raise InputError(f"{path}: cannot be unpacked ({error}); {DOWNLOAD_AGAIN}") from error
+        advice = "free some space" if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT) else DOWNLOAD_AGAIN
+        raise InputError(f"{path}: cannot be unpacked ({error.strerror or error}); {advice}") from error
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise InputError(f"{path}: damaged, or not downloaded whole ({reason}); {DOWNLOAD_AGAIN}") from error
@@ -283,4 +326,6 @@ def require_space(archives: list[tuple[Archive, list[str]]], at: Path) -> None:
     needed = sum(archive.bytes_of(names) for archive, names in archives)
     free = shutil.disk_usage(at).free
     if needed > free:
-        raise InputError(f"{at}: {needed / 1e9:.1f} GB are to be unpacked, {free / 1e9:.1f} GB are free; choose another --output")
+        raise InputError(
+            f"{at}: {needed / 1e6:,.0f} MB are to be unpacked, {free / 1e6:,.0f} MB are free; choose another --output"
+        )

@@ -1,12 +1,13 @@
 """The folder of a split's lists: written all at once where it is new, file by file where it is not."""
 
-import contextlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
+from datasets.file_lists import MASK_ARRAYS, MASK_PICKLE
 from utils.errors import InputError
-from utils.files import written_whole
+from utils.files import umask, written_whole
 
 
 def require_free(folder: Path, files: dict[str, bytes], force: bool) -> None:
@@ -20,26 +21,38 @@ def require_free(folder: Path, files: dict[str, bytes], force: bool) -> None:
 
 
 def write_split(folder: Path, files: dict[str, bytes]) -> None:
-    """The folder at once if it is new, else each file whole; on the disk before that is everything they name."""
-    os.sync() if hasattr(os, "sync") else None
+    """The folder at once if it is new, else each file whole; on the disk before that is everything they name.
+
+    A mask of an earlier preparation goes where `files` have none and the classes are others.
+    """
+    if hasattr(os, "sync"):
+        os.sync()
     if folder.exists():
+        _remove_stale_masks(folder, files)
         for name, content in files.items():
             _write_if_new(folder / name, content)
         return
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    with contextlib.ExitStack() as undo:
+    try:
         for name, content in files.items():
-            undo.callback((aside / name).unlink, missing_ok=True)
             _write_if_new(aside / name, content)
-        aside.chmod(0o777 & ~_umask())
+        aside.chmod(0o777 & ~umask())
         aside.rename(folder)
-        undo.pop_all()
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
+def _remove_stale_masks(folder: Path, files: dict[str, bytes]) -> None:
+    names = folder / "cname_cid.txt"
+    has_same_classes = names.exists() and names.read_bytes() == files[names.name]
+    has_other_pickle = MASK_PICKLE in files and (folder / MASK_PICKLE).exists() and _differs(folder / MASK_PICKLE, files)
+    if not has_same_classes or has_other_pickle:
+        for name in {MASK_ARRAYS, MASK_PICKLE} - set(files):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _differs(path: Path, files: dict[str, bytes]) -> bool:
+    return path.read_bytes() != files[path.name]
 
 
 def _write_if_new(path: Path, content: bytes) -> None:

@@ -1,17 +1,21 @@
 """Which classes are seen and unseen, which sketches are held out, and the lists that say so (SPEC 2)."""
 
+import math
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from datasets.catalog import SAME_SPLIT, Dataset, published_classes
+from datasets.catalog import DATASETS, OWN, SAME_SPLIT, Dataset, published_classes
+from datasets.file_lists import read_class_names
 from preparation.layouts import PHOTO, PLURAL, SKETCH, Image, Layout, by_class
 from preparation.spellings import classes_of_folders, nearest, require_apart
 from utils.errors import InputError
 
 LEAST_SHARE = 5  # at most every fifth sketch of a class is held out, but one where there are two
 EMPTY = "this class folder holds no images; fill it, or remove it"
+SHARE = 0.2  # of the classes is unseen where nothing is said
 SHOWN = 5  # names in a message
 
 
@@ -39,19 +43,29 @@ class Sorted:
 
 
 def split_name(dataset: Dataset, asked: str | None) -> str:
-    """The dataset's own split if none is asked for; another name of a published one is told."""
+    """The dataset's own split if none is asked for; another name of a published one is told.
+
+    Raises InputError if it is no name for a folder beside those of the images, or own folders would be taken for published ones.
+    """
     name = asked or dataset.default_split
+    taken = {folder.split("/")[0] for folder in (dataset.photo_folder, dataset.sketch_folder)}
+    published = {split for other in DATASETS.values() for split in other.splits} - {OWN.default_split}
+    if not name.replace("-", "_").isidentifier() or name in taken:
+        raise InputError(f"--split {name}: give a plain name, of letters, digits, - and _, that no folder of images has")
+    if dataset is OWN and name in published:
+        raise InputError(f"--split {name}: is the name of a published split; give yours another")
     if name in SAME_SPLIT and dataset.splits:
         print(f"{name} is here called {SAME_SPLIT[name]}")
     return SAME_SPLIT.get(name, name) if dataset.splits else name
 
 
-def classes_of_split(dataset: Dataset, split: str, unseen: list[str] | None, layout: Layout, seed: int) -> Classes:
+def classes_of_split(dataset: Dataset, folder: Path, unseen: list[str] | None, layout: Layout, seed: int) -> Classes:
     """The published classes; for another split, those that have sketches and photos, of which `unseen` are unseen.
 
-    unseen: their names, or their number or share; None: a fifth of the classes, drawn by `seed`. Raises InputError where that
-    cannot be.
+    unseen: their names, or their number or share; None: as the split's folder has it already, or else a fifth of the classes,
+    drawn by `seed`. Raises InputError where that cannot be.
     """
+    split = folder.name
     if split in dataset.splits:
         if unseen:
             raise InputError(f"--unseen: {split} is a published split; give yours another name with --split")
@@ -59,10 +73,17 @@ def classes_of_split(dataset: Dataset, split: str, unseen: list[str] | None, lay
     if dataset.splits and not unseen:
         known = ", ".join(dataset.splits)
         raise InputError(f"--split {split}: not published for {dataset.name} ({known}); one of your own wants --unseen CLASS…")
-    return _own_classes(layout, unseen, seed)
+    names = _with_both(layout)
+    before = folder / "cname_cid_zero.txt"
+    if unseen is None and before.exists():
+        print(f"unseen classes as before, by {before}; --unseen names others")
+        kept = [name for name in read_class_names(before) if name in names]
+        return Classes([name for name in names if name not in kept], kept)
+    return _drawn(names, unseen, seed)
 
 
-def _own_classes(layout: Layout, unseen: list[str] | None, seed: int) -> Classes:
+def _with_both(layout: Layout) -> list[str]:
+    """Names of the classes that have photos and sketches, as the photos' folders spell them."""
     if layout.empty_folders:
         raise InputError(f"{layout.empty_folders[0]}: {EMPTY}")
     found = by_class(layout.images)
@@ -72,6 +93,10 @@ def _own_classes(layout: Layout, unseen: list[str] | None, seed: int) -> Classes
     names = sorted(set(classes_of_folders(sketches, photos).values()))
     if len(names) < 2:
         raise InputError(f"only {len(names)} class has both photos and sketches; a split needs two, one to learn and one to find")
+    return names
+
+
+def _drawn(names: list[str], unseen: list[str] | None, seed: int) -> Classes:
     chosen = _unseen(names, unseen, seed)
     seen = [name for name in names if name not in chosen]
     if not seen:
@@ -80,25 +105,27 @@ def _own_classes(layout: Layout, unseen: list[str] | None, seed: int) -> Classes
 
 
 def _unseen(names: list[str], asked: list[str] | None, seed: int) -> set[str]:
-    if asked and not _is_number(asked[0]):
+    number = _number(asked[0]) if asked and len(asked) == 1 and asked[0] not in names else None
+    if asked and number is None:
         spelt = classes_of_folders(asked, names)
         unknown = [name for name in asked if name not in spelt]
         if unknown:
             hint = nearest(unknown[0], names)
             raise InputError(f"--unseen {unknown[0]}: no such class with photos and sketches{hint}; there is {_some(names)}")
         return set(spelt.values())
-    number = float(asked[0]) if asked else 0.2
-    count = max(1, round(number * len(names))) if number < 1 else int(number)
-    if len(asked or []) > 1 or count >= len(names):
-        raise InputError(f"--unseen {' '.join(asked)}: give class names, one number below {len(names)}, or one share below 1")
-    return set(np.random.default_rng(seed).permutation(names)[:count].tolist())
+    number = SHARE if number is None else number
+    count = max(1, round(number * len(names))) if 0 < number < 1 else number
+    if not (1 <= count < len(names) and count == int(count)):
+        raise InputError(f"--unseen {asked[0]}: give class names, a whole number below {len(names)}, or a share below 1")
+    return set(np.random.default_rng(seed).permutation(names)[: int(count)].tolist())
 
 
-def _is_number(text: str) -> bool:
+def _number(text: str) -> float | None:
     try:
-        return float(text) > 0
+        number = float(text)
     except ValueError:
-        return False
+        return None
+    return number if math.isfinite(number) else 0.0
 
 
 def sort_images(layout: Layout, classes: Classes, split: str) -> Sorted:
@@ -141,12 +168,15 @@ def _some(names: list[str]) -> str:
 def lists_of(dataset: Dataset, classes: Classes, images: dict, held_out: int, seed: int) -> dict[str, bytes]:
     """{file name: UTF-8 text} of a split: its lists and class names.
 
-    held_out: sketches of each seen class for validation, drawn by `seed` and the class's name alone.
+    held_out: sketches of each seen class for validation, drawn by `seed` and the class's name alone, but at most a fifth of
+    those it has. Raises InputError if that is none at all.
     """
     photos, sketches = (
         {name: sorted(image.target for image in images[kind][name]) for name in classes} for kind in (PHOTO, SKETCH)
     )
     chosen = {name: _held_out(sketches[name], held_out, name, seed) for name in classes.seen}
+    if not any(chosen.values()):
+        raise InputError("no seen class has two sketches, so none can be held out to validate with; draw some more")
     training = {name: [path for path in sketches[name] if path not in chosen[name]] for name in classes.seen}
     texts = {
         dataset.photo_list.format(part="train"): _lines(classes.seen, photos),

@@ -1,6 +1,7 @@
 """What is told of a preparation, on the terminal and in `prepared.json`."""
 
 import json
+import shlex
 from collections import Counter
 from pathlib import Path
 
@@ -12,18 +13,24 @@ from utils.files import written_whole
 
 RECORD = "prepared.json"  # in the split's folder
 SHOWN = 8  # of one kind
+ABOUT = 0.01  # that published counts may be off, for some are rounded
 
 
 def say_some(title: str, items: list[str]) -> None:
     """The first few of what there is to say under a title; nothing if there is nothing."""
     if items:
         more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-        print(f"{title}: {', '.join(items[:SHOWN])}{more}")
+        print(printable(f"{title}: {', '.join(items[:SHOWN])}{more}"))
+
+
+def printable(text: str) -> str:
+    """Names of files need not be UTF-8."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def say_left_out(left_out: Counter) -> None:
-    """Images in folders that do not belong to the dataset."""
-    say_some("left out", [f"{count:,} images in {folder}" for folder, count in left_out.most_common()])
+    """Images in other folders, and files that are no images by their names."""
+    say_some("left out", [f"{count:,} {what}" for what, count in left_out.most_common()])
 
 
 def say_classes(dataset: Dataset, split: str, classes: Classes, found: Sorted) -> None:
@@ -43,15 +50,30 @@ def say_outcome(dataset: Dataset, folder: Path, found: Sorted, files: dict[str, 
         f"them shrunk, in {seconds:.0f} s"
     )
     if placed.unreadable:
-        print(f"could not be read, and taken as they are: {len(placed.unreadable):,} (the first: {placed.unreadable[0]})")
+        count = f"{len(placed.unreadable):,} of {placed.images:,} images cannot be read, and are taken as they are"
+        print(printable(f"{count} (the first: {placed.unreadable[0]}); check_dataset.py lists them all"))
     print(f"{folder}:")
     for pattern in (dataset.photo_list, dataset.sketch_list):
         for name in (pattern.format(part=part) for part in ("train", "test", "zero")):
             if name in files:
                 print(f"  {name}: {len(files[name].splitlines()):,}")
-    root = "" if str(folder.parent.parent) == "dataset" else f" --data_root {folder.parent.parent}"
-    split = "" if folder.name == dataset.default_split else f" --split {folder.name}"
-    print(f"next: python check_dataset.py {dataset.key}{root}{split}")
+    _say_other_counts(dataset, folder.name, photos, sketches)
+    root = [] if str(folder.parent.parent) == "dataset" else ["--data_root", str(folder.parent.parent)]
+    split = [] if folder.name == dataset.default_split else ["--split", folder.name]
+    print(f"next: {shlex.join(['python', 'check_dataset.py', dataset.key, *root, *split])}")
+
+
+def _say_other_counts(dataset: Dataset, split: str, photos: int, sketches: int) -> None:
+    """A download may have been forgotten."""
+    published = dataset.splits.get(split)
+    if published is None or published.train_photos is None:
+        return
+    for what, found, parts in (
+        ("photos", photos, (published.train_photos, published.gallery_photos)),
+        ("sketches", sketches, (published.train_sketches, published.held_out_sketches, published.query_sketches)),
+    ):
+        if None not in parts and abs(found - sum(parts)) > ABOUT * sum(parts):
+            print(f"note: {found:,} {what} instead of the published {sum(parts):,}; was every part of the dataset named?")
 
 
 def record(folder: Path, found: Sorted, placed: Placed, **facts: object) -> None:

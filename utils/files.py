@@ -109,9 +109,7 @@ def written_whole(path: Path, previous: Path | None = None) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 would lock out the people a run folder is shared with
+        temporary.chmod(0o666 & ~umask())  # mkstemp's 0600 would lock out the people a run folder is shared with
         _on_disk(temporary)
         if previous is not None and path.exists():
             _give_second_name(path, previous)
@@ -122,6 +120,13 @@ def written_whole(path: Path, previous: Path | None = None) -> Iterator[Path]:
         raise InputError(f"{path}: cannot be written ({error.strerror or error}); free space or choose another") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def umask() -> int:
+    """What new files do not get: the rights that are masked."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def remove_unfinished(path: Path) -> None:

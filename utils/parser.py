@@ -76,6 +76,13 @@ def _whole(text: str) -> int | float:
     return int(text) if len(text) < 20 else math.nan
 
 
+def given_path(text: str) -> Path:
+    """Not the current folder for want of anything, as an unset variable of a shell would have it."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty; name a file or folder")
+    return Path(text)
+
+
 positive = _number(_whole, 1, "a whole number from 1")
 natural = _number(_whole, 0, "a whole number from 0")
 image_side = _number(_whole, 32, "a whole number of pixels from 32")

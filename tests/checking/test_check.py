@@ -60,7 +60,7 @@ def found(out, degree):
 def only_fault(code, out, pattern):
     assert code == 1
     assert len(found(out, FAULT)) == 1 and re.search(pattern, found(out, FAULT)[0]), out
-    assert out.splitlines()[-1] == "1 fault: training cannot start before they are mended"
+    assert out.splitlines()[-1] == "1 fault: not ready; mend them, then check again"
 
 
 def only_caution_beside(out, usual, pattern):
@@ -79,7 +79,7 @@ def test_a_dataset_without_faults_is_ready(check, shared_dataset, tmp_path):
     assert len(out.splitlines()) < 25
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size[0] == 1510
-    report = (tmp_path / "check.txt").read_text()
+    report = (tmp_path / "sheet.txt").read_text()
     assert "\n    train sketches 18 instead of 55,252\n" in report
     assert out.splitlines()[-1] in report
 
@@ -420,13 +420,13 @@ def test_strict_takes_cautions_for_faults(check, shared_dataset, tmp_path):
     code, out = check(shared_dataset, "--strict", "--contact_sheet", tmp_path / "sheet.png")
     cautions = len(found(out, CAUTION))
     assert code == 1 and cautions > 0
-    verdict = f"{cautions} faults, {cautions} cautions among them (--strict): training cannot start before they are mended"
+    verdict = f"{cautions} faults, {cautions} cautions among them (--strict): not ready; mend them, then check again"
     assert out.splitlines()[-1] == verdict
 
 
 def test_mistakes_are_one_line(check, run_script, shared_dataset, tmp_path):
     for options, said in (
-        (("--split", "zeroshot9"), "zeroshot9: no such folder"),
+        (("--split", "zeroshot9"), "zeroshot9: no such split"),
         (("--contact_sheet", tmp_path / "sheet.jpg"), "ends in .png"),
         (("--contact-shet", "x"), "did you mean --contact"),
     ):
@@ -480,3 +480,17 @@ def test_a_published_split_is_not_refused_for_identical_files_it_came_with(tmp_p
     append(root / "zeroshot/cname_cid_zero.txt", "another 30")  # now it is a split of somebody's own
     code, out = check(tmp_path, dataset="tuberlin")
     assert code == 1 and any("byte-identical; take them off one" in line for line in found(out, FAULT))
+
+
+def test_a_mask_that_fits_no_imagenet_teacher_is_a_fault(check, root):
+    (lists_of(root) / "cid_mask.pickle").unlink()
+    np.savez(lists_of(root) / "cid_mask.npz", cid_mask=np.zeros((3, 500)), cid_mask_zero=np.zeros((2, 500)))
+    only_fault(*check(root), r"500 wide, and ImageNet has 1000 classes")
+
+
+def test_classes_that_differ_in_brackets_alone_are_a_caution(check, root):
+    names = lists_of(root) / "cname_cid_zero.txt"
+    names.write_text(names.read_text().replace("star", "mug (tree)"))
+    code, out = check(root)
+    assert code == 0
+    assert any(line.endswith("in what stands in brackets alone: mug (tree) (mug)") for line in found(out, CAUTION))

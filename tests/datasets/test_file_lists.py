@@ -230,6 +230,6 @@ def test_own_folders_stand_in_where_the_scripts_dataset_is_not(tmp_path):
     root = write_tiny_dataset(tmp_path, "Own")
     split = Split(SKETCHY, root, "zeroshot1")
     assert (split.dataset, split.name, len(split.photos("zero"))) == (OWN, "zeroshot", 24)
-    assert "no such folder" in refusal(Split, SKETCHY, root, "zeroshot2")
+    assert "no such split" in refusal(Split, SKETCHY, root, "zeroshot2")
     write_tiny_dataset(tmp_path, "Sketchy", photos=3)
     assert Split(SKETCHY, root, "zeroshot1").dataset is SKETCHY

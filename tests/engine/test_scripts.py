@@ -435,7 +435,7 @@ def test_a_run_that_is_not_there_names_those_that_are(trained, shared_dataset, t
 def test_bad_data_is_one_clear_line(tiny_dataset, tmp_path, run_script):
     lists = tiny_dataset / "Sketchy/zeroshot1"
     words = [TRAIN, *SMALL, *SHORT, "--epochs", 1, "--data_root", tiny_dataset, "-s", tmp_path]
-    refused(run_script, "unpack it so that", *words, "--data_root", tmp_path / "nowhere")
+    refused(run_script, "prepare_dataset.py sketchy --source", *words, "--data_root", tmp_path / "nowhere")
     refused(run_script, "zeroshot7: no such folder", *words, "--zero_version", "zeroshot7")
     refused(run_script, "--batch_size 2: holds no sketch; use at least 3", *words, "--batch_size", 2)
     refused(run_script, "do not fill a batch", *words, "--batch_size", 960)

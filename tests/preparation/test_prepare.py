@@ -1,5 +1,6 @@
 """prepare_dataset.py as a user runs it."""
 
+import json
 import os
 import pickle
 import shutil
@@ -140,7 +141,8 @@ def test_large_images_are_shrunk_with_their_proportions(mine, tmp_path, prepare)
     (mine / "photos/cup/broken.jpg").write_bytes(b"no image")
     code, out, err = prepare("folders", mine, "--output", str(tmp_path / "out"))
     assert code == 0, err
-    assert "3 of them shrunk" in out and "could not be read, and taken as they are: 1 (the first" in out
+    assert "3 of them shrunk" in out
+    assert "1 of 64 images cannot be read, and are taken as they are (the first: photos/cup/broken.jpg: " in out
     root = tmp_path / "out/Own"
     sizes = {name: Image.open(root / f"photos/cup/{name}.jpg").size for name in ("large", "turned")}
     assert sizes == {"large": (384, 256), "turned": (256, 384)}
@@ -232,9 +234,14 @@ def test_bad_sources_are_one_clear_line(mine, tmp_path, prepare, what):
     "options, message",
     [
         (["--unseen", "cups"], "--unseen cups: no such class with photos and sketches (is it the folder 'cup'? rename it)"),
-        (["--unseen", "6"], "--unseen 6: give class names, one number below 6"),
+        (["--unseen", "6"], "--unseen 6: give class names, a whole number below 6"),
         (["--unseen", "apple", "bell", "cup", "duck", "eye", "fish"], "--unseen: names every class"),
         (["--split", "../elsewhere"], "--split ../elsewhere: give a plain name"),
+        (["--unseen", "1.5"], "--unseen 1.5: give class names, a whole number below 6, or a share below 1"),
+        (["--unseen", "inf"], "--unseen inf: give class names"),
+        (["--split", "photos"], "--split photos: give a plain name"),
+        (["--split", "zeroshot2"], "--split zeroshot2: is the name of a published split"),
+        (["--held_out", "0"], "--held_out/--held-out: must be a whole number from 1"),
         (["--side", "-1"], "--side: must be a whole number from 0"),
     ],
 )
@@ -265,3 +272,81 @@ def test_an_unwritable_target_is_named_before_any_work(mine, tmp_path, prepare):
     (tmp_path / "file").write_bytes(picture(1))
     code, _, err = prepare("folders", mine, "--output", str(tmp_path / "file"))
     assert code == 2 and str(tmp_path / "file") in err
+
+
+def test_unseen_classes_stay_unseen_until_others_are_named(mine, tmp_path, prepare):
+    options = ["--output", str(tmp_path / "out")]
+    assert prepare("folders", mine, "--unseen", "cup", *options)[0] == 0
+    write_tree(mine, ["goat"], 4, 6)
+    code, out, err = prepare("folders", mine, "--force", "--seed", 8, *options)
+    assert code == 0 and "unseen classes as before" in out, err
+    split = Split(OWN, tmp_path / "out", "zeroshot")
+    assert (split.class_names("zero"), "goat" in split.class_names("train")) == (["cup"], True)
+    assert json.loads((split.folder / "prepared.json").read_text())["unseen"] == ["cup"]
+
+
+def test_an_output_within_the_source_is_not_taken_for_a_source(mine, tmp_path, prepare):
+    for _ in range(2):
+        code, _, err = prepare("folders", mine, "--output", str(mine))
+        assert code == 0, err
+    shutil.rmtree(mine / "Own/photos/fish")  # as a run that is cut short leaves it
+    assert prepare("folders", mine, "--output", str(mine))[0] == 0
+    assert prepare("folders", mine, "--output", str(tmp_path / "elsewhere"))[0] == 0
+    assert len(Split(OWN, tmp_path / "elsewhere", "zeroshot").photos("zero")) == 4
+    # its own place alone is a source, too
+    code, out, err = prepare("folders", mine / "Own", "--output", str(mine))
+    assert code == 0 and "0 put there now" in out, err
+
+
+def test_a_raw_dataset_within_its_own_output(tmp_path, prepare):
+    root, classes = tmp_path / "TUBerlin", [name for names in published_classes(TUBERLIN, "zeroshot") for name in names]
+    write_tree(root, classes, 1, 2, "ImageResized", "png", side=0)
+    options = ["--output", str(tmp_path), "--side", 0]
+    assert prepare("tuberlin", root, *options)[0] == 0
+    shutil.rmtree(root / "png_ready/knife")
+    shutil.rmtree(root / "zeroshot")
+    code, _, err = prepare("tuberlin", root, *options)
+    assert code == 0, err
+    assert len(Split(TUBERLIN, tmp_path, "zeroshot").sketches("zero")) == 60
+
+
+@pytest.mark.parametrize("folder", ["EXTEND_image_sketchy_ready", "256x256/EXTEND_image_sketchy_ready"])
+def test_lists_that_name_the_extension_where_it_lies_fit(tmp_path, prepare, folder):
+    write_published(tmp_path / "got", SKETCHY, "zeroshot1", photos=1)
+    root, classes = tmp_path / "got/Sketchy", published_classes(SKETCHY, "zeroshot1")
+    write_tree(root, [*classes[0], *classes[1]], 1, 0, folder, "unused", side=0)
+    assert prepare("sketchy", root, "--output", str(tmp_path / "made"), "--held_out", 1, "--seed", 3)[0] == 0
+    made = tmp_path / "made/Sketchy/zeroshot1"
+    assert f"{folder}/cup/cup_0.jpg 0" in (made / "all_photo_filelist_zero.txt").read_text().splitlines()
+    shutil.copytree(made, root / "zeroshot1")
+    write_tree(tmp_path / "got/other/zeroshot1", ["stray"], 0, 0)
+    (tmp_path / "got/Another/zeroshot1").mkdir(parents=True)
+    (tmp_path / "got/Another/zeroshot1/cname_cid.txt").write_text("nothing to do with it 0\n")
+    code, out, err = prepare("sketchy", tmp_path / "got", "--output", str(tmp_path / "out"))
+    assert code == 0 and "stay as they are" in out, err
+
+
+def test_a_forgotten_part_of_a_dataset_is_told(tmp_path, prepare):
+    write_published(tmp_path / "got", SKETCHY, "zeroshot1")
+    out = prepare("sketchy", tmp_path / "got", "--output", str(tmp_path / "out"))[1]
+    assert "note: 250 photos instead of the published 85,502; was every part of the dataset named?" in out
+
+
+def test_files_that_are_no_images_by_their_names_are_told(mine, tmp_path, prepare):
+    (mine / "photos/cup/phone.HEIC").write_bytes(b"ftypheic")
+    (mine / "photos/cup/from_the_web.jfif").write_bytes(picture(4, kind="JPEG"))
+    code, out, _ = prepare("folders", mine, "--output", str(tmp_path / "out"))
+    assert code == 0 and "left out: 1 files ending in .heic" in out
+    assert (tmp_path / "out/Own/photos/cup/from_the_web.jfif").exists()
+
+
+def test_several_processes_do_what_one_does(mine, tmp_path, prepare):
+    Image.new("RGB", (900, 600), "red").save(mine / "photos/cup/large.jpg")
+    for workers in (1, 3):
+        options = ["--side", 32, "--copy", "--num_workers", workers, "--output", str(tmp_path / str(workers))]
+        code, out, err = prepare("folders", mine, *options)
+        assert code == 0 and "61 put there now, 61 of them shrunk" in out, err
+    one, three = (tmp_path / str(workers) / "Own" for workers in (1, 3))
+    files = [file.relative_to(one) for file in one.rglob("*.*") if file.is_file() and file.name != "prepared.json"]
+    assert len(files) > 61
+    assert all((one / file).read_bytes() == (three / file).read_bytes() for file in files if not file.name.startswith("."))

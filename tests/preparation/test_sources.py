@@ -108,7 +108,7 @@ def test_other_files_than_archives_are_told_apart(tmp_path):
     for content, wrong in [
         (b"<!DOCTYPE html><html>Quota exceeded</html>", "is a web page, not an archive"),
         (b"Rar!\x1a\x07\x00" + bytes(600), "is neither a folder nor a zip, tar or 7z archive"),
-        (b"", "is neither a folder nor"),
+        (b"", "is empty"),
         (b"PK\x03\x04" + bytes(600), "is a zip file cut short"),
         (b"\x1f\x8b" + bytes(600), "download it again"),
         (b"7z\xbc\xaf\x27\x1c" + bytes(600), "download it again"),
@@ -132,7 +132,7 @@ def test_a_locked_archive_is_to_be_unpacked_by_hand(tmp_path):
 def test_what_does_not_fit_on_the_disk_is_not_begun(mine, tmp_path, monkeypatch):
     archive = open_source(packed(mine, "zip"))
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
-    assert "0.0 GB are free" in refusal(require_space, [(archive, archive.names)], tmp_path)
+    assert "0 MB are free" in refusal(require_space, [(archive, archive.names)], tmp_path)
     archive.sizes[archive.names[0]] = 1 << 40
     assert "claims 1048576 MiB" in refusal(require_space, [(archive, archive.names)], tmp_path)
 
@@ -154,3 +154,48 @@ def test_names_that_no_list_can_hold_are_left_out(mine):
         (mine / "photos/cup" / name).write_bytes(picture(2))
     layout = recognise(OWN, [open_source(mine)])
     assert len(layout.images) == 60 and sum(layout.left_out.values()) == 2
+
+
+def test_a_tar_cut_within_a_header_is_not_whole(mine):
+    path = packed(mine, "tar")
+    with tarfile.open(path) as archive:
+        offsets = [info.offset for info in archive if info.isreg()]
+    whole = path.read_bytes()
+    for cut in (offsets[20], offsets[20] + 100):
+        path.write_bytes(whole[:cut])
+        assert "unexpected end of data" in refusal(open_source, path)
+
+
+def test_names_are_read_as_they_are_called_in_the_archive(tmp_path):
+    path = tmp_path / "windows.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, name in enumerate(("photos\\cup\\a.jpg", "./sketches/cup/b.png")):
+            info = zipfile.ZipInfo("x")
+            info.filename = name
+            archive.writestr(info, picture(number))
+        link = zipfile.ZipInfo("photos/cup/link.jpg")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+    (tmp_path / "out").mkdir()
+    layout = recognise(OWN, [open_source(path)])
+    assert place(layout.images, Manner(tmp_path / "out", side=0, copies=False, workers=1)).images == 2
+    assert (tmp_path / "out/photos/cup/a.jpg").read_bytes() == picture(0)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tgz", "7z"])
+def test_files_that_are_read_at_once(mine, kind):
+    archive = open_source(packed(mine, kind))
+    names = ["mine/photos/cup/cup_0.jpg", "mine/sketches/bell/bell_1.png"]
+    expected = {name: (mine.parent / name).read_bytes() for name in names}
+    assert archive.read(names, largest=1 << 20) == expected
+    archive.sizes[names[0]] = 1 << 40  # as a bomb claims
+    assert list(archive.read(names, largest=1 << 20)) == names[1:]
+
+
+def test_links_to_one_folder_by_several_names_all_count(tmp_path):
+    write_tree(tmp_path / "mine/raw", ["cup"], 1, 1)
+    for kind in ("photos", "sketches"):
+        (tmp_path / "mine" / kind).mkdir()
+        (tmp_path / "mine" / kind / "cup").symlink_to(tmp_path / "mine/raw" / kind / "cup")
+    names = open_source(tmp_path / "mine").names
+    assert {"photos/cup/cup_0.jpg", "raw/photos/cup/cup_0.jpg"} <= set(names)
