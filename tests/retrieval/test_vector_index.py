@@ -146,6 +146,31 @@ def test_removed_vectors_of_a_graph_are_dropped_once_they_are_many():
     assert_found(index, range(30, 100), vectors(100)[30:], vectors(3, 5), 9)
 
 
+def test_dead_neighbours_do_not_take_the_places_of_living_ones(monkeypatch):
+    """The hundred nearest are dead; the walk goes on to the living, without comparing with all."""
+    photos, queries = vectors(2000), vectors(2, 5)
+    index = build("hnsw", np.arange(2000), photos)
+    index.remove(np.unique(index.search(queries, 100)[0]))
+    assert index.dead >= 100
+    index.effort = 500
+    wanted = index._search_exactly(queries, 10)[0]
+    monkeypatch.setattr(index, "_search_exactly", None)
+    assert recall(wanted, index.search(queries, 10)[0]) > 0.9
+
+
+def test_a_walk_that_ends_too_early_is_made_up_for(monkeypatch):
+    index, photos = build("hnsw", np.arange(50), vectors(50)), vectors(50)
+    walk = index._found_with
+
+    def cut_short(effort, queries, k):
+        ids, similarity = walk(effort, queries, k)
+        ids[1, 2:], similarity[1, 2:] = -1, -np.inf
+        return ids, similarity
+
+    monkeypatch.setattr(index, "_found_with", cut_short)
+    assert_found(index, range(50), photos, vectors(3, 5), 6)
+
+
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])
 def test_recall_on_clustered_vectors(kind):
     photos = vectors(6000, width=24)
@@ -157,6 +182,14 @@ def test_recall_on_clustered_vectors(kind):
     share = np.mean([len(set(found) & set(wanted)) / 20 for found, wanted in pairs])
     assert index.recall_at(20, queries) == pytest.approx(share)
     assert index.recall_at(20, queries, exact) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("kind", ["exact", "ivf", "hnsw"])
+def test_queries_are_made_of_each_vector_once(kind):
+    photos = vectors(200)
+    sampled = build(kind, np.arange(200), photos)._sampled(500, np.random.default_rng(0))
+    assert sorted(sampled.tolist()) == sorted(photos.tolist())
+    assert len(build(kind, np.arange(200), photos)._sampled(7, np.random.default_rng(0))) == 7
 
 
 def test_fewer_lists_find_less():
