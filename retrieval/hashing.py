@@ -42,12 +42,17 @@ def itq_codes(query, gallery, bits, seed=50, iterations=50, update="released", f
     fitted = {"queries": query, "gallery": gallery}[fit] if fit != "train" else np.concatenate(training)
     if len(fitted) < bits:
         print(f"note: {bits}-bit codes fitted on {len(fitted)} rows say little; fit them on more")
+    projection = itq_projection(fitted, bits, seed, iterations, update)
+    return torch.from_numpy(query @ projection > 0), torch.from_numpy(gallery @ projection > 0)
+
+
+def itq_projection(centred, bits, seed=50, iterations=50, update="procrustes"):
+    """(d, bits) float64: PCA and rotation fitted on centred rows (n, d) float64; the codes of others are row @ projection > 0."""
     # one BLAS thread: on these small matrices more are slower, many times so on a busy machine, and the codes must not
     # depend on how many there are
     with threadpool_limits(1, user_api="blas"):
-        components = _principal_components(fitted, bits, fix_signs=update == "procrustes")
-        projection = components @ _rotation(fitted @ components, seed, iterations, update)
-    return torch.from_numpy(query @ projection > 0), torch.from_numpy(gallery @ projection > 0)
+        components = _principal_components(centred, bits, fix_signs=update == "procrustes")
+        return components @ _rotation(centred @ components, seed, iterations, update)
 
 
 def _principal_components(centred, bits, fix_signs):
