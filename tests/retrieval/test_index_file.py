@@ -53,6 +53,14 @@ def test_an_emptied_index_can_be_saved(kind, tmp_path):
     assert loaded.search(vectors(1), 1)[0].tolist() == [[4]]
 
 
+def test_a_loaded_graph_is_walked_and_not_compared_with_all(tmp_path, monkeypatch):
+    index = changed_index("hnsw", 3000)
+    index.save(tmp_path / "graph")
+    loaded = load(tmp_path / "graph")
+    monkeypatch.setattr(loaded, "_search_exactly", None)
+    np.testing.assert_array_equal(index.search(vectors(9, 5), 12)[0], loaded.search(vectors(9, 5), 12)[0])
+
+
 def refusal(path):
     with pytest.raises(InputError) as caught:
         load(path)
