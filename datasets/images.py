@@ -37,6 +37,23 @@ def decode(path: Path, side: int) -> np.ndarray:
     Transparent pixels show white paper; of a moving picture the first frame is taken. Raises InputError naming the file if it
     is missing, truncated, no image, of a kind not read here, or of more pixels than Pillow holds safe.
     """
+    with _read(path) as image:
+        return _square(image, side)
+
+
+def opened(path: str | os.PathLike) -> Image.Image:
+    """The picture as it is, upright, in RGBA. Raises InputError as `decode` does."""
+    with _read(path) as image:
+        _require_known_values(image)
+        image.load()
+        turn = UPRIGHT.get(_orientation(image))
+        image = (_in_8_bits(image) if image.mode.startswith("I") else image).convert("RGBA")
+        return image if turn is None else image.transpose(turn)
+
+
+@contextlib.contextmanager
+def _read(path: str | os.PathLike) -> Iterator[Image.Image]:
+    """What goes wrong with the file in the block is told as InputError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damage that does not matter, in EXIF say
@@ -44,7 +61,7 @@ def decode(path: Path, side: int) -> np.ndarray:
             if not os.path.isfile(path):  # a pipe would be waited for
                 raise FileNotFoundError("no such file")
             with Image.open(path, formats=FORMATS) as image:
-                return _square(image, side)
+                yield image
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         size = str(error).partition(", could")[0]  # the rest speaks of attacks
         raise InputError(f"{path}: too large ({size}); make the image smaller, or take it off its list") from error

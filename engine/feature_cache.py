@@ -5,7 +5,6 @@ they were fed, the code on the way from file to feature, and the versions of wha
 differs, the features are made anew.
 """
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import PIL
 import torch
 
 from datasets.file_lists import FileList
+from models.restore import weights_digest
 from utils.arrays import read_npz
 from utils.errors import InputError
 from utils.files import written_whole
@@ -35,7 +35,7 @@ class FeatureCache:
 
     def __init__(self, folder: Path, student: torch.nn.Module):
         self.folder = folder
-        self.weights = _digest_of_weights(student)
+        self.weights = weights_digest(student)
 
     def path(self, files: FileList, **fed: object) -> Path:
         """Where the features of these images belong; `fed` is all else they depend on, as JSON can hold it."""
@@ -58,11 +58,3 @@ class FeatureCache:
                 np.savez(temporary, features=features.cpu().numpy())
         except InputError as error:
             print(f"note: features are not kept for the next test: {error}")
-
-
-def _digest_of_weights(student: torch.nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, value in student.state_dict().items():
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()

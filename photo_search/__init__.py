@@ -1,0 +1,1 @@
+"""Search your own photos by drawing."""

@@ -1,0 +1,155 @@
+"""The commands of search.py and their options."""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from datasets.images import opened
+from photo_search import indexing
+from photo_search.embedding import Network, open_network
+from photo_search.folder import IndexFolder
+from photo_search.pictures import save_grid
+from photo_search.searching import Hit, Searcher
+from retrieval.vector_index import KINDS
+from utils.devices import decoding_workers
+from utils.errors import InputError
+from utils.files import only_here, require_writable
+from utils.memory import enough_memory
+from utils.parser import Group, Parser, image_side, natural, positive
+
+THRIFT = "lower --batch_size, or --num_workers"
+RECALL_AT = 20
+COMMANDS = "{index,query} …"
+
+
+def run(arguments: list[str]) -> None:
+    """Do what the first word says; a mistake exits with code 2 after one line."""
+    commands = {"index": index, "query": query}
+    if not arguments or arguments[0] not in commands:
+        parser = Parser("Find photos by drawing: index folders of photos, then ask.", COMMANDS)
+        parser.add_argument("command", choices=tuple(commands), help="each has options of its own: search.py index --help")
+        parser.parse_args(arguments[:1])
+        return
+    commands[arguments[0]](arguments[1:])
+
+
+def index(arguments: list[str]) -> None:
+    """Make an index, or bring one up to date."""
+    options = _index_options(arguments)
+    folder = IndexFolder(options.output, make=options.checkpoint is not None)
+    with (
+        only_here(options.output / ".lock", f"{options.output}: is being indexed already; wait for that to end"),
+        enough_memory(THRIFT),
+    ):
+        if options.remove:
+            print(f"removed {indexing.remove(folder.store, options.remove):,} photos from the index; their files stay")
+        roots = options.photos or [Path(root) for root in folder.store.fact("roots", [])]
+        if roots:
+            _update(folder, roots, options)
+        _say_search(folder, options)
+
+
+def _index_options(arguments: list[str]) -> argparse.Namespace:
+    parser = Parser("Index photos, or bring an index up to date with them.", "index PHOTOS… --checkpoint FILE -o INDEX")
+    parser.add_argument("photos", type=Path, nargs="*", help="files, or folders with all below them; none: those indexed before")
+    group = Group(parser, "index")
+    group.add("--output", "-o", type=Path, required=True, help="the index's folder")
+    group.add("--checkpoint", type=Path, default=None, help="the trained network; may be left out of an index that has one")
+    group.add("--image_size", type=image_side, default=None, help="None: as in training, if the checkpoint says so, else 224")
+    group.add("--remove", type=Path, nargs="+", default=None, help="take these files or folders out of the index")
+    group.add("--kind", choices=("auto", *KINDS[:-1]), default=None, help="None: exact, or ivf where that would be slow")
+    group.add("--codes", action="store_true", help="binary codes too, fitted on the photos")
+    running = Group(parser, "running")
+    running.add("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
+    running.add("--batch_size", type=positive, default=64, help="photos embedded at once")
+    running.add("--num_workers", type=natural, default=None, help="processes that decode; None: up to 8, or 1 on a CPU")
+    return parser.parse_args(arguments)
+
+
+def _update(folder: IndexFolder, roots: list[Path], options: argparse.Namespace) -> None:
+    network = _network_of(folder, options)
+    folder.belong_to(network)
+    workers = decoding_workers(options.num_workers, network.device)
+    started = time.perf_counter()
+    done = indexing.update(folder, network, roots, options.batch_size, workers)
+    seconds = time.perf_counter() - started
+    rate = f", {done.added / seconds:,.0f} photos/s" if done.added else ""
+    print(f"{done.added:,} photos embedded, {done.removed:,} gone; {done.total:,} in the index ({seconds:.1f} s{rate})")
+    unreadable = folder.store.unreadable()
+    if unreadable:
+        print(f"{len(unreadable):,} photos cannot be read (the first: {next(iter(unreadable.values()))})")
+
+
+def _say_search(folder: IndexFolder, options: argparse.Namespace) -> None:
+    found = folder.searched(kind=options.kind)
+    if found is None:
+        raise InputError(f"{folder.path}: no photo is in the index; name files or folders of photos")
+    if found.kind == "exact":
+        print("searched exactly")
+    else:
+        print(f"searched by {found.kind}: {found.recall_at(RECALL_AT):.1%} of the {RECALL_AT} most similar photos are found")
+    if options.codes:
+        codes, exact = folder.searched(codes=True), found
+        share = codes.recall_at(RECALL_AT, exact=exact)
+        print(f"codes of {codes.bits} bits: {share:.1%} of the {RECALL_AT} most similar photos are found")
+
+
+def query(arguments: list[str]) -> None:
+    """Ask an index with pictures of drawings."""
+    options = _query_options(arguments)
+    if options.grid:
+        require_writable(options.grid, "--grid", ".png")
+    folder = IndexFolder(options.index)
+    searcher = Searcher(folder, _network_of(folder, options))
+    drawings = [opened(path) for path in options.sketches]
+    results = [_found(searcher, path, drawing, options) for path, drawing in zip(options.sketches, drawings, strict=True)]
+    if options.grid:
+        save_grid(options.grid, drawings, results)
+    _print(options.sketches, results, options.json)
+
+
+def _found(searcher: Searcher, path: str, drawing: Image.Image, options: argparse.Namespace) -> list[Hit]:
+    if options.photo:
+        return searcher.of_photo(path, options.k, options.codes)
+    try:
+        return searcher.of_drawing(drawing, options.k, options.codes)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _print(queries: list[str], results: list[list[Hit]], as_json: bool) -> None:
+    if as_json:
+        found = [[{"path": hit.path, "similarity": round(hit.similarity, 6)} for hit in hits] for hits in results]
+        print(json.dumps([{"query": path, "results": hits} for path, hits in zip(queries, found, strict=True)], indent=1))
+        return
+    for path, hits in zip(queries, results, strict=True):
+        print(f"{path}:")
+        for rank, hit in enumerate(hits, start=1):
+            print(f"{rank:5}  {hit.similarity:.3f}  {hit.path.encode('utf-8', 'replace').decode()}")
+
+
+def _query_options(arguments: list[str]) -> argparse.Namespace:
+    parser = Parser("Find the photos that a drawing is most like.", "query SKETCH… --index INDEX")
+    parser.add_argument("sketches", nargs="+", metavar="SKETCH", help="pictures of drawings, in any size")
+    group = Group(parser, "query")
+    group.add("--index", type=Path, required=True, help="the folder that `search.py index` made")
+    group.add("--k", "-k", type=positive, default=20, help="photos to find")
+    group.add("--codes", action="store_true", help="by binary codes")
+    group.add("--photo", action="store_true", help="the pictures are photos: find others like them")
+    group.add("--json", action="store_true", help="print results as JSON")
+    group.add("--grid", type=Path, default=None, help="OUT.png: a picture of the drawings and what they found")
+    group.add("--checkpoint", type=Path, default=None, help="where the network lies, if no longer where it was")
+    group.add("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
+    return parser.parse_args(arguments)
+
+
+def _network_of(folder: IndexFolder, options: argparse.Namespace) -> Network:
+    checkpoint = options.checkpoint or folder.store.fact("checkpoint")
+    if checkpoint is None:
+        raise InputError(f"{folder.path}: is new; name the trained network with --checkpoint FILE")
+    if not Path(checkpoint).is_file():
+        raise InputError(f"{checkpoint}: no such file; name the network that {folder.path} was made with by --checkpoint FILE")
+    return open_network(Path(checkpoint), options.device, getattr(options, "image_size", None) or folder.store.fact("side"))

@@ -1,0 +1,15 @@
+"""Find your own photos by drawing.
+
+python search.py index ~/Pictures --checkpoint model_best.pth.tar -o my_index      # again, to bring it up to date
+python search.py query drawing.png --index my_index -k 20 --grid found.png
+python search.py query drawing.png --index my_index --json
+"""
+
+import sys
+
+from photo_search.commands import run
+from utils.errors import one_clear_line
+
+if __name__ == "__main__":
+    with one_clear_line():
+        run(sys.argv[1:])
