@@ -3,6 +3,7 @@
 python search.py index ~/Pictures --checkpoint model_best.pth.tar -o my_index      # again, to bring it up to date
 python search.py query drawing.png --index my_index -k 20 --grid found.png
 python search.py query drawing.png --index my_index --json
+python search.py serve --index my_index            # then draw at http://127.0.0.1:7860
 """
 
 import sys

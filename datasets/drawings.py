@@ -28,14 +28,27 @@ def as_training_sketch(drawing: Image.Image, side: int) -> np.ndarray:
 
     Raises InputError if nothing is drawn on it.
     """
+    sheet = _centred(_drawn(drawing))
+    grey = 255 - np.asarray(_thickened(sheet).resize((side, side), Image.Resampling.BILINEAR))
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def dark_on_white(drawing: Image.Image) -> Image.Image:
+    """What is drawn, cut out, as grey values: the same to `as_training_sketch`, and fit to be drawn upon with a dark pen.
+
+    Raises InputError if nothing is drawn on it.
+    """
+    return Image.fromarray((255 - _drawn(drawing) * 255).round().astype(np.uint8))
+
+
+def _drawn(drawing: Image.Image) -> np.ndarray:
+    """(h, w) float32 in [0, 1]: the ink, and no more of the paper than lies between."""
     ink = _ink(drawing)
     is_drawn = ink > FAINT
     if not is_drawn.any():
         raise InputError("the drawing is empty; draw something darker (or lighter) than its paper")
     rows, columns = (np.flatnonzero(is_drawn.any(axis=axis)) for axis in (1, 0))
-    sheet = _centred(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
-    grey = 255 - np.asarray(_thickened(sheet).resize((side, side), Image.Resampling.BILINEAR))
-    return np.repeat(grey[..., None], 3, axis=2)
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def _ink(drawing: Image.Image) -> np.ndarray:

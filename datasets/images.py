@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -51,14 +52,33 @@ def opened(path: str | os.PathLike) -> Image.Image:
         return image if turn is None else image.transpose(turn)
 
 
+def opened_within(source: str | os.PathLike | BinaryIO, longest: int, most_pixels: int) -> tuple[Image.Image, bool]:
+    """The picture, upright, in RGBA, its longer side reduced to at most `longest` pixels; and whether it is a moving one.
+
+    Nothing is written to standard error's file, so threads may do this at once. Raises InputError as `decode` does, and before
+    anything is decoded if it has more than `most_pixels`.
+    """
+    with _read(source) as image:
+        if image.width * image.height > most_pixels:
+            raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
+        moves = getattr(image, "is_animated", False)
+        image.draft(None, (longest, longest))
+        _require_known_values(image)
+        image.load()
+        turn = UPRIGHT.get(_orientation(image))
+        image = (_in_8_bits(image) if image.mode.startswith("I") else image).convert("RGBA")
+        image.thumbnail((longest, longest), Image.Resampling.BILINEAR)
+        return (image if turn is None else image.transpose(turn)), moves
+
+
 @contextlib.contextmanager
-def _read(path: str | os.PathLike) -> Iterator[Image.Image]:
+def _read(path: str | os.PathLike | BinaryIO) -> Iterator[Image.Image]:
     """What goes wrong with the file in the block is told as InputError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damage that does not matter, in EXIF say
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            if not os.path.isfile(path):  # a pipe would be waited for
+            if isinstance(path, (str, os.PathLike)) and not os.path.isfile(path):  # a pipe would be waited for
                 raise FileNotFoundError("no such file")
             with Image.open(path, formats=FORMATS) as image:
                 yield image

@@ -18,16 +18,16 @@ from utils.devices import decoding_workers
 from utils.errors import InputError
 from utils.files import only_here, require_writable
 from utils.memory import enough_memory
-from utils.parser import Group, Parser, image_side, natural, positive
+from utils.parser import Group, Parser, image_side, natural, port, positive
 
 THRIFT = "lower --batch_size, or --num_workers"
 RECALL_AT = 20
-COMMANDS = "{index,query} …"
+COMMANDS = "{index,query,serve} …"
 
 
 def run(arguments: list[str]) -> None:
     """Do what the first word says; a mistake exits with code 2 after one line."""
-    commands = {"index": index, "query": query}
+    commands = {"index": index, "query": query, "serve": serve}
     if not arguments or arguments[0] not in commands:
         parser = Parser("Find photos by drawing: index folders of photos, then ask.", COMMANDS)
         parser.add_argument("command", choices=tuple(commands), help="each has options of its own: search.py index --help")
@@ -144,6 +144,39 @@ def _query_options(arguments: list[str]) -> argparse.Namespace:
     group.add("--checkpoint", type=Path, default=None, help="where the network lies, if no longer where it was")
     group.add("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
     return parser.parse_args(arguments)
+
+
+def serve(arguments: list[str]) -> None:
+    """A page to draw on, until Ctrl-C."""
+    options = _serve_options(arguments)
+    try:
+        from photo_search import page
+    except ImportError as error:
+        raise InputError(f"the page needs gradio ({error}): pip install 'gradio>=6.0'") from error
+    folder = IndexFolder(options.index)
+    with page.listening(options.host, options.port) as socket:
+        page.serve(Searcher(folder, _network_of(folder, options)), socket, options.host, options.auth)
+
+
+def _serve_options(arguments: list[str]) -> argparse.Namespace:
+    parser = Parser("Serve a page on which photos are found by drawing.", "serve --index INDEX")
+    group = Group(parser, "serve")
+    group.add("--index", type=Path, required=True, help="the folder that `search.py index` made")
+    group.add(
+        "--host", default="127.0.0.1", help="0.0.0.0 lets other machines in: give --auth, and see that only friends get there"
+    )
+    group.add("--port", type=port, default=7860, help="0: any that is free")
+    group.add("--auth", type=_auth, default=None, metavar="USER:PASSWORD", help="asked of everyone, for the page and for photos")
+    group.add("--checkpoint", type=Path, default=None, help="where the network lies, if no longer where it was")
+    group.add("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
+    return parser.parse_args(arguments)
+
+
+def _auth(text: str) -> str:
+    user, _, password = text.partition(":")
+    if not user or not password:
+        raise argparse.ArgumentTypeError("must be USER:PASSWORD")
+    return text
 
 
 def _network_of(folder: IndexFolder, options: argparse.Namespace) -> Network:

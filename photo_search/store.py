@@ -128,6 +128,11 @@ class Store:
         row = self._one("SELECT path FROM photos WHERE id = ?", int(id_))
         return None if row is None else os.fsdecode(row[0])
 
+    def photo(self, id_: int) -> PhotoFile | None:
+        """As it was when it was indexed; None for an id that is not, or no longer, there."""
+        row = self._one("SELECT path, size, changed FROM photos WHERE id = ?", int(id_))
+        return None if row is None else PhotoFile(os.fsdecode(row[0]), *row[1:])
+
     def _forget(self, connection: sqlite3.Connection, paths: Iterable[str]) -> None:
         rows = [(os.fsencode(path),) for path in paths]
         for table in ("photos", "unreadable"):

@@ -83,6 +83,7 @@ def given_path(text: str) -> Path:
     return Path(text)
 
 
+port = _number(_whole, 0, "a port from 0 to 65535", high=65535)
 positive = _number(_whole, 1, "a whole number from 1")
 natural = _number(_whole, 0, "a whole number from 0")
 image_side = _number(_whole, 32, "a whole number of pixels from 32")
