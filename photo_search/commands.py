@@ -162,9 +162,7 @@ def _serve_options(arguments: list[str]) -> argparse.Namespace:
     parser = Parser("Serve a page on which photos are found by drawing.", "serve --index INDEX")
     group = Group(parser, "serve")
     group.add("--index", type=Path, required=True, help="the folder that `search.py index` made")
-    group.add(
-        "--host", default="127.0.0.1", help="0.0.0.0 lets other machines in: give --auth, and see that only friends get there"
-    )
+    group.add("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in: give --auth with it")
     group.add("--port", type=port, default=7860, help="0: any that is free")
     group.add("--auth", type=_auth, default=None, metavar="USER:PASSWORD", help="asked of everyone, for the page and for photos")
     group.add("--checkpoint", type=Path, default=None, help="where the network lies, if no longer where it was")

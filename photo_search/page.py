@@ -48,9 +48,7 @@ def serve(searcher: Searcher, listener: socket.socket, host: str, auth: str | No
     app = make_app(searcher, auth, LOOPBACK if is_private and auth is None else None)
     port = listener.getsockname()[1]
     if not is_private and auth is None:
-        print(
-            f"warning: --host {host}: whoever reaches this machine sees the indexed photos; --auth USER:PASSWORD asks who it is"
-        )
+        print(f"warning: --host {host}: whoever reaches it sees the indexed photos; --auth USER:PASSWORD asks who it is")
     print(f"draw at http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)", flush=True)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, server_header=False)
     try:

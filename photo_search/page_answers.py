@@ -1,4 +1,4 @@
-"""The addresses that the page asks: a drawing or a photo → photos; an uploaded picture → one to draw on; a photo's id → a JPEG."""
+"""What the page asks: a drawing or a photo → photos; an uploaded picture → one to draw on; a photo's id → a JPEG."""
 
 import threading
 from pathlib import Path

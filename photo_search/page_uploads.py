@@ -28,7 +28,7 @@ def picture_of(data: bytes) -> tuple[Image.Image, str | None]:
 
 
 def for_the_pad(data: bytes) -> tuple[bytes, str | None]:
-    """A PNG of what is drawn on the picture, dark on white, and the notice. Raises InputError as `picture_of`, or if it is empty."""
+    """A PNG of what is drawn there, dark on white, and the notice. Raises InputError as `picture_of`, or if it is empty."""
     picture, notice = picture_of(data)
     drawn = dark_on_white(picture)
     drawn.thumbnail((PAD, PAD))

@@ -8,7 +8,7 @@ from photo_search.page_examples import DRAWINGS
 TITLE = "Find photos by drawing"
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
 CODE_FONTS = ("ui-monospace", "Consolas", "monospace")
-REAL, HASH = "Real vectors", "Hash codes"
+REAL, HASH = "Real", "Hash"
 HEAD = '<link rel="stylesheet" href="own/page.css"><script src="own/pad.js"></script><script src="own/find.js"></script>'
 
 TOP = """<header><h1>{title}</h1><span>{photos:,} photos</span>
@@ -24,7 +24,8 @@ PAD = """<div class="tools" role="toolbar" aria-label="Tools">
 <div class="instead"><label class="upload">Upload a picture<input type="file" accept="image/*"></label>
 <span>or paste it, or drop it here</span></div>
 <div class="examples" role="group" aria-label="Examples to start from">{examples}</div>"""
-EXAMPLE = """<button type="button" data-example="{number}" title="Start from: {name}"><img src="example/{number}" alt="{name}"></button>"""
+EXAMPLE = """<button type="button" data-example="{number}" title="Start from: {name}">
+<img src="example/{number}" alt="{name}"></button>"""
 FOUND = """<div class="notice" role="alert" hidden></div><div class="asked" hidden></div>
 <div class="photos" aria-live="polite" aria-label="Photos found"></div>
 <dialog class="large"><img alt=""><p></p><div><button type="button" data-do="like">Find photos like this one</button>
@@ -45,8 +46,8 @@ def page_view(photos: int) -> gr.Blocks:
             with gr.Column(scale=2, min_width=300, elem_id="drawing"):
                 gr.HTML(PAD.format(examples=examples), elem_id="pad", js_on_load="photoSearch.pad(element)")
                 with gr.Row():
-                    codes = gr.Radio([REAL, HASH], value=REAL, label="Compare by", elem_id="compare", min_width=150)
-                    k = gr.Slider(1, MOST_PHOTOS, 20, step=1, label="Photos to find", elem_id="k", min_width=150)
+                    codes = gr.Radio([REAL, HASH], value=REAL, label="Compare by", elem_id="compare", min_width=140)
+                    k = gr.Slider(1, MOST_PHOTOS, 20, step=1, label="Photos to find", elem_id="k", min_width=140)
             with gr.Column(scale=3, min_width=300):
                 gr.HTML(FOUND, elem_id="found", js_on_load="photoSearch.found(element)")
         codes.change(None, codes, None, js=f"(chosen) => photoSearch.set('codes', chosen === '{HASH}')")

@@ -43,7 +43,7 @@
     view.addEventListener("click", () => enlarge(photo));
     const bar = made("meter", { min: 0, max: 1, value: Math.max(0, photo.similarity), title: "similarity" });
     const figure = made("span", { className: "similarity", textContent: (asked.codes ? "≈ " : "") + photo.similarity.toFixed(3) });
-    const like = made("button", { type: "button", className: "like", textContent: "More like this", title: "Find photos like this one" });
+    const like = made("button", { type: "button", className: "like", textContent: "Similar", title: "Find photos like this one" });
     like.addEventListener("click", () => askLike(photo));
     const found = made("div", { className: "photo" }, view, made("div", { className: "line" }, bar, figure), like);
     found.dataset.id = photo.id;
