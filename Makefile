@@ -37,7 +37,7 @@ demo: $(READY)
 test: $(READY_TO_TEST)
 	@if $(PY) -c "import ruff" 2>/dev/null; then $(PY) -m ruff check . && $(PY) -m ruff format --check .; \
 	else echo "lint skipped: this environment has no ruff"; fi
-	$(PY) -m pytest $$($(PY) -c "import xdist" 2>/dev/null && echo -n 2 --dist loadfile)
+	$(PY) -m pytest $$($(PY) -c "import xdist" 2>/dev/null && echo ' -n 2 --dist loadfile')
 
 faults: $(READY_TO_TEST)
 	KILLS=100 FAULTS=500 $(PY) -m pytest -s tests/faults

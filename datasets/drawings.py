@@ -19,6 +19,7 @@ from utils.errors import InputError
 SHEET = 512  # pixels of the square on which lines are thickened
 EXTENT, STROKE = 0.92, 0.012  # shares of the picture's side
 FAINT = 0.3  # of the darkest ink: what counts as drawn, rather than as paper's grain
+LINE = 0.4  # of the darkest: what belongs to a line, once the drawing is scaled
 LEAST_CONTRAST = 25  # grey values of 255 between paper and the darkest ink
 EDGE = 1.27  # mean of |cos| + |sin|: what an edge of random direction counts more in pixels' sides than it is long
 
@@ -76,9 +77,10 @@ def _scaled(contrast: np.ndarray) -> np.ndarray:
 def _centred(ink: np.ndarray) -> Image.Image:
     scale = EXTENT * SHEET / max(ink.shape)
     height, width = (max(1, round(length * scale)) for length in ink.shape)
-    picture = Image.fromarray((ink * 255).astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
+    picture = np.asarray(Image.fromarray((ink * 255).astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC))
+    lines = picture > LINE * picture.max()  # far reduced, thin lines are pale
     sheet = Image.new("L", (SHEET, SHEET), 0)
-    sheet.paste(picture, ((SHEET - width) // 2, (SHEET - height) // 2))
+    sheet.paste(Image.fromarray(lines), ((SHEET - width) // 2, (SHEET - height) // 2))
     return sheet
 
 

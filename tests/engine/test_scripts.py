@@ -436,7 +436,7 @@ def test_bad_data_is_one_clear_line(tiny_dataset, tmp_path, run_script):
     lists = tiny_dataset / "Sketchy/zeroshot1"
     words = [TRAIN, *SMALL, *SHORT, "--epochs", 1, "--data_root", tiny_dataset, "-s", tmp_path]
     refused(run_script, "prepare_dataset.py sketchy --source", *words, "--data_root", tmp_path / "nowhere")
-    refused(run_script, "zeroshot7: no such folder", *words, "--zero_version", "zeroshot7")
+    refused(run_script, "zeroshot7: no such split", *words, "--zero_version", "zeroshot7")
     refused(run_script, "--batch_size 2: holds no sketch; use at least 3", *words, "--batch_size", 2)
     refused(run_script, "do not fill a batch", *words, "--batch_size", 960)
     refused(run_script, "has 3 seen classes", *words, "--num_classes", 100)

@@ -1,0 +1,201 @@
+"""search.py as a user runs it."""
+
+import json
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from photo_search.embedding import open_network
+from photo_search.folder import IndexFolder
+from photo_search.searching import Searcher
+from tests.photo_search.conftest import write_checkpoint
+from tests.preparation.trees import picture
+
+pytest.importorskip("faiss")
+
+
+@pytest.fixture
+def search(run_script):
+    """search(command, …) → (exit code, stdout, last line of stderr)."""
+
+    def run(*words):
+        code, out, err = run_script("search.py", *words)
+        assert "Traceback" not in err
+        return code, out, err.splitlines()[-1] if err.strip() else ""
+
+    return run
+
+
+@pytest.fixture
+def index(photos, network_file, tmp_path, search):
+    """An index of the photos: its folder."""
+    code, out, err = search("index", photos, "--checkpoint", network_file, "-o", tmp_path / "index", "--num_workers", 0)
+    assert code == 0, err
+    assert "12 photos embedded, 0 gone; 12 in the index" in out and "searched exactly" in out
+    return tmp_path / "index"
+
+
+@pytest.fixture
+def drawing(tmp_path):
+    image = Image.new("RGBA", (300, 200))
+    ImageDraw.Draw(image).ellipse((120, 60, 220, 150), outline="black", width=4)
+    image.save(tmp_path / "drawing.png")
+    return tmp_path / "drawing.png"
+
+
+def found(search, index, *words):
+    """[(file name, similarity)] for one query."""
+    code, out, err = search("query", *words, "--index", index, "--json")
+    assert code == 0, err
+    (answer,) = json.loads(out)
+    return [(os.path.basename(hit["path"]), hit["similarity"]) for hit in answer["results"]]
+
+
+def test_a_photo_finds_itself_and_the_order_is_by_similarity(photos, index, search):
+    hits = found(search, index, photos / "old/3.png", "--photo", "-k", 5)
+    assert hits[0][0] == "3.png" and hits[0][1] == pytest.approx(1, abs=1e-5)
+    assert len(hits) == 5 and hits == sorted(hits, key=lambda hit: -hit[1])
+
+
+def test_a_drawing_is_compared_with_every_photo_as_the_network_does(photos, index, network_file, drawing, search):
+    from datasets.drawings import as_training_sketch
+    from datasets.images import decode, opened
+
+    network = open_network(network_file)
+    query = network.embed_sketches(as_training_sketch(opened(drawing), 32)[None])[0]
+    files = sorted(photos.rglob("*.png"))
+    vectors = network.embed_photos(np.stack([decode(file, 32) for file in files]))
+    expected = sorted(
+        ((file.name, float(vector @ query)) for file, vector in zip(files, vectors, strict=True)), key=lambda x: -x[1]
+    )
+    hits = found(search, index, drawing, "-k", 20)
+    assert [name for name, _ in hits] == [name for name, _ in expected]
+    np.testing.assert_allclose([value for _, value in hits], [value for _, value in expected], atol=1e-5)
+
+
+def test_only_what_is_new_or_changed_is_embedded(photos, index, search):
+    assert "0 photos embedded, 0 gone; 12 in" in search("index", "-o", index)[1]
+    (photos / "old/1.png").write_bytes(picture(77, side=44))
+    (photos / "old/new.png").write_bytes(picture(78))
+    (photos / "new/0.png").unlink()
+    assert "2 photos embedded, 1 gone; 12 in the index" in search("index", "-o", index, "--num_workers", 0)[1]
+    names = {name for name, _ in found(search, index, photos / "old/1.png", "--photo")}
+    assert "new.png" in names and "0.png" not in names
+    out = search("index", "-o", index, "--remove", photos / "new", "--num_workers", 0)[1]
+    assert "removed 5 photos" in out
+    assert (photos / "new/2.png").exists()
+
+
+def test_photos_that_went_never_break_a_query(photos, index, search):
+    for number in (1, 5, 7):
+        (photos / f"old/{number}.png").unlink()
+    (photos / "new").rename(photos / "moved")
+    hits = found(search, index, photos / "old/3.png", "--photo", "-k", 3)
+    assert sorted(name for name, _ in hits) == ["11.png", "3.png", "9.png"]
+
+
+def test_an_interrupted_run_keeps_what_it_had_and_goes_on(photos, network_file, tmp_path, search, monkeypatch):
+    import photo_search.indexing
+
+    original, folder, calls = photo_search.indexing._Photos._decoded, tmp_path / "index", []
+
+    def interrupted(self, path):
+        calls.append(path)
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+        return original(self, path)
+
+    words = ["index", photos, "--checkpoint", network_file, "-o", folder, "--num_workers", 0, "--batch_size", 4]
+    with monkeypatch.context() as patch:
+        patch.setattr(photo_search.indexing._Photos, "_decoded", interrupted)
+        assert search(*words)[0] == 130
+    assert "4 photos embedded, 0 gone; 12 in the index" in search(*words)[1]
+
+
+def test_codes_are_searched_too_and_their_recall_is_told(photos, index, search):
+    out = search("index", "-o", index, "--codes", "--num_workers", 0)[1]
+    assert "codes of 16 bits: " in out
+    hits = found(search, index, photos / "new/4.png", "--photo", "--codes", "-k", 4)
+    assert hits[0] == ("4.png", 1.0)
+    assert all(round(value * 8) == value * 8 for _, value in hits)  # 1 - 2 · distance / 16
+
+
+def test_a_photo_like_another(index, photos):
+    folder = IndexFolder(index)
+    searcher = Searcher(folder, open_network(Path(folder.store.fact("checkpoint"))))
+    itself = searcher.of_photo(str(photos / "old/3.png"), 1)[0]
+    others = searcher.like(itself.id, 3)
+    assert len(others) == 3 and itself not in others
+
+
+def test_unreadable_photos_are_told_and_not_tried_again(photos, index, search, monkeypatch):
+    (photos / "old/broken.jpg").write_bytes(b"no image")
+    out = search("index", "-o", index, "--num_workers", 0)[1]
+    assert "1 photos cannot be read (the first: " in out and "broken.jpg" in out
+    monkeypatch.setattr("photo_search.indexing.decode", lambda *_: pytest.fail("was tried again"))
+    assert "0 photos embedded" in search("index", "-o", index, "--num_workers", 0)[1]
+
+
+def test_a_picture_of_what_was_found(photos, index, drawing, tmp_path, search):
+    assert search("query", drawing, drawing, "--index", index, "-k", 4, "--grid", tmp_path / "grid.png")[0] == 0
+    with Image.open(tmp_path / "grid.png") as grid:
+        assert grid.width > 4 * 112 and grid.height > 2 * 112
+
+
+def test_a_damaged_search_file_is_made_anew(photos, index, search):
+    path = index / "vectors.index"
+    path.write_bytes(path.read_bytes()[:-50])
+    code, out, err = search("query", photos / "old/3.png", "--photo", "--index", index)
+    assert code == 0 and "making it anew" in out, err
+
+
+def mistakes():
+    def damaged(index):
+        (index / "photos.sqlite").write_bytes(b"x" * 5000)
+
+    def of_another_version(index):
+        with sqlite3.connect(index / "photos.sqlite") as connection:
+            connection.execute("INSERT OR REPLACE INTO facts VALUES ('format', '99')")
+
+    return {
+        "no index": (shutil.rmtree, [], "no index there; make one with"),
+        "damaged": (damaged, [], "photos.sqlite: damaged"),
+        "another version": (of_another_version, [], "was made by another version"),
+        "another checkpoint": (None, ["--checkpoint", "OTHER"], "was made with another checkpoint"),
+        "no checkpoint": (None, ["--checkpoint", "nowhere.pth"], "nowhere.pth: no such file; name the network"),
+    }
+
+
+@pytest.mark.parametrize("what", mistakes())
+def test_an_index_that_cannot_be_asked_is_one_clear_line(index, drawing, tmp_path, search, what):
+    damage, options, message = mistakes()[what]
+    if damage:
+        damage(index)
+    other = write_checkpoint(tmp_path / "other.pth.tar", seed=1)
+    code, _, err = search("query", drawing, "--index", index, *(other if word == "OTHER" else word for word in options))
+    assert code == 2 and message in err
+
+
+def test_queries_that_cannot_be_asked_are_one_clear_line(index, photos, tmp_path, search):
+    Image.new("RGB", (60, 60), "white").save(tmp_path / "empty.png")
+    Image.new("L", (20_000, 20_000)).save(tmp_path / "huge.png")
+    (tmp_path / "text.png").write_text("no image")
+    for name, message in [
+        ("empty.png", "empty.png: the drawing is empty"),
+        ("huge.png", "huge.png: too large"),
+        ("text.png", "text.png: not a readable image"),
+        ("nothing.png", "nothing.png: not a readable image (no such file)"),
+    ]:
+        code, _, err = search("query", tmp_path / name, "--index", index)
+        assert code == 2 and message in err
+    code, _, err = search("index", tmp_path / "nowhere", "-o", index)
+    assert code == 2 and "nowhere: no such file or folder" in err
+    code, _, err = search("index", photos, "-o", tmp_path / "new")
+    assert code == 2 and "no index there" in err
+    code, _, err = search("indx")
+    assert code == 2 and "invalid choice" in err
