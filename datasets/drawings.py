@@ -35,11 +35,13 @@ def as_training_sketch(drawing: Image.Image, side: int) -> np.ndarray:
 
 
 def dark_on_white(drawing: Image.Image) -> Image.Image:
-    """What is drawn, cut out, as grey values: the same to `as_training_sketch`, and fit to be drawn upon with a dark pen.
+    """What is drawn, cut out with a margin, dark on white: the same to `as_training_sketch`, and fit to be drawn upon.
 
     Raises InputError if nothing is drawn on it.
     """
-    return Image.fromarray((255 - _drawn(drawing) * 255).round().astype(np.uint8))
+    ink = _drawn(drawing)
+    ink = np.pad(ink, 1 + max(ink.shape) // 32)  # so that its border is paper
+    return Image.fromarray((255 - ink * 255).round().astype(np.uint8))
 
 
 def _drawn(drawing: Image.Image) -> np.ndarray:

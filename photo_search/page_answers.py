@@ -1,9 +1,10 @@
 """What the page asks: a drawing or a photo → photos; an uploaded picture → one to draw on; a photo's id → a JPEG."""
 
+import pathlib
 import threading
-from pathlib import Path
+from typing import Annotated
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
@@ -21,10 +22,11 @@ MOST_PHOTOS = 200
 DRAWING_BYTES, PICTURE_BYTES = 4 * 10**6, 20 * 10**6
 WAITING, UPLOADING = 100, 10  # requests
 FOREVER = {"Cache-Control": "private, max-age=86400"}  # an id is never given twice, and a changed photo gets a new one
-OWN = Path(__file__).parent / "page_files"
+OWN = pathlib.Path(__file__).parent / "page_files"
 NONE_FOUND = "No photo was found: the index is empty, or its photos are gone. Index again."
 
 PhotosAsked = Query(20, ge=1, le=MOST_PHOTOS)
+PhotoId = Annotated[int, Path(ge=0, lt=2**63)]  # as SQLite counts
 
 
 def add_answers(app: FastAPI, searcher: Searcher) -> None:
@@ -40,7 +42,7 @@ def add_answers(app: FastAPI, searcher: Searcher) -> None:
         return _answer(await searches.answer(request, DRAWING_BYTES, work))
 
     @app.get("/like/{id_}")
-    async def like(request: Request, id_: int, k: int = PhotosAsked, codes: bool = False) -> Response:
+    async def like(request: Request, id_: PhotoId, k: int = PhotosAsked, codes: bool = False) -> Response:
         return _answer(await searches.answer(request, 0, lambda _: _found(searcher.like(id_, k, codes), None)))
 
     @app.post("/picture")
@@ -55,13 +57,13 @@ def add_answers(app: FastAPI, searcher: Searcher) -> None:
     _add_faults(app)
 
 
-def _add_files(app: FastAPI, store_file: Path) -> None:
+def _add_files(app: FastAPI, store_file: pathlib.Path) -> None:
     store, turn, files = Store(store_file), threading.Lock(), PhotoFiles()  # so a photo need not wait for a search
 
     @app.get("/photo/{id_}")
-    def photo(id_: int, side: int = SIDES[0]) -> Response:
+    def photo(id_: PhotoId, side: int = SIDES[0]) -> Response:
         with turn:
-            indexed = store.photo(id_) if id_ < 2**63 else None
+            indexed = store.photo(id_)
         if indexed is None or side not in SIDES:
             return JSONResponse({"notice": "There is no such photo."}, 404)
         try:
@@ -110,7 +112,7 @@ def _found(hits: list[Hit], notice: str | None) -> dict:
 
 def _name(path: str) -> str:
     """The file and its folder: to find it again, and no more of how somebody's disk is laid out."""
-    return "/".join(Path(path).parts[-2:]).encode("utf-8", "replace").decode()
+    return "/".join(pathlib.Path(path).parts[-2:]).encode("utf-8", "replace").decode()
 
 
 def _answer(content: dict | None) -> Response:

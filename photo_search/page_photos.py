@@ -7,7 +7,6 @@ import io
 import os
 import stat
 import threading
-from typing import BinaryIO
 
 from PIL import Image
 
@@ -33,12 +32,14 @@ class PhotoFiles:
             descriptor = os.open(photo.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         except (OSError, ValueError) as error:
             raise InputError("that photo is gone") from error
-        with open(descriptor, "rb") as file:
+        try:
             now = os.fstat(descriptor)
             if not _is_the_indexed(photo, now):
                 raise InputError("that is no longer the file that was indexed; index again")
             key = photo.path, now.st_mtime_ns, now.st_size, side
-            return self._kept.get(key) or self._keep(key, _encoded(file, side))
+            return self._kept.get(key) or self._keep(key, _encoded(descriptor, side))
+        finally:
+            os.close(descriptor)
 
     def _keep(self, key: tuple, jpeg: bytes) -> bytes:
         with self._lock:
@@ -60,8 +61,9 @@ def _is_the_indexed(photo: PhotoFile, now: os.stat_result) -> bool:
         return False
 
 
-def _encoded(file: BinaryIO, side: int) -> bytes:
-    picture, _ = opened_within(file, side, MOST_PIXELS)
+def _encoded(descriptor: int, side: int) -> bytes:
+    with open(descriptor, "rb", closefd=False) as file:
+        picture, _ = opened_within(file, side, MOST_PIXELS)
     paper = Image.new("RGBA", picture.size, "white")
     paper.alpha_composite(picture)
     result = io.BytesIO()

@@ -47,7 +47,7 @@ def page_view(photos: int) -> gr.Blocks:
                 gr.HTML(PAD.format(examples=examples), elem_id="pad", js_on_load="photoSearch.pad(element)")
                 with gr.Row():
                     codes = gr.Radio([REAL, HASH], value=REAL, label="Compare by", elem_id="compare", min_width=140)
-                    k = gr.Slider(1, MOST_PHOTOS, 20, step=1, label="Photos to find", elem_id="k", min_width=140)
+                    k = gr.Slider(1, MOST_PHOTOS, 20, step=1, label="Photos", elem_id="k", min_width=140)
             with gr.Column(scale=3, min_width=300):
                 gr.HTML(FOUND, elem_id="found", js_on_load="photoSearch.found(element)")
         codes.change(None, codes, None, js=f"(chosen) => photoSearch.set('codes', chosen === '{HASH}')")

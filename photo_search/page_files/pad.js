@@ -98,7 +98,7 @@ photoSearch.Pad = class {
   }
 
   paste(pen, image) {
-    const scale = (0.9 * photoSearch.UNITS) / Math.max(image.width, image.height);
+    const scale = (0.96 * photoSearch.UNITS) / Math.max(image.width, image.height);
     const [width, height] = [image.width * scale, image.height * scale];
     pen.imageSmoothingQuality = "high";
     pen.drawImage(image, (photoSearch.UNITS - width) / 2, (photoSearch.UNITS - height) / 2, width, height);
