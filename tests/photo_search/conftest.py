@@ -23,6 +23,22 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
+@pytest.fixture
+def searcher(photos, network_file, tmp_path):
+    """An index of the twelve, ready to be asked."""
+    from tests.photo_search.serving import searcher_of  # the tests without a page need no gradio
+
+    return searcher_of(photos, network_file, tmp_path / "index")
+
+
+@pytest.fixture
+def served(searcher):
+    from tests.photo_search.serving import serving
+
+    with serving(searcher) as page:
+        yield page
+
+
 def write_checkpoint(path, seed=0):
     """As a training run at 32 px leaves it, with a 16-d embedding."""
     torch.manual_seed(seed)

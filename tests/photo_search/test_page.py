@@ -25,17 +25,6 @@ SECRET = b"nothing to be seen by visitors"
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200)
 
 
-@pytest.fixture
-def searcher(photos, network_file, tmp_path):
-    return searcher_of(photos, network_file, tmp_path / "index")
-
-
-@pytest.fixture
-def served(searcher):
-    with serving(searcher) as page:
-        yield page
-
-
 def expected(hits):
     return [(hit.id, round(hit.similarity, 4)) for hit in hits]
 

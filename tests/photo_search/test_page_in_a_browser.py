@@ -1,0 +1,296 @@
+"""The page as its visitors have it: drawn upon in Chromium, with a mouse and with a finger."""
+
+import os
+import shutil
+
+import pytest
+
+pytest.importorskip("faiss")
+pytest.importorskip("gradio")
+pytest.importorskip("playwright")
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from tests.photo_search.serving import bytes_of, drawing, serving
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: install it, or name it in CHROMIUM")
+
+WORDS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run")
+LINE = ((0.2, 0.2), (0.8, 0.3), (0.6, 0.8))
+UPWARDS = ((0.5, 0.9), (0.6, 0.5), (0.5, 0.1))  # by which a page would scroll
+OTHER = ((0.1, 0.9), (0.5, 0.1), (0.9, 0.9), (0.1, 0.5))
+PHOTOS = "#found .photo"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(WORDS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """Opens the page in a browser of its own; whatever the browser itself complains of fails the test."""
+    visitors, faults = [], []
+
+    def opened(served, **how):
+        visitor = browser.new_context(**{"viewport": {"width": 1100, "height": 800}, **how})
+        visitors.append(visitor)
+        page = visitor.new_page()
+        page.set_default_timeout(20_000)
+        page.asked = []
+        page.on("request", lambda request: page.asked.append(request))
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(served.address)
+        page.wait_for_function("document.querySelector('#pad canvas')?.width > 300 && document.querySelector('#found .photos')")
+        return page
+
+    yield opened
+    for visitor in visitors:
+        visitor.close()
+    assert not faults
+
+
+def at(page, points):
+    canvas, box = page.locator("#pad canvas"), None
+    while box != (box := canvas.bounding_box()):  # until the page has settled
+        page.wait_for_timeout(50)
+    return [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+
+
+def pen_down(page, points):
+    first, *others = at(page, points)
+    page.mouse.move(*first)
+    page.mouse.down()
+    for point in others:
+        page.mouse.move(*point, steps=4)
+
+
+def draw(page, points=LINE):
+    pen_down(page, points)
+    page.mouse.up()
+    return found(page)
+
+
+def swipe(page, points):
+    finger = page.context.new_cdp_session(page)
+    first, *others = [[{"x": x, "y": y}] for x, y in at(page, points)]
+    for kind, touch in (("touchStart", first), *(("touchMove", other) for other in others), ("touchEnd", [])):
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touch})
+    finger.detach()
+
+
+def found(page):
+    """[(id, similarity)] once what is shown is settled."""
+    page.wait_for_function("!document.querySelector('#found .photos').hasAttribute('aria-busy')")
+    cards = page.locator(PHOTOS)
+    ids = cards.evaluate_all("all => all.map(each => each.dataset.id)")
+    return list(zip(ids, cards.locator(".similarity").all_text_contents(), strict=True))
+
+
+def notice(page):
+    page.wait_for_selector("#found .notice:not([hidden])")
+    return page.locator("#found .notice").text_content()
+
+
+def asked_for(page, what):
+    return [request for request in page.asked if f"/{what}" in request.url]
+
+
+def picture_file(content, name="drawing.png"):
+    return {"name": name, "mimeType": "image/png", "buffer": content}
+
+
+def test_each_stroke_is_asked_once_and_changes_what_is_found(served, visit):
+    page = visit(served)
+    assert found(page) == []
+    one = draw(page)
+    two = draw(page, OTHER)
+    assert len(one) == len(two) == 12 and one != two
+    assert len(asked_for(page, "search")) == 2
+    similarities = [float(text) for _, text in two]
+    assert similarities == sorted(similarities, reverse=True)
+    page.wait_for_function("Array.from(document.querySelectorAll('#found .view img')).some(each => each.naturalWidth > 0)")
+    assert all(request.url.startswith((served.address, "data:", "blob:")) for request in page.asked)
+
+
+def test_undo_clear_and_eraser(served, visit):
+    page = visit(served)
+    one = draw(page)
+    two = draw(page, OTHER)
+    page.get_by_role("button", name="Undo").click()
+    assert found(page) == one
+    draw(page, OTHER)
+    page.keyboard.press("Control+z")
+    assert found(page) == one
+    draw(page, OTHER)
+    page.get_by_role("button", name="Eraser").click()
+    erased = draw(page, OTHER)
+    assert erased not in (one, two)
+    page.get_by_role("button", name="Clear").click()
+    assert found(page) == []
+    page.get_by_role("button", name="Undo").click()
+    assert found(page) == erased
+
+
+def test_an_uploaded_picture_is_drawn_on_and_what_is_none_gets_a_notice(served, visit):
+    page = visit(served)
+    choose = page.locator("#pad input[type=file]")
+    one = draw(page)
+    for content, words in (
+        (b"not a picture", "not a readable picture"),
+        (bytes_of(Image.new("RGB", (50, 50), "white")), "empty"),
+    ):
+        choose.set_input_files(picture_file(content))
+        assert words in notice(page)
+        assert found(page) == one  # the drawing stays, and what it finds
+    choose.set_input_files(picture_file(bytes_of(drawing(5))))
+    page.wait_for_function("document.querySelector('#found .notice').hidden")
+    uploaded = found(page)
+    assert uploaded and uploaded != one
+    assert draw(page, OTHER) != uploaded
+
+
+def test_a_picture_may_be_pasted_or_dropped(served, visit):
+    page = visit(served)
+    give = """([kind, numbers]) => {
+        const files = new DataTransfer();
+        files.items.add(new File([new Uint8Array(numbers)], "drawing.png", { type: "image/png" }));
+        const options = { bubbles: true, cancelable: true };
+        document.dispatchEvent(kind === "paste" ? new ClipboardEvent(kind, { clipboardData: files, ...options })
+            : new DragEvent(kind, { dataTransfer: files, ...options }));
+    }"""
+    results = []
+    for kind, seed in (("paste", 5), ("drop", 6)):
+        before = len(asked_for(page, "search"))
+        page.evaluate(give, [kind, list(bytes_of(drawing(seed)))])
+        page.wait_for_function("photoSearch.settled")
+        page.wait_for_selector(PHOTOS)
+        while len(asked_for(page, "search")) == before:
+            page.wait_for_timeout(20)
+        results.append(found(page))
+    assert results[0] and results[1] and results[0] != results[1]
+
+
+def test_by_codes_and_as_many_as_wished(served, visit):
+    page = visit(served)
+    real = draw(page)
+    page.get_by_label("Hash").check()
+    page.wait_for_function("document.querySelector('#found .similarity')?.textContent.startsWith('≈')")
+    codes = found(page)
+    estimates = [(id_, text.removeprefix("≈ ")) for id_, text in codes]
+    assert len(codes) == 12 and estimates != real and all(-1 <= float(text) <= 1 for _, text in estimates)
+    page.locator("#k input[type=number]").fill("3")
+    page.locator("#k input[type=number]").press("Enter")
+    page.wait_for_function("document.querySelectorAll('#found .photo').length === 3")
+    assert found(page) == codes[:3]
+    page.get_by_label("Real").check()
+    page.wait_for_function("document.querySelector('#found .similarity')?.textContent.startsWith('≈') === false")
+    assert found(page) == real[:3]
+
+
+def test_photos_like_one_that_was_found(served, visit):
+    page = visit(served)
+    one = draw(page)
+    page.locator(PHOTOS).nth(1).get_by_role("button", name="Similar").click()
+    page.wait_for_selector("#found .asked:not([hidden])")
+    like = found(page)
+    assert len(like) == 11 and one[1][0] not in dict(like)
+    page.get_by_role("button", name="Back to the drawing").click()
+    assert found(page) == one
+    page.locator("#found .view").first.click()
+    assert page.locator("#found .large").is_visible()
+    page.locator("#found .large").get_by_role("button", name="Find photos like this one").click()
+    assert one[0][0] not in dict(found(page)) and not page.locator("#found .large").is_visible()
+    assert draw(page, OTHER) and page.locator("#found .asked").is_hidden()  # drawing on leads back to the drawing
+
+
+def test_an_example_is_a_drawing_like_any_other(served, visit):
+    page = visit(served)
+    page.locator("[data-example='1']").click()
+    page.wait_for_selector(PHOTOS)
+    fish = found(page)
+    assert draw(page, OTHER) != fish
+
+
+def test_no_answer_to_an_older_drawing_is_shown(served, visit):
+    page = visit(served)
+    held = []
+    page.route("**/search?*", lambda route: held.append(route))
+    pen_down(page, LINE)
+    page.mouse.up()
+    while len(held) < 1:
+        page.wait_for_timeout(20)
+    late = held[0].fetch()
+    pen_down(page, OTHER)  # the pen is down again: the first question is void
+    held[0].fulfill(response=late)
+    page.wait_for_timeout(300)
+    assert page.locator(PHOTOS).count() == 0
+    page.mouse.up()
+    while len(held) < 2:
+        page.wait_for_timeout(20)
+    page.wait_for_timeout(300)
+    assert page.locator(PHOTOS).count() == 0
+    held[1].continue_()
+    page.wait_for_selector(PHOTOS)
+    shown = found(page)
+    assert [(id_, float(text)) for id_, text in shown] != [
+        (str(each["id"]), each["similarity"]) for each in late.json()["photos"]
+    ]
+    pen_down(page, LINE)
+    assert page.locator(PHOTOS).count() == 0  # and what was found before goes as the pen comes down
+    page.mouse.up()
+
+
+def test_two_visitors_see_their_own(served, visit):
+    one, two = visit(served), visit(served)
+    first, second = draw(one), draw(two, OTHER)
+    assert first != second
+    assert found(one) == first and found(two) == second
+
+
+def test_a_narrow_screen_and_a_finger(served, visit):
+    page = visit(served, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True, device_scale_factor=2)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    swipe(page, LINE)
+    page.wait_for_selector(PHOTOS)
+    one = found(page)
+    assert len(one) == 12 and page.evaluate("document.documentElement.scrollHeight - innerHeight") > 100
+    swipe(page, UPWARDS)
+    page.wait_for_timeout(300)
+    assert page.evaluate("scrollY") == 0 and found(page) != one
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    for button in ("Pen", "Eraser", "Undo", "Clear"):
+        box = page.get_by_role("button", name=button).bounding_box()
+        assert box["height"] >= 40 and box["x"] >= 0 and box["x"] + box["width"] <= 360
+
+
+def test_dark_and_light_ask_the_same(served, visit):
+    light, dark = visit(served, color_scheme="light"), visit(served, color_scheme="dark")
+    is_dark = "document.body.classList.contains('dark')"
+    dark.wait_for_function(is_dark)
+    assert not light.evaluate(is_dark)
+    assert draw(light) == draw(dark)
+    light.get_by_role("button", name="Dark or light").click()
+    light.wait_for_function(is_dark)
+    light.reload()
+    light.wait_for_function(is_dark)  # chosen once
+
+
+def test_the_password_opens_the_page(searcher, visit):
+    with serving(searcher, "ann:word") as served:
+        assert draw(visit(served, http_credentials={"username": "ann", "password": "word"}))
+
+
+def test_a_server_that_has_ended_is_said(searcher, visit):
+    with serving(searcher) as served:
+        page = visit(served)
+        assert draw(page)
+    pen_down(page, OTHER)
+    page.mouse.up()
+    assert "does not answer" in notice(page) and page.locator(PHOTOS).count() == 0
