@@ -1,4 +1,5 @@
 # make demo   draw a small dataset, train on it, retrieve unseen classes, print the figures
+# make page   after it: find the demo's photos by drawing, in a browser
 # make test   lint and tests
 # make faults runs killed a hundred times, thousands of damaged files: half an hour
 #
@@ -24,7 +25,7 @@ DEMO_TRAIN := $(DEMO_DATA) --pretrained_weights none --lr 1e-3 --lr_decay 0.05 -
 	--validation_batches 5 --contrastive_lambda 0 --memory_lambda 0.02
 DEMO_RUN := $(DEMO_DATA) --contrastive_lambda 0 --memory_lambda 0.02
 
-.PHONY: demo test faults
+.PHONY: demo page test faults
 
 demo: $(READY)
 	$(PY) -m datasets.drawn --root demo/dataset --contact_sheet demo/dataset.png
@@ -32,7 +33,11 @@ demo: $(READY)
 	$(PY) train_cse_resnet_sketchy_ext.py $(DEMO_TRAIN) --savedir demo/trained
 	$(PY) test_cse_resnet_sketchy_zeroshot.py $(DEMO_RUN) --resume_dir demo/untrained --results demo/untrained.json --no_report
 	$(PY) test_cse_resnet_sketchy_zeroshot.py $(DEMO_RUN) --resume_dir demo/trained --results demo/trained.json
+	$(PY) search.py index demo/dataset/Sketchy/256x256/photo --checkpoint demo/trained/*/model_best.pth.tar -o demo/index
 	$(PY) -m engine.demo demo
+
+page: $(READY)
+	$(PY) search.py serve --index demo/index
 
 test: $(READY_TO_TEST)
 	@if $(PY) -c "import ruff" 2>/dev/null; then $(PY) -m ruff check . && $(PY) -m ruff format --check .; \

@@ -31,7 +31,7 @@ def summary(folder: Path) -> str:
         f"  the same network, untrained                {untrained:.3f}\n"
         f"  twice chance (chance is {by_chance:.3f})             {2 * by_chance:.3f}\n"
         f"Open {folder / 'trained.png'} to see what each sketch found, {folder / 'dataset.png'} for the dataset, and\n"
-        f"{folder / 'trained_report/index.html'} in a browser for the whole report."
+        f"{folder / 'trained_report/index.html'} in a browser for the whole report. `make page`: find its photos by drawing."
     )
 
 
