@@ -37,6 +37,7 @@ demo: $(READY)
 	$(PY) -m engine.demo demo
 
 page: $(READY)
+	@test -d demo/index || { echo "there is no demo yet: run make demo first"; exit 2; }
 	$(PY) search.py serve --index demo/index
 
 test: $(READY_TO_TEST)
