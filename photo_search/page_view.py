@@ -8,6 +8,7 @@ from photo_search.page_examples import DRAWINGS
 TITLE = "Find photos by drawing"
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
 CODE_FONTS = ("ui-monospace", "Consolas", "monospace")
+BEGIN = "(window.photoSearchParts ??= []).push(['{part}', element]); window.photoSearch?.begin?.()"
 REAL, HASH = "Real", "Hash"
 HEAD = '<link rel="stylesheet" href="own/page.css"><script src="own/pad.js"></script><script src="own/find.js"></script>'
 
@@ -41,15 +42,15 @@ def page_view(photos: int) -> gr.Blocks:
     """The page over that many photos. Its components ask the server for nothing: their events end in the browser."""
     examples = "".join(EXAMPLE.format(number=number, name=name) for number, (name, _) in enumerate(DRAWINGS))
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as view:
-        gr.HTML(TOP.format(title=TITLE, photos=photos), elem_id="top", js_on_load="photoSearch.shade(element)")
+        gr.HTML(TOP.format(title=TITLE, photos=photos), elem_id="top", js_on_load=BEGIN.format(part="shade"))
         with gr.Row():
             with gr.Column(scale=2, min_width=300, elem_id="drawing"):
-                gr.HTML(PAD.format(examples=examples), elem_id="pad", js_on_load="photoSearch.pad(element)")
+                gr.HTML(PAD.format(examples=examples), elem_id="pad", js_on_load=BEGIN.format(part="pad"))
                 with gr.Row():
                     codes = gr.Radio([REAL, HASH], value=REAL, label="Compare by", elem_id="compare", min_width=140)
                     k = gr.Slider(1, MOST_PHOTOS, 20, step=1, label="Photos", elem_id="k", min_width=140)
             with gr.Column(scale=3, min_width=300):
-                gr.HTML(FOUND, elem_id="found", js_on_load="photoSearch.found(element)")
+                gr.HTML(FOUND, elem_id="found", js_on_load=BEGIN.format(part="found"))
         codes.change(None, codes, None, js=f"(chosen) => photoSearch.set('codes', chosen === '{HASH}')")
         k.change(None, k, None, js="(chosen) => photoSearch.set('k', chosen)")
     return view

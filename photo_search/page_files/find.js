@@ -1,5 +1,7 @@
 // Asking and showing. `newest` numbers what is asked for, the pen's touch counts too: an answer with an older number is dropped.
 "use strict";
+var photoSearch = window.photoSearch || {};
+
 (() => {
   const MOST_BYTES = 20e6;
   const asked = { k: 20, codes: false, like: null };
@@ -189,4 +191,11 @@
     if (kept) dark(kept === "dark");
     element.querySelector("#shade").addEventListener("click", () => localStorage.setItem("shade", dark() ? "dark" : "light"));
   };
+
+  // gradio may show the parts before the two files have come, and these may come in either order
+  photoSearch.begin = () => {
+    if (!photoSearch.Pad) return;
+    for (const [name, element] of (window.photoSearchParts ?? []).splice(0)) photoSearch[name](element);
+  };
+  photoSearch.begin();
 })();

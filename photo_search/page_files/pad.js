@@ -114,4 +114,4 @@ photoSearch.Pad = class {
   }
 };
 
-window.photoSearch = photoSearch;
+photoSearch.begin?.();
