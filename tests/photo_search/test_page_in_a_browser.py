@@ -116,7 +116,8 @@ def test_each_stroke_is_asked_once_and_changes_what_is_found(served, visit):
     similarities = [float(text) for _, text in two]
     assert similarities == sorted(similarities, reverse=True)
     page.wait_for_function("Array.from(document.querySelectorAll('#found .view img')).some(each => each.naturalWidth > 0)")
-    assert all(request.url.startswith((served.address, "data:", "blob:")) for request in page.asked)
+    elsewhere = [request for request in page.asked if not request.url.startswith((served.address, "data:", "blob:"))]
+    assert all(request.failure == "csp" for request in elsewhere)  # older gradios would ask; nothing leaves the browser
 
 
 def test_undo_clear_and_eraser(served, visit):
