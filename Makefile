@@ -33,12 +33,13 @@ demo: $(READY)
 	$(PY) train_cse_resnet_sketchy_ext.py $(DEMO_TRAIN) --savedir demo/trained
 	$(PY) test_cse_resnet_sketchy_zeroshot.py $(DEMO_RUN) --resume_dir demo/untrained --results demo/untrained.json --no_report
 	$(PY) test_cse_resnet_sketchy_zeroshot.py $(DEMO_RUN) --resume_dir demo/trained --results demo/trained.json
+	rm -rf demo/index
 	$(PY) search.py index demo/dataset/Sketchy/256x256/photo --checkpoint demo/trained/*/model_best.pth.tar -o demo/index
 	$(PY) -m engine.demo demo
 
-page: $(READY)
+page:
 	@test -d demo/index || { echo "there is no demo yet: run make demo first"; exit 2; }
-	$(PY) search.py serve --index demo/index
+	@$(PY) search.py serve --index demo/index
 
 test: $(READY_TO_TEST)
 	@if $(PY) -c "import ruff" 2>/dev/null; then $(PY) -m ruff check . && $(PY) -m ruff format --check .; \

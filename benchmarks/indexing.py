@@ -66,7 +66,7 @@ def main() -> None:
         write_photos(photos, options.photos)
         network = open_network(untrained(Path(aside, "network.pth")), options.device, options.image_size)
         workers = decoding_workers(options.num_workers, network.device)
-        paths = list(collect([photos]))
+        paths = list(collect([photos]).photos)
         batch = np.stack([decode(path, network.side) for path in paths[:BATCH]])
         network.embed_photos(batch)
         folder = IndexFolder(Path(aside, "index"), make=True)

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from utils.errors import InputError
 
 # Each is decoded within this process; others call programs (EPS calls Ghostscript) or are never photos.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+MOVING = ("GIF", "PNG", "WEBP")  # others with several frames are pages, or one photo at several sizes
+HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
 # A JPEG with both sides this long is decoded at 1/2, 1/4 or 1/8, as long as so many times the wanted side is left for the
 # filter to work on: several times as fast. The published datasets' files are smaller, and read to the last bit as ever.
 LARGE, DRAFT_MARGIN = 1024, 2
@@ -61,12 +63,15 @@ def opened_within(source: str | os.PathLike | BinaryIO, longest: int, most_pixel
     with _read(source) as image:
         if image.width * image.height > most_pixels:
             raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
-        moves = getattr(image, "is_animated", False)
+        moves = image.format in MOVING and getattr(image, "is_animated", False)
         image.draft(None, (longest, longest))
         _require_known_values(image)
         image.load()
         turn = UPRIGHT.get(_orientation(image))
-        image = (_in_8_bits(image) if image.mode.startswith("I") else image).convert("RGBA")
+        image = _in_8_bits(image) if image.mode.startswith("I") else image
+        if image.mode == "RGB" and "transparency" not in image.info:  # before it takes as much memory again
+            image.thumbnail((longest, longest), Image.Resampling.BILINEAR)
+        image = image.convert("RGBA")
         image.thumbnail((longest, longest), Image.Resampling.BILINEAR)
         return (image if turn is None else image.transpose(turn)), moves
 
@@ -84,9 +89,26 @@ def _read(path: str | os.PathLike | BinaryIO) -> Iterator[Image.Image]:
                 yield image
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         size = str(error).partition(", could")[0]  # the rest speaks of attacks
-        raise InputError(f"{path}: too large ({size}); make the image smaller, or take it off its list") from error
+        raise InputError(f"{path}: too large ({size}); make the image smaller, or leave it out") from error
     except Exception as error:  # a broken file can make a decoder raise nearly anything
-        raise InputError(f"{path}: not a readable image ({error}); replace it, or take it off its list") from error
+        if isinstance(error, UnidentifiedImageError) and is_heif(_head(path)):
+            raise InputError(f"{path}: HEIC and AVIF images are not read here; save it as JPEG or PNG") from error
+        raise InputError(f"{path}: not a readable image ({error}); replace it, or leave it out") from error
+
+
+def is_heif(head: bytes) -> bool:
+    """Whether a file that begins so is HEIC or AVIF."""
+    return head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS
+
+
+def _head(source: str | os.PathLike | BinaryIO) -> bytes:
+    with contextlib.suppress(OSError):
+        if isinstance(source, (str, os.PathLike)):
+            with open(source, "rb") as file:
+                return file.read(12)
+        source.seek(0)
+        return source.read(12)
+    return b""
 
 
 def _square(image: Image.Image, side: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """A checkpoint file, released or ours → the student it holds, whatever its widths."""
 
 import hashlib
+import sys
 from pathlib import Path
 
 import torch
@@ -43,7 +44,7 @@ def restore_student(
     )
     ignored = load_state(student, state, path, optional=HEADS)
     if ignored:
-        print(f"{path.name}: ignoring keys this network has no place for: {', '.join(ignored)}")
+        print(f"{path.name}: ignoring keys this network has no place for: {', '.join(ignored)}", file=sys.stderr)
     return student.eval(), content
 
 

@@ -1,47 +1,74 @@
 """Photos below folders, as they are named to be indexed."""
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from photo_search.store import PhotoFile
 from utils.errors import InputError
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+NOT_READ = (".heic", ".heif", ".avif")
 
 
-def collect(roots: list[Path]) -> dict[str, PhotoFile]:
-    """{absolute path: photo} of files given and of all photos below folders given; hidden ones are left out.
+@dataclass
+class Collected:
+    """photos: {absolute path: photo}; unlisted: folders that could not be looked into; not_read: photos of no kind read here."""
+
+    photos: dict[str, PhotoFile] = field(default_factory=dict)
+    unlisted: list[str] = field(default_factory=list)
+    not_read: int = 0
+
+
+def collect(roots: Iterable[Path]) -> Collected:
+    """Files given and all photos below folders given; hidden ones are left out.
 
     Raises InputError if one of the roots is not there or cannot be read.
     """
-    found = {}
+    found = Collected()
     for root in roots:
         if not root.exists():
             raise InputError(f"{root}: no such file or folder; name photos, or folders that hold some")
-        for path in [os.path.abspath(root)] if root.is_file() else _below(os.path.abspath(root)):
-            try:
-                status = os.stat(path)
-            except OSError:
-                continue  # gone since it was listed
-            found[path] = PhotoFile(path, status.st_size, status.st_mtime_ns)
+        path = os.path.abspath(root)
+        if root.is_file():
+            _take(path, found)
+        else:
+            _take_below(path, found)
     return found
 
 
-def is_below(path: str, roots: list[str]) -> bool:
+def is_below(path: str, places: Iterable[str]) -> bool:
     """Whether an absolute path is one of these, or lies in one."""
-    return any(path == root or path.startswith(root.rstrip(os.sep) + os.sep) for root in roots)
+    return deepest(path, places) >= 0
 
 
-def _below(root: str) -> Iterator[str]:
-    def refuse(error: OSError) -> None:
+def deepest(path: str, places: Iterable[str]) -> int:
+    """How long the longest of these is that an absolute path is, or lies in; -1: there is none."""
+    holders = (place for place in places if path == place or path.startswith(place.rstrip(os.sep) + os.sep))
+    return max(map(len, holders), default=-1)
+
+
+def _take(path: str, found: Collected) -> None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return  # gone since it was listed
+    found.photos[path] = PhotoFile(path, status.st_size, status.st_mtime_ns)
+
+
+def _take_below(root: str, found: Collected) -> None:
+    def skip(error: OSError) -> None:
         if error.filename == root:
             raise InputError(f"{root}: cannot be read ({error.strerror}); choose a folder that you may read") from error
-        print(f"note: {error.filename}: cannot be read ({error.strerror}), left out")
+        print(f"note: {error.filename}: cannot be read ({error.strerror}), left as it was", file=sys.stderr)
+        found.unlisted.append(error.filename)
 
-    for folder, folders, files in os.walk(root, onerror=refuse, followlinks=False):
+    for folder, folders, files in os.walk(root, onerror=skip, followlinks=False):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
+        for name in sorted(name for name in files if not name.startswith(".")):
             path = os.path.join(folder, name)
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".") and os.path.isfile(path):
-                yield path
+            if name.lower().endswith(SUFFIXES) and os.path.isfile(path):
+                _take(path, found)
+            found.not_read += name.lower().endswith(NOT_READ)

@@ -10,7 +10,7 @@ from PIL import Image
 from datasets.images import opened
 from photo_search import indexing
 from photo_search.embedding import Network, open_network
-from photo_search.folder import IndexFolder
+from photo_search.folder import AUTO, IndexFolder
 from photo_search.pictures import save_grid
 from photo_search.searching import Hit, Searcher
 from retrieval.vector_index import KINDS
@@ -39,14 +39,19 @@ def run(arguments: list[str]) -> None:
 def index(arguments: list[str]) -> None:
     """Make an index, or bring one up to date."""
     options = _index_options(arguments)
+    if options.checkpoint is not None and not options.checkpoint.is_file():
+        raise InputError(f"{options.checkpoint}: no such file; name the trained network by --checkpoint FILE")
     folder = IndexFolder(options.output, make=options.checkpoint is not None)
     with (
         only_here(options.output / ".lock", f"{options.output}: is being indexed already; wait for that to end"),
         enough_memory(THRIFT),
     ):
+        folder.remove_unfinished()
+        if options.kind:
+            folder.store.keep_facts(kind=options.kind)
         if options.remove:
             print(f"removed {indexing.remove(folder.store, options.remove):,} photos from the index; their files stay")
-        roots = options.photos or [Path(root) for root in folder.store.fact("roots", [])]
+        roots = options.photos or [Path(root) for root in folder.store.fact("roots", []) if not options.remove]
         if roots:
             _update(folder, roots, options)
         _say_search(folder, options)
@@ -60,7 +65,12 @@ def _index_options(arguments: list[str]) -> argparse.Namespace:
     group.add("--checkpoint", type=Path, default=None, help="the trained network; may be left out of an index that has one")
     group.add("--image_size", type=image_side, default=None, help="None: as in training, if the checkpoint says so, else 224")
     group.add("--remove", type=Path, nargs="+", default=None, help="take these files or folders out of the index")
-    group.add("--kind", choices=("auto", *KINDS[:-1]), default=None, help="None: exact, or ivf where that would be slow")
+    group.add(
+        "--kind",
+        choices=(AUTO, *KINDS[:-1]),
+        default=None,
+        help="auto: exact, or ivf where that would be slow; kept until another is named",
+    )
     group.add("--codes", action="store_true", help="binary codes too, fitted on the photos")
     running = Group(parser, "running")
     running.add("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
@@ -78,13 +88,22 @@ def _update(folder: IndexFolder, roots: list[Path], options: argparse.Namespace)
     seconds = time.perf_counter() - started
     rate = f", {done.added / seconds:,.0f} photos/s" if done.added else ""
     print(f"{done.added:,} photos embedded, {done.removed:,} gone; {done.total:,} in the index ({seconds:.1f} s{rate})")
-    unreadable = folder.store.unreadable()
-    if unreadable:
-        print(f"{len(unreadable):,} photos cannot be read (the first: {next(iter(unreadable.values()))})")
+    _say_faults("cannot be read", folder.store.unreadable())
+    _say_faults("could not be read just now, and will be tried again", done.put_off)
+    if done.not_read:
+        print(f"{done.not_read:,} HEIC or AVIF photos are not read here: save them as JPEG")
+
+
+def _say_faults(what: str, faults: dict[str, str]) -> None:
+    if faults:
+        print(f"{len(faults):,} photos {what} (the first: {next(iter(faults.values()))})")
 
 
 def _say_search(folder: IndexFolder, options: argparse.Namespace) -> None:
-    found = folder.searched(kind=options.kind)
+    found = folder.searched()
+    if found is None and options.remove:
+        print("no photo is left in the index")
+        return
     if found is None:
         raise InputError(f"{folder.path}: no photo is in the index; name files or folders of photos")
     if found.kind == "exact":
@@ -104,6 +123,8 @@ def query(arguments: list[str]) -> None:
         require_writable(options.grid, "--grid", ".png")
     folder = IndexFolder(options.index)
     searcher = Searcher(folder, _network_of(folder, options))
+    if len(folder.store) == 0:
+        raise InputError(f"{folder.path}: no photo is in the index; add some by `python search.py index PHOTOS -o {folder.path}`")
     drawings = [opened(path) for path in options.sketches]
     results = [_found(searcher, path, drawing, options) for path, drawing in zip(options.sketches, drawings, strict=True)]
     if options.grid:
@@ -115,9 +136,10 @@ def _found(searcher: Searcher, path: str, drawing: Image.Image, options: argpars
     if options.photo:
         return searcher.of_photo(path, options.k, options.codes)
     try:
-        return searcher.of_drawing(drawing, options.k, options.codes)
+        pixels = searcher.pixels(drawing)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    return searcher.of_pixels(pixels, options.k, options.codes)
 
 
 def _print(queries: list[str], results: list[list[Hit]], as_json: bool) -> None:
@@ -180,7 +202,9 @@ def _auth(text: str) -> str:
 def _network_of(folder: IndexFolder, options: argparse.Namespace) -> Network:
     checkpoint = options.checkpoint or folder.store.fact("checkpoint")
     if checkpoint is None:
-        raise InputError(f"{folder.path}: is new; name the trained network with --checkpoint FILE")
+        raise InputError(
+            f"{folder.path}: holds no photos yet; `python search.py index PHOTOS --checkpoint FILE -o {folder.path}` adds some"
+        )
     if not Path(checkpoint).is_file():
         raise InputError(f"{checkpoint}: no such file; name the network that {folder.path} was made with by --checkpoint FILE")
     return open_network(Path(checkpoint), options.device, getattr(options, "image_size", None) or folder.store.fact("side"))

@@ -12,7 +12,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 os.environ["GRADIO_RUN_HISTORY"] = "False"
 
 import gradio
-import uvicorn
+import uvicorn  # gradio's own server, as fastapi is its web framework
 from fastapi import FastAPI
 
 from photo_search.page_answers import add_answers
@@ -20,6 +20,8 @@ from photo_search.page_gate import LOOPBACK, Gate
 from photo_search.page_view import HEAD, page_view, theme
 from photo_search.searching import Searcher
 from utils.errors import InputError
+
+CONNECTIONS = 1000  # at once; more are refused
 
 
 def make_app(searcher: Searcher, auth: str | None = None, hosts: tuple[str, ...] | None = None) -> Callable:
@@ -50,7 +52,9 @@ def serve(searcher: Searcher, listener: socket.socket, host: str, auth: str | No
     if not is_private and auth is None:
         print(f"warning: --host {host}: whoever reaches it sees the indexed photos; --auth USER:PASSWORD asks who it is")
     print(f"draw at http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)", flush=True)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, server_header=False)
+    config = uvicorn.Config(
+        app, log_level="warning", timeout_graceful_shutdown=2, server_header=False, limit_concurrency=CONNECTIONS
+    )
     try:
         uvicorn.Server(config).run(sockets=[listener])
     except KeyboardInterrupt:

@@ -1,5 +1,6 @@
 """What the page asks: a drawing or a photo → photos; an uploaded picture → one to draw on; a photo's id → a JPEG."""
 
+import functools
 import pathlib
 import threading
 from typing import Annotated
@@ -13,7 +14,7 @@ from photo_search.folder import PHOTOS
 from photo_search.page_examples import DRAWINGS, example_png
 from photo_search.page_photos import SIDES, PhotoFiles
 from photo_search.page_turns import Crowded, TooLarge, Turns
-from photo_search.page_uploads import for_the_pad, picture_of
+from photo_search.page_uploads import DRAWING_PIXELS, for_the_pad, picture_of
 from photo_search.searching import Hit, Searcher
 from photo_search.store import Store
 from utils.errors import InputError
@@ -21,7 +22,8 @@ from utils.errors import InputError
 MOST_PHOTOS = 200
 DRAWING_BYTES, PICTURE_BYTES = 4 * 10**6, 20 * 10**6
 WAITING, UPLOADING = 100, 10  # requests
-FOREVER = {"Cache-Control": "private, max-age=86400"}  # an id is never given twice, and a changed photo gets a new one
+# an index never gives an id twice, and a photo that has changed gets a new one; another index at the same address is told by `of`
+LONG, NEVER = {"Cache-Control": "private, max-age=86400"}, {"Cache-Control": "no-store"}
 OWN = pathlib.Path(__file__).parent / "page_files"
 NONE_FOUND = "No photo was found: the index is empty, or its photos are gone. Index again."
 
@@ -32,18 +34,19 @@ PhotoId = Annotated[int, Path(ge=0, lt=2**63)]  # as SQLite counts
 def add_answers(app: FastAPI, searcher: Searcher) -> None:
     """One question is answered at a time: the network has the whole machine, and the index its one connection."""
     searches, uploads = Turns(WAITING), Turns(UPLOADING)
+    found = functools.partial(_found, searcher.folder.store.identity)
 
     @app.post("/search")
     async def search(request: Request, k: int = PhotosAsked, codes: bool = False) -> Response:
         def work(body: bytes) -> dict:
-            picture, notice = picture_of(body)
-            return _found(searcher.of_drawing(picture, k, codes), notice)
+            picture, notice = picture_of(body, DRAWING_PIXELS)
+            return found(searcher.of_drawing(picture, k, codes), notice)
 
         return _answer(await searches.answer(request, DRAWING_BYTES, work))
 
     @app.get("/like/{id_}")
     async def like(request: Request, id_: PhotoId, k: int = PhotosAsked, codes: bool = False) -> Response:
-        return _answer(await searches.answer(request, 0, lambda _: _found(searcher.like(id_, k, codes), None)))
+        return _answer(await searches.answer(request, 0, lambda _: found(searcher.like(id_, k, codes), None)))
 
     @app.post("/picture")
     async def picture(request: Request) -> Response:
@@ -59,15 +62,16 @@ def add_answers(app: FastAPI, searcher: Searcher) -> None:
 
 def _add_files(app: FastAPI, store_file: pathlib.Path) -> None:
     store, turn, files = Store(store_file), threading.Lock(), PhotoFiles()  # so a photo need not wait for a search
+    identity = store.identity
 
     @app.get("/photo/{id_}")
-    def photo(id_: PhotoId, side: int = SIDES[0]) -> Response:
+    def photo(id_: PhotoId, side: int = SIDES[0], of: str = "") -> Response:
         with turn:
             indexed = store.photo(id_)
         if indexed is None or side not in SIDES:
             return JSONResponse({"notice": "There is no such photo."}, 404)
         try:
-            return Response(files.jpeg(indexed, side), media_type="image/jpeg", headers=FOREVER)
+            return Response(files.jpeg(indexed, side), media_type="image/jpeg", headers=LONG if of == identity else NEVER)
         except InputError:
             return JSONResponse({"notice": "That photo is gone, or is another since it was indexed."}, 404)
 
@@ -75,7 +79,7 @@ def _add_files(app: FastAPI, store_file: pathlib.Path) -> None:
     def example(number: int) -> Response:
         if not 0 <= number < len(DRAWINGS):
             return JSONResponse({"notice": "There is no such example."}, 404)
-        return Response(example_png(number), media_type="image/png", headers=FOREVER)
+        return Response(example_png(number), media_type="image/png", headers=LONG)
 
     @app.get("/own/{name}")
     async def own(name: str) -> Response:
@@ -105,8 +109,11 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:].rstrip(".") + "."
 
 
-def _found(hits: list[Hit], notice: str | None) -> dict:
-    photos = [{"id": hit.id, "similarity": round(hit.similarity, 4), "name": _name(hit.path)} for hit in hits]
+def _found(identity: str, hits: list[Hit], notice: str | None) -> dict:
+    photos = [
+        {"id": hit.id, "url": f"photo/{hit.id}?of={identity}", "similarity": round(hit.similarity, 4), "name": _name(hit.path)}
+        for hit in hits
+    ]
     return {"photos": photos, "notice": notice if hits else NONE_FOUND}
 
 
@@ -116,4 +123,4 @@ def _name(path: str) -> str:
 
 
 def _answer(content: dict | None) -> Response:
-    return Response(status_code=204) if content is None else JSONResponse(content, headers={"Cache-Control": "no-store"})
+    return Response(status_code=204) if content is None else JSONResponse(content, headers=NEVER)

@@ -16,14 +16,16 @@ from utils.errors import InputError
 
 SIDES = (256, 1280)  # pixels: beside others, and alone
 MOST_PIXELS = 2 * 89_478_485  # what Pillow holds safe, twice: an indexed photo was decoded once before
-KEPT = 2000  # photos of 10 to 20 kB
+KEPT = 64 * 10**6  # bytes: some thousand photos as they are shown beside others
+AT_ONCE = 2  # photos decoded; of one with 89 million pixels that takes half a GB
 
 
 class PhotoFiles:
     """May be asked by several threads at once; what was sent last is kept."""
 
     def __init__(self):
-        self._kept, self._lock = {}, threading.Lock()
+        self._kept, self._bytes, self._lock = {}, 0, threading.Lock()
+        self._turns = threading.BoundedSemaphore(AT_ONCE)
 
     def jpeg(self, photo: PhotoFile, side: int) -> bytes:
         """At most `side` pixels along a side. Raises InputError if the file is gone, no image, or another than was indexed."""
@@ -37,15 +39,20 @@ class PhotoFiles:
             if not _is_the_indexed(photo, now):
                 raise InputError("that is no longer the file that was indexed; index again")
             key = photo.path, now.st_mtime_ns, now.st_size, side
-            return self._kept.get(key) or self._keep(key, _encoded(descriptor, side))
+            kept = self._kept.get(key)
+            if kept is not None:
+                return kept
+            with self._turns:
+                return self._keep(key, _encoded(descriptor, side))
         finally:
             os.close(descriptor)
 
     def _keep(self, key: tuple, jpeg: bytes) -> bytes:
         with self._lock:
+            self._bytes += len(jpeg) - len(self._kept.pop(key, b""))
             self._kept[key] = jpeg
-            if len(self._kept) > KEPT:
-                del self._kept[next(iter(self._kept))]  # the oldest
+            while self._bytes > KEPT:
+                self._bytes -= len(self._kept.pop(next(iter(self._kept))))  # the oldest
         return jpeg
 
 

@@ -31,16 +31,16 @@ class Turns:
 
         Raises Crowded, TooLarge, and what `work` raises.
         """
+        try:
+            body = await asyncio.wait_for(_body(request, most_bytes), SECONDS)
+        except ClientDisconnect:
+            return None
+        except asyncio.TimeoutError:
+            raise InputError(f"That took longer than {SECONDS} s to arrive. Try again.") from None
         if self.room == 0:
             raise Crowded("Too many are asking just now. Try again in a moment.")
         self.room -= 1
         try:
-            try:
-                body = await asyncio.wait_for(_body(request, most_bytes), SECONDS)
-            except ClientDisconnect:
-                return None
-            except asyncio.TimeoutError:
-                raise InputError(f"That took longer than {SECONDS} s to arrive. Try again.") from None
             async with self.workers:
                 if await request.is_disconnected():  # its drawing has gone on, or its page is closed
                     return None

@@ -52,5 +52,5 @@ def page_view(photos: int) -> gr.Blocks:
             with gr.Column(scale=3, min_width=300):
                 gr.HTML(FOUND, elem_id="found", js_on_load=BEGIN.format(part="found"))
         codes.change(None, codes, None, js=f"(chosen) => photoSearch.set('codes', chosen === '{HASH}')")
-        k.change(None, k, None, js="(chosen) => photoSearch.set('k', chosen)")
+        k.change(None, k, None, js=f"(chosen) => photoSearch.set('k', Math.min(Math.max(Math.round(chosen), 1), {MOST_PHOTOS}))")
     return view

@@ -12,7 +12,8 @@ from photo_search.embedding import Network
 from photo_search.folder import IndexFolder
 from utils.errors import InputError
 
-FACTOR = 4  # as many more are asked for each time that too many photos turn out to have gone
+FACTOR = 4  # as many more are asked for each time that too many photos turn out to have gone,
+FARTHEST = 5_000  # up to so many: of a drive that is away, all have
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,14 @@ class Searcher:
 
     def of_drawing(self, drawing: Image.Image, k: int, codes: bool = False) -> list[Hit]:
         """Raises InputError if the drawing is empty."""
-        pixels = as_training_sketch(drawing, self.network.side)
+        return self.of_pixels(self.pixels(drawing), k, codes)
+
+    def pixels(self, drawing: Image.Image) -> np.ndarray:
+        """As the network sees it. Raises InputError if the drawing is empty."""
+        return as_training_sketch(drawing, self.network.side)
+
+    def of_pixels(self, pixels: np.ndarray, k: int, codes: bool = False) -> list[Hit]:
+        """Of what `pixels` gave."""
         return self.of_vector(self.network.embed_sketches(pixels[None])[0], k, codes)
 
     def of_photo(self, path: str, k: int, codes: bool = False) -> list[Hit]:
@@ -58,17 +66,18 @@ class Searcher:
         while True:
             ids, similarity = index.search(vector[None], min(wanted, len(index)))
             hits = self._there(ids[0], similarity[0])
-            if len(hits) >= k or wanted >= len(index):
+            if len(hits) >= k or wanted >= min(len(index), FARTHEST):
                 return hits[:k]
-            wanted *= FACTOR
+            wanted = max(k, min(wanted * FACTOR, FARTHEST))
 
     def _there(self, ids: np.ndarray, similarity: np.ndarray) -> list[Hit]:
-        pairs = ((int(id_), self.folder.store.path_of(id_), float(value)) for id_, value in zip(ids, similarity, strict=True))
-        return [Hit(id_, path, value) for id_, path, value in pairs if path is not None and os.path.isfile(path)]
+        paths = self.folder.store.paths_of(ids)
+        hits = (Hit(id_, paths[id_], float(value)) for id_, value in zip(ids.tolist(), similarity, strict=True) if id_ in paths)
+        return [hit for hit in hits if os.path.isfile(hit.path)]
 
     def _index(self, codes: bool):
         """As the photos are now: another process may have changed them."""
         index = self._indexes.get(codes)
         if index is None or index.notes.get("revision") != self.folder.store.revision:
-            index = self._indexes[codes] = self.folder.searched(codes)
+            index = self._indexes[codes] = self.folder.searched(codes, index)
         return index

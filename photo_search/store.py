@@ -7,6 +7,7 @@ grows with every change, it is known how far it has fallen behind.
 import contextlib
 import json
 import os
+import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ class Store:
             self.connection.executescript(TABLES)
             if self.fact("format", FORMAT) != FORMAT:
                 raise InputError(f"{path}: was made by another version; index the photos again, into another folder")
+            if self.fact("identity") is None:
+                self.keep_facts(identity=secrets.token_hex(8))
 
     def close(self) -> None:
         self.connection.close()
@@ -77,6 +80,11 @@ class Store:
     def revision(self) -> int:
         """Grows with each change of the photos."""
         return int(self.fact("revision", 0))
+
+    @property
+    def identity(self) -> str:
+        """Tells these photos' ids from those of any other index."""
+        return str(self.fact("identity"))
 
     def known(self) -> dict[str, tuple[int, int]]:
         """{path: (size, changed)} of all photos, those that cannot be read among them."""
@@ -123,10 +131,11 @@ class Store:
         found = np.array([row[0] for row in rows], np.int64)
         return found, np.frombuffer(b"".join(row[1] for row in rows), "<f4").reshape(len(rows), int(self.fact("width", 0)))
 
-    def path_of(self, id_: int) -> str | None:
-        """None for an id that is not, or no longer, there."""
-        row = self._one("SELECT path FROM photos WHERE id = ?", int(id_))
-        return None if row is None else os.fsdecode(row[0])
+    def paths_of(self, ids: Iterable[int]) -> dict[int, str]:
+        """{id: path} of those of these ids that are there."""
+        wanted = json.dumps([int(id_) for id_ in ids])
+        rows = self._all("SELECT id, path FROM photos WHERE id IN (SELECT value FROM json_each(?))", wanted)
+        return {id_: os.fsdecode(path) for id_, path in rows}
 
     def photo(self, id_: int) -> PhotoFile | None:
         """As it was when it was indexed; None for an id that is not, or no longer, there."""

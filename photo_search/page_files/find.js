@@ -1,11 +1,12 @@
 // Asking and showing. `newest` numbers what is asked for, the pen's touch counts too: an answer with an older number is dropped.
+// `drawing` numbers what is on the pad, or on its way there.
 "use strict";
 var photoSearch = window.photoSearch || {};
 
 (() => {
   const MOST_BYTES = 20e6;
   const asked = { k: 20, codes: false, like: null };
-  let pad, root, newest = 0, running = null, later = null;
+  let pad, root, newest = 0, drawing = 0, running = null, later = null;
 
   const part = (selector) => root.querySelector(selector);
   const made = (tag, values = {}, ...children) => {
@@ -39,7 +40,7 @@ var photoSearch = window.photoSearch || {};
   }
 
   function card(photo) {
-    const image = made("img", { src: `photo/${photo.id}`, alt: photo.name, loading: "lazy", decoding: "async", draggable: false });
+    const image = made("img", { src: photo.url, alt: photo.name, loading: "lazy", decoding: "async", draggable: false });
     image.addEventListener("error", () => image.replaceWith(made("span", { className: "gone", textContent: "gone or changed" })));
     const view = made("button", { type: "button", className: "view", title: photo.name }, image);
     view.addEventListener("click", () => enlarge(photo));
@@ -54,7 +55,7 @@ var photoSearch = window.photoSearch || {};
 
   function enlarge(photo) {
     const large = part(".large");
-    large.querySelector("img").src = `photo/${photo.id}?side=1280`;
+    large.querySelector("img").src = `${photo.url}&side=1280`;
     large.querySelector("p").textContent = photo.name;
     large.querySelector('[data-do="like"]').onclick = () => askLike(photo);
     large.showModal();
@@ -63,10 +64,12 @@ var photoSearch = window.photoSearch || {};
   function askLike(photo) {
     asked.like = photo;
     ask();
+    if (root.getBoundingClientRect().top < 0) root.scrollIntoView({ behavior: "smooth" });
   }
 
   // Ask for what is wanted now: photos like one of them, or like the drawing.
   async function ask() {
+    if (pad.stroke) return; // it asks as it ends
     const mine = outdate();
     say();
     if (!asked.like && pad.isEmpty) return show([]);
@@ -96,7 +99,7 @@ var photoSearch = window.photoSearch || {};
     if (!asked.like) return;
     const back = made("button", { type: "button", textContent: pad.isEmpty ? "Clear" : "Back to the drawing" });
     back.addEventListener("click", askDrawing);
-    place.replaceChildren(made("img", { src: `photo/${asked.like.id}`, alt: "" }), made("span", { textContent: "Photos like this one" }), back);
+    place.replaceChildren(made("img", { src: asked.like.url, alt: "" }), made("span", { textContent: "Photos like this one" }), back);
   }
 
   function askDrawing() {
@@ -106,37 +109,43 @@ var photoSearch = window.photoSearch || {};
   }
 
   async function upload(file) {
-    const mine = outdate();
-    if (file.size > MOST_BYTES) return refuse("That is too large: more than 20 MB.");
+    const mine = (drawing += 1);
+    outdate();
+    if (file.size > MOST_BYTES) return refuse("That is too large: more than 20 MB.", mine);
     try {
       const answer = await fetch("picture", { method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" } });
-      if (mine !== newest) return;
-      if (!answer.ok) return refuse((await answer.json()).notice);
+      if (!answer.ok) return refuse((await answer.json()).notice, mine);
       const image = await createImageBitmap(await answer.blob());
-      if (mine !== newest) return;
+      if (mine !== drawing) return;
       pad.put(image);
+      const put = drawing;
       await photoSearch.settled;
-      if (answer.headers.get("Notice")) notify(answer.headers.get("Notice"));
+      if (put === drawing && answer.headers.get("Notice")) notify(answer.headers.get("Notice"));
     } catch (error) {
-      if (mine === newest) refuse("The server does not answer. Is it still running?");
+      refuse("The server does not answer. Is it still running?", mine);
     }
   }
 
   // The drawing stays, and so does what it finds.
-  async function refuse(notice) {
+  async function refuse(notice, mine) {
+    if (mine !== drawing) return;
     await ask();
-    notify(notice);
+    if (mine === drawing) notify(notice);
   }
 
   photoSearch.pad = (element) => {
     const own = (selector) => element.querySelector(selector);
     const touched = () => {
+      drawing += 1;
       own(".hint").hidden = true;
       asked.like = null;
       outdate();
       say();
     };
-    pad = new photoSearch.Pad(own("canvas"), touched, () => (photoSearch.settled = askDrawing()));
+    pad = new photoSearch.Pad(own("canvas"), touched, () => {
+      drawing += 1;
+      photoSearch.settled = askDrawing();
+    });
     for (const button of element.querySelectorAll("[data-tool]")) {
       button.addEventListener("click", () => {
         pad.tool = button.dataset.tool;
@@ -151,9 +160,10 @@ var photoSearch = window.photoSearch || {};
     });
     for (const button of element.querySelectorAll("[data-example]")) {
       button.addEventListener("click", async () => {
-        const mine = outdate();
+        const mine = (drawing += 1);
+        outdate();
         const image = await createImageBitmap(await (await fetch(`example/${button.dataset.example}`)).blob());
-        if (mine === newest) pad.put(image);
+        if (mine === drawing) pad.put(image);
       });
     }
     document.addEventListener("paste", (event) => take(event, event.clipboardData));
@@ -173,6 +183,7 @@ var photoSearch = window.photoSearch || {};
 
   photoSearch.found = (element) => {
     root = element;
+    part(".large").addEventListener("click", (event) => event.target === part(".large") && part(".large").close());
     part('[data-do="close"]').addEventListener("click", () => part(".large").close());
   };
 

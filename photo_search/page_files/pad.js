@@ -15,7 +15,7 @@ photoSearch.Pad = class {
   }
 
   get isEmpty() {
-    return this.items.length === 0;
+    return this.items.every((item) => item.erases);
   }
 
   down(event) {
@@ -60,7 +60,7 @@ photoSearch.Pad = class {
   }
 
   clear() {
-    if (!this.isEmpty) this.change([]);
+    if (this.items.length) this.change([]);
   }
 
   undo() {
@@ -109,6 +109,7 @@ photoSearch.Pad = class {
     pen.lineWidth = width;
     pen.beginPath();
     pen.moveTo(...points[0]);
+    pen.lineTo(points[0][0] + 0.01, points[0][1]); // a touch is a dot
     for (const point of points) pen.lineTo(...point);
     pen.stroke();
   }

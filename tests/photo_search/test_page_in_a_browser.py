@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 
 import pytest
 
@@ -12,7 +13,7 @@ pytest.importorskip("playwright")
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from tests.photo_search.serving import bytes_of, drawing, serving
+from tests.photo_search.serving import bytes_of, drawing, searcher_of, serving
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
@@ -118,6 +119,63 @@ def test_each_stroke_is_asked_once_and_changes_what_is_found(served, visit):
     page.wait_for_function("Array.from(document.querySelectorAll('#found .view img')).some(each => each.naturalWidth > 0)")
     elsewhere = [request for request in page.asked if not request.url.startswith((served.address, "data:", "blob:"))]
     assert all(request.failure == "csp" for request in elsewhere)  # older gradios would ask; nothing leaves the browser
+
+
+@pytest.mark.parametrize("late", ["pad.js", "find.js"])
+def test_scripts_that_come_late_do_their_work(served, browser, late):
+    visitor = browser.new_context()
+    page = visitor.new_page()
+    page.route(f"**/own/{late}", lambda route: (time.sleep(1), route.continue_()))
+    page.goto(served.address)
+    page.wait_for_function("window.photoSearch?.Pad && document.querySelector('#pad canvas')?.width > 300")
+    assert len(draw(page)) == 12
+    visitor.close()
+
+
+def test_a_touch_is_a_dot_and_an_eraser_alone_draws_nothing(served, visit):
+    page = visit(served)
+    page.get_by_role("button", name="Eraser").click()
+    assert draw(page) == []
+    page.get_by_role("button", name="Pen").click()
+    (spot,) = at(page, [(0.5, 0.5)])
+    page.mouse.click(*spot)
+    page.wait_for_selector(PHOTOS)
+    assert len(found(page)) == 12 and page.locator("#found .notice").is_hidden()
+
+
+def test_nothing_is_shown_while_the_pen_is_down(served, visit):
+    page = visit(served)
+    draw(page)
+    pen_down(page, OTHER)
+    page.evaluate("photoSearch.set('k', 4)")
+    page.wait_for_timeout(600)
+    assert page.locator(PHOTOS).count() == 0
+    page.mouse.up()
+    assert len(found(page)) == 4
+
+
+def test_an_upload_outlives_a_change_of_what_is_asked(served, visit):
+    page = visit(served)
+    draw(page)
+    page.route("**/picture", lambda route: (time.sleep(1), route.continue_()))
+    page.locator("#pad input[type=file]").set_input_files(picture_file(bytes_of(drawing(5))))
+    page.evaluate("photoSearch.set('k', 4)")
+    page.wait_for_timeout(1500)
+    uploaded = found(page)
+    page.get_by_role("button", name="Undo").click()
+    assert len(uploaded) == 4 and found(page) != uploaded  # it was on the pad
+
+
+def test_another_index_at_the_same_address_shows_its_own_photos(photos, network_file, tmp_path, visit):
+    addresses = []
+    for number in (1, 2):
+        searcher = searcher_of(photos, network_file, tmp_path / f"index {number}")
+        with serving(searcher) as served:
+            answers = served.ask("/search", bytes_of(drawing(1))).json["photos"]
+            addresses.append({photo["url"] for photo in answers})
+            assert "max-age" in served.ask("/" + answers[0]["url"]).headers["Cache-Control"]
+            assert served.ask(f"/photo/{answers[0]['id']}").headers["Cache-Control"] == "no-store"
+    assert not addresses[0] & addresses[1]
 
 
 def test_undo_clear_and_eraser(served, visit):

@@ -13,8 +13,10 @@ from PIL import Image, ImageDraw
 from photo_search.embedding import open_network
 from photo_search.folder import IndexFolder
 from photo_search.searching import Searcher
+from retrieval import vector_index
 from tests.photo_search.conftest import write_checkpoint
 from tests.preparation.trees import picture
+from utils.errors import InputError
 
 pytest.importorskip("faiss")
 
@@ -86,9 +88,139 @@ def test_only_what_is_new_or_changed_is_embedded(photos, index, search):
     assert "2 photos embedded, 1 gone; 12 in the index" in search("index", "-o", index, "--num_workers", 0)[1]
     names = {name for name, _ in found(search, index, photos / "old/1.png", "--photo")}
     assert "new.png" in names and "0.png" not in names
-    out = search("index", "-o", index, "--remove", photos / "new", "--num_workers", 0)[1]
-    assert "removed 5 photos" in out
-    assert (photos / "new/2.png").exists()
+
+
+def names_in(index):
+    return sorted(Path(path).name for path in IndexFolder(index).store.known())
+
+
+def test_what_was_taken_out_stays_out_until_it_is_named(photos, index, search):
+    code, out, err = search("index", "-o", index, "--remove", photos / "new")
+    assert code == 0 and "removed 6 photos" in out and (photos / "new/2.png").exists(), err
+    for words in ((), (photos,)):
+        search("index", *words, "-o", index, "--num_workers", 0)
+        assert names_in(index) == sorted(f"{number}.png" for number in range(1, 12, 2))
+    search("index", photos / "new/2.png", "-o", index, "--num_workers", 0)
+    assert len(names_in(index)) == 7
+    search("index", photos / "new", "-o", index, "--num_workers", 0)
+    assert len(names_in(index)) == 12
+    assert "no photo is left" in search("index", "-o", index, "--remove", photos)[1]
+    assert search("index", "-o", index, "--num_workers", 0)[0] == 2  # nothing is named any more
+    code, _, err = search("query", photos / "old/3.png", "--index", index)
+    assert code == 2 and "no photo is in the index" in err
+    search("index", photos, "-o", index, "--num_workers", 0)
+    assert len(names_in(index)) == 12
+
+
+def test_taking_out_what_is_not_there_takes_out_nothing(photos, index, search):
+    code, _, err = search("index", "-o", index, "--remove", photos / "new", photos / "nwe")
+    assert code == 2 and "nwe: no photo of the index" in err and len(names_in(index)) == 12
+
+
+def test_a_drive_that_is_away_loses_nothing(photos, index, tmp_path, search):
+    (photos / "old").rename(tmp_path / "aside")
+    (photos / "new").rename(tmp_path / "aside too")
+    code, _, err = search("index", "-o", index, "--num_workers", 0)
+    assert code == 2 and "is a drive away?" in err and len(names_in(index)) == 12
+    (photos).rmdir()
+    code, _, err = search("index", "-o", index, "--num_workers", 0)
+    assert code == 2 and "no such file or folder" in err and len(names_in(index)) == 12
+
+
+def test_a_folder_that_cannot_be_looked_into_loses_nothing(photos, index, run_script, monkeypatch):
+    original = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("old"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", scandir)
+        _, out, err = run_script("search.py", "index", "-o", index, "--num_workers", 0)
+    assert "old: cannot be read (Permission denied), left as it was" in err and "0 gone; 12 in the index" in out
+
+
+def test_photos_that_cannot_be_read_just_now_are_tried_again(photos, index, search, monkeypatch):
+    (photos / "old/more.png").write_bytes(picture(80))
+
+    def denied(path, side):
+        try:
+            raise PermissionError(13, "Permission denied")
+        except PermissionError as error:
+            raise InputError(f"{path}: not a readable image") from error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("photo_search.indexing.decode", denied)
+        out = search("index", "-o", index, "--num_workers", 0)[1]
+    assert "1 photos could not be read just now" in out and "12 in the index" in out
+    assert "1 photos embedded, 0 gone; 13 in the index" in search("index", "-o", index, "--num_workers", 0)[1]
+
+
+def test_a_file_that_was_named_and_has_gone_is_gone(photos, index, search):
+    search("index", photos / "old/1.png", "-o", index, "--num_workers", 0)
+    (photos / "old/1.png").unlink()
+    assert "1 gone; 11 in the index" in search("index", "-o", index, "--num_workers", 0)[1]
+    assert search("index", "-o", index, "--num_workers", 0)[0] == 0
+
+
+def test_an_index_made_again_beside_an_old_search_file(photos, index, network_file, search):
+    (index / "photos.sqlite").unlink()
+    for number in range(12):
+        (photos / ("old" if number % 2 else "new") / f"{number}.png").write_bytes(picture(100 + number))
+    search("index", photos, "--checkpoint", network_file, "-o", index, "--num_workers", 0)
+    assert found(search, index, photos / "old/3.png", "--photo", "-k", 1)[0][0] == "3.png"
+
+
+def test_the_kind_asked_for_stays_and_auto_goes_by_size(photos, index, search, monkeypatch):
+    def kind():
+        return vector_index.load(index / "vectors.index").kind
+
+    search("index", "-o", index, "--kind", "hnsw")
+    (photos / "new/more.png").write_bytes(picture(81))
+    assert "searched by hnsw" in search("index", "-o", index, "--num_workers", 0)[1] and kind() == "hnsw"
+    assert "searched exactly" in search("index", "-o", index, "--kind", "auto")[1] and kind() == "exact"
+    monkeypatch.setattr(vector_index, "EXACT_NUMBERS", 13 * 16)
+    (photos / "new/one more.png").write_bytes(picture(82))
+    assert "searched by ivf" in search("index", "-o", index, "--num_workers", 0)[1] and kind() == "ivf"
+    (photos / "new/one more.png").unlink()
+    assert "searched by ivf" in search("index", "-o", index)[1]  # not to and fro
+
+
+def test_what_changes_while_an_index_is_caught_up_is_found_later(photos, index, monkeypatch):
+    folder, other = IndexFolder(index), IndexFolder(index)
+    folder.store.remove([str(photos / "old/1.png")])
+    original = IndexFolder._catch_up
+
+    def meanwhile(self, found):
+        original(self, found)
+        other.store.remove([str(photos / "old/3.png")])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(IndexFolder, "_catch_up", meanwhile)
+        assert len(folder.searched()) == 11
+    assert len(IndexFolder(index).searched()) == 10
+
+
+def test_a_checkpoint_that_was_moved_is_remembered_where_it_is(photos, index, network_file, tmp_path, search):
+    (tmp_path / "network").mkdir()
+    moved = tmp_path / "network" / "moved.pth.tar"
+    shutil.copy(network_file, moved)
+    store = IndexFolder(index).store
+    store.keep_facts(checkpoint=str(tmp_path / "was here.pth.tar"))
+    store.close()
+    assert search("query", photos / "old/3.png", "--index", index)[0] == 2
+    assert search("index", "-o", index, "--checkpoint", moved)[0] == 0
+    assert search("query", photos / "old/3.png", "--index", index)[0] == 0
+
+
+def test_formats_that_are_not_read_are_told(photos, index, tmp_path, search):
+    heic = tmp_path / "drawing.heic"
+    heic.write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    shutil.copy(heic, photos / "old")
+    assert "1 HEIC or AVIF photos are not read here" in search("index", "-o", index)[1]
+    code, _, err = search("query", heic, "--index", index)
+    assert code == 2 and "HEIC and AVIF images are not read here" in err
 
 
 def test_photos_that_went_never_break_a_query(photos, index, search):
@@ -151,7 +283,7 @@ def test_a_damaged_search_file_is_made_anew(photos, index, search):
     path = index / "vectors.index"
     path.write_bytes(path.read_bytes()[:-50])
     code, out, err = search("query", photos / "old/3.png", "--photo", "--index", index)
-    assert code == 0 and "making it anew" in out, err
+    assert code == 0 and "making it anew" in err and "making it anew" not in out  # what is printed may be JSON
 
 
 def mistakes():
