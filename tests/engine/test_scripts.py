@@ -412,7 +412,7 @@ def test_extra_keys_are_listed_and_ignored_and_a_lost_head_is_not_missed(checkpo
     torch.save(content | {"state_dict": state}, tmp_path / "odd.pth.tar")
     code, out, err = run_script(TEST, *SMALL, "--data_root", shared_dataset, "--checkpoint", tmp_path / "odd.pth.tar")
     assert code == 0, err
-    assert "extra.weight" in out
+    assert "extra.weight" in err
 
 
 def test_hostile_and_truncated_checkpoints(checkpoint, shared_dataset, tmp_path, run_script):
