@@ -410,7 +410,7 @@ def test_extra_keys_are_listed_and_ignored_and_a_lost_head_is_not_missed(checkpo
     state = content["state_dict"] | {"module.extra.weight": torch.ones(2)}
     del state["module.linear.weight"], state["module.linear.bias"]
     torch.save(content | {"state_dict": state}, tmp_path / "odd.pth.tar")
-    code, out, err = run_script(TEST, *SMALL, "--data_root", shared_dataset, "--checkpoint", tmp_path / "odd.pth.tar")
+    code, _, err = run_script(TEST, *SMALL, "--data_root", shared_dataset, "--checkpoint", tmp_path / "odd.pth.tar")
     assert code == 0, err
     assert "extra.weight" in err
 
