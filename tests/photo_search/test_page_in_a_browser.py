@@ -58,6 +58,7 @@ def visit(browser):
 
 
 def at(page, points):
+    page.wait_for_function("getComputedStyle(document.querySelector('#pad canvas')).touchAction === 'none'")  # page.css has come
     canvas, box = page.locator("#pad canvas"), None
     while box != (box := canvas.bounding_box()):  # until the page has settled
         page.wait_for_timeout(50)
@@ -70,6 +71,7 @@ def pen_down(page, points):
     page.mouse.down()
     for point in others:
         page.mouse.move(*point, steps=4)
+    page.wait_for_selector("#found .photos[aria-busy]", state="attached")  # the pad has noticed
 
 
 def draw(page, points=LINE):
