@@ -47,11 +47,7 @@ def decode(path: Path, side: int) -> np.ndarray:
 def opened(path: str | os.PathLike) -> Image.Image:
     """The picture as it is, upright, in RGBA. Raises InputError as `decode` does."""
     with _read(path) as image:
-        _require_known_values(image)
-        image.load()
-        turn = UPRIGHT.get(_orientation(image))
-        image = (_in_8_bits(image) if image.mode.startswith("I") else image).convert("RGBA")
-        return image if turn is None else image.transpose(turn)
+        return _upright_rgba(image)
 
 
 def opened_within(source: str | os.PathLike | BinaryIO, longest: int, most_pixels: int) -> tuple[Image.Image, bool]:
@@ -64,16 +60,23 @@ def opened_within(source: str | os.PathLike | BinaryIO, longest: int, most_pixel
         if image.width * image.height > most_pixels:
             raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
         moves = image.format in MOVING and getattr(image, "is_animated", False)
+        return _upright_rgba(image, longest), moves
+
+
+def _upright_rgba(image: Image.Image, longest: int | None = None) -> Image.Image:
+    """Decoded; its longer side reduced to at most `longest` pixels, if given."""
+    if longest is not None:
         image.draft(None, (longest, longest))
-        _require_known_values(image)
-        image.load()
-        turn = UPRIGHT.get(_orientation(image))
-        image = _in_8_bits(image) if image.mode.startswith("I") else image
-        if image.mode == "RGB" and "transparency" not in image.info:  # before it takes as much memory again
-            image.thumbnail((longest, longest), Image.Resampling.BILINEAR)
-        image = image.convert("RGBA")
+    _require_known_values(image)
+    image.load()
+    turn = UPRIGHT.get(_orientation(image))  # after loading, for a TIFF file is upright by then
+    image = _in_8_bits(image) if image.mode.startswith("I") else image
+    if longest is not None and image.mode == "RGB" and "transparency" not in image.info:  # before it takes as much memory again
         image.thumbnail((longest, longest), Image.Resampling.BILINEAR)
-        return (image if turn is None else image.transpose(turn)), moves
+    image = image.convert("RGBA")
+    if longest is not None:
+        image.thumbnail((longest, longest), Image.Resampling.BILINEAR)
+    return image if turn is None else image.transpose(turn)
 
 
 @contextlib.contextmanager
