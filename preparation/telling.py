@@ -10,6 +10,7 @@ from preparation.layouts import PHOTO, SKETCH
 from preparation.placing import Placed
 from preparation.splits import Classes, Sorted
 from utils.files import written_whole
+from utils.text import printable
 
 RECORD = "prepared.json"  # in the split's folder
 SHOWN = 8  # of one kind
@@ -21,11 +22,6 @@ def say_some(title: str, items: list[str]) -> None:
     if items:
         more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
         print(printable(f"{title}: {', '.join(items[:SHOWN])}{more}"))
-
-
-def printable(text: str) -> str:
-    """Names of files need not be UTF-8."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def say_left_out(left_out: Counter) -> None:

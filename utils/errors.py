@@ -5,6 +5,8 @@ import os
 import sys
 import time
 
+from utils.text import printable
+
 SECONDS_BEHIND_THE_FIRST = 2
 
 
@@ -34,11 +36,11 @@ def one_clear_line():
     except InputError as error:
         if os.environ.get("RANK", "0") != "0":
             time.sleep(SECONDS_BEHIND_THE_FIRST)
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        print(f"error: {printable(error)}", file=sys.stderr, flush=True)
         sys.exit(2)
     except Stopped as stop:
         if os.environ.get("RANK", "0") == "0":
-            print(stop, file=sys.stderr, flush=True)
+            print(printable(stop), file=sys.stderr, flush=True)
         sys.exit(TRY_AGAIN)
     except BrokenPipeError:  # the reader of our output, `head` say, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -46,7 +48,8 @@ def one_clear_line():
     except OSError as error:
         if not error.filename:
             raise
-        print(f"error: {error.filename}: {error.strerror}; check that it exists and that you may use it", file=sys.stderr)
+        reason = f"{error.filename}: {error.strerror}; check that it exists and that you may use it"
+        print(f"error: {printable(reason)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)

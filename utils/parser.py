@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from utils.text import printable
+
 LARGEST = 2**32 - 1  # NumPy takes no larger seed, and nothing else wants one
 
 
@@ -42,7 +44,7 @@ class Parser(argparse.ArgumentParser):
             unknown = (message.removeprefix("unrecognized arguments: ").split() or ["''"])[0].split("=")[0]
             near = difflib.get_close_matches(unknown, self._option_string_actions, n=1)
             message = f"unknown option {unknown}" + (f"; did you mean {near[0]}?" if near else "")
-        self.exit(2, f"error: {' '.join(message.split())} (see {Path(sys.argv[0]).name} --help)\n")
+        self.exit(2, f"error: {printable(' '.join(message.split()))} (see {Path(sys.argv[0]).name} --help)\n")
 
 
 class Group:

@@ -44,9 +44,9 @@ def test_the_random_state_comes_back():
 
 def test_an_input_error_is_one_line_and_exit_code_2(capsys):
     with pytest.raises(SystemExit) as end, one_clear_line():
-        raise InputError("first\n  second")
+        raise InputError("a\nb  \x1b[31m.png: no such file")
     assert end.value.code == 2
-    assert capsys.readouterr().err == "error: first second\n"
+    assert capsys.readouterr().err == "error: a\\nb  \\x1b[31m.png: no such file\n"
 
 
 def test_what_an_earlier_run_left_is_moved_aside_and_never_overwritten(tmp_path):

@@ -1,0 +1,19 @@
+"""Text from outside, such as file names, made safe to print."""
+
+import unicodedata
+
+CONTROLS = ("Cc", "Cs", "Zl", "Zp")  # escape bytes, newlines, bytes that are not UTF-8, line and paragraph separators
+BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # reorder what is around them
+
+
+def printable(text: object) -> str:
+    r"""`str(text)` on one line that no terminal obeys: `a\nb`, `\x1b[31m`, `\u202e` as they would be written in Python."""
+    return "".join(map(_escaped, str(text)))
+
+
+def _escaped(letter: str) -> str:
+    if unicodedata.category(letter) not in CONTROLS and letter not in BIDI:
+        return letter
+    if "\udc80" <= letter <= "\udcff":  # a byte of a file name that is not UTF-8
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    return letter.encode("unicode_escape").decode()
