@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from datasets.image_files import whole
 from datasets.images import decode
+from datasets.loading import Loading
 from utils.errors import InputError
 from utils.progress import progress_bar
-from utils.signals import leave_signals_to_main_process
 
 SIDE = 32  # pixels of a thumbnail; however small, the decoder reads the file to its end
 CHUNK = 64  # images a worker process takes at a time
@@ -64,13 +63,7 @@ def inspect(root: Path, paths: list[str], photos: int, num_workers: int) -> Insp
     digests, thumbnails = np.zeros(len(paths), np.uint64), np.zeros((photos, SIDE, SIDE), np.uint8)
     faults: dict[int, str] = {}
     started = time.perf_counter()
-    loader = DataLoader(
-        _Files(root, paths, photos),
-        CHUNK,
-        num_workers=num_workers if len(paths) > CHUNK else 0,
-        collate_fn=whole,
-        worker_init_fn=leave_signals_to_main_process,
-    )
+    loader = Loading(_Files(root, paths, photos), CHUNK, num_workers if len(paths) > CHUNK else 0)
     with progress_bar(len(paths), "checking images", "img") as bar:
         for rows, messages, found, small in loader if paths else ():
             digests[rows] = found

@@ -5,15 +5,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from datasets.decoded import Cache
 from datasets.file_lists import FileList
-from datasets.image_files import Batch, ImageFiles, require_readable, whole
+from datasets.image_files import Batch, ImageFiles, require_readable
+from datasets.loading import Loading
 from utils.distributed import Team
 from utils.errors import InputError
 from utils.seeding import generator_for
-from utils.signals import leave_signals_to_main_process
 
 SKETCH_ORDER, PHOTO_ORDER, VALIDATION = 1, 2, 3  # what a generator is for, so that no two share a stream
 
@@ -90,17 +89,10 @@ class MixedBatches:
         _ = self.loader
 
     @functools.cached_property
-    def loader(self) -> DataLoader:
+    def loader(self) -> Loading:
         """Not made before it is needed: some runs never train."""
-        return DataLoader(
-            self.cache.of(self.images, self.team) if self.cache else self.images,
-            batch_sampler=self.order,
-            num_workers=self.num_workers,
-            pin_memory=self.pin_memory,
-            persistent_workers=self.num_workers > 0,
-            collate_fn=whole,
-            worker_init_fn=leave_signals_to_main_process,
-        )
+        images = self.cache.of(self.images, self.team) if self.cache else self.images
+        return Loading(images, self.order, self.num_workers, pin_memory=self.pin_memory, persistent=True)
 
     def __len__(self) -> int:
         return self.order.steps
@@ -121,15 +113,7 @@ def plain_batches(
     files: FileList, *, side: int, batch_size: int, num_workers: int = 0, pin_memory: bool = False
 ) -> Iterator[Batch]:
     """The list's images in its order."""
-    loader = DataLoader(
-        ImageFiles([files], side),
-        batch_size,
-        num_workers=num_workers,
-        pin_memory=pin_memory,
-        collate_fn=whole,
-        worker_init_fn=leave_signals_to_main_process,
-    )
-    return map(require_readable, loader)
+    return map(require_readable, Loading(ImageFiles([files], side), batch_size, num_workers, pin_memory=pin_memory))
 
 
 def validation_pairs(sketches: FileList, photos: FileList, count: int, seed: int) -> tuple[FileList, FileList, np.ndarray]:

@@ -17,16 +17,16 @@ from typing import BinaryIO
 
 import numpy as np
 import PIL.features
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from datasets.image_files import Batch, ImageFiles, as_batch, require_readable, whole
+from datasets.image_files import Batch, ImageFiles, as_batch, require_readable
+from datasets.loading import Loading
 from utils.distributed import Team
 from utils.errors import InputError
 from utils.files import held_by_one, written_whole
 from utils.fingerprints import fingerprint
 from utils.memory import available_memory, gigabytes
 from utils.progress import progress_bar
-from utils.signals import leave_signals_to_main_process
 
 CHUNK = 64  # images decoded at a time
 CODE = ("datasets/images.py", "datasets/image_files.py", "datasets/decoded.py")
@@ -116,9 +116,7 @@ class Cache:
 
     def _decode(self, images: ImageFiles, file: BinaryIO) -> None:
         """Write the pixels of all images in their order."""
-        loader = DataLoader(
-            images, CHUNK, num_workers=self.workers, collate_fn=whole, worker_init_fn=leave_signals_to_main_process
-        )
+        loader = Loading(images, CHUNK, self.workers)
         with progress_bar(len(images), "decoding", "img") as bar:
             for batch in map(require_readable, loader):
                 file.write(np.ascontiguousarray(batch.images.permute(0, 2, 3, 1).numpy()))

@@ -43,11 +43,6 @@ def as_batch(pixels: np.ndarray, labels: np.ndarray) -> Batch:
     return Batch(torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(labels))
 
 
-def whole(batch: Batch | InputError) -> Batch | InputError:
-    """For a DataLoader: the dataset has put the batch together already."""
-    return batch
-
-
 def require_readable(batch: Batch | InputError) -> Batch:
     """The batch, or the error a worker met."""
     if isinstance(batch, InputError):

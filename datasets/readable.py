@@ -1,15 +1,14 @@
 """Which images of a list can be decoded, found out before they are needed."""
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from datasets.file_lists import FileList
-from datasets.image_files import whole
 from datasets.images import decode
+from datasets.loading import Loading
 from utils.distributed import Team
 from utils.errors import InputError
 from utils.progress import progress_bar
-from utils.signals import leave_signals_to_main_process
 
 SIDE = 32  # pixels; however small, the decoder reads the file to its end
 CHUNK = 64  # images tried at a time
@@ -50,11 +49,8 @@ def _faults(files: FileList, num_workers: int) -> list[str | None]:
     if not len(files):
         return []
     faults = []
-    loader = DataLoader(
-        _Trials(files), CHUNK, num_workers=num_workers, collate_fn=whole, worker_init_fn=leave_signals_to_main_process
-    )
     with progress_bar(len(files), "checking images", "img") as bar:
-        for chunk in loader:
+        for chunk in Loading(_Trials(files), CHUNK, num_workers):
             faults += chunk
             bar.update(len(chunk))
     return faults

@@ -2,12 +2,13 @@
 
 import argparse
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 
 from datasets.batches import MixedBatches
+from datasets.image_files import Batch
 from engine.curves import curves
 from engine.progress import Progress
 from engine.saving import Keeper
@@ -50,7 +51,8 @@ class Run:
                 write = write or opened.enter_context(curves(self.keeper.folder, epoch + 1, self.learner.team.leads))
                 write(epoch + 1, {**{f"loss/{name}": mean for name, mean in means.items()}, "validation/map_hash": value})
                 progress.close_epoch()
-                self.keeper.keep(progress, value)
+                with self.stop.without_deadline():
+                    self.keeper.keep(progress, value)
                 losses = "  ".join(f"{SHORT_NAMES.get(name, name)} {mean:.4f}" for name, mean in means.items())
                 best = f"validation mAP {value:.4f}  best {progress.best:.4f}"
                 print(f"epoch {epoch + 1}/{options.epochs}  {losses}  {best}", flush=True)
@@ -60,12 +62,31 @@ class Run:
     def _train(self, progress: Progress) -> dict[str, float]:
         try:
             means = train_one_epoch(
-                self.learner, self.optimizer, self.batches, progress, self.options.print_freq, self._after_step
+                self.learner,
+                self.optimizer,
+                self.batches,
+                progress,
+                self.options.print_freq,
+                self._after_step,
+                lambda batches: self._interruptible(batches, progress),
             )
             require_sound(self.learner.student)
             return means
         except NotFinite as fault:
             raise self._not_finite(progress) from fault
+
+    def _interruptible(self, batches: Iterator[Batch], progress: Progress) -> Iterator[Batch]:
+        """The same batches; a lone process that is told to stop while it waits for one saves and stops at once."""
+        while True:
+            try:
+                with self.stop.at_once() if self.learner.team.size == 1 else contextlib.nullcontext():
+                    batch = next(batches, None)
+            except Stopped:
+                self._save_finite(progress)
+                raise self._stopped(progress) from None
+            if batch is None:
+                return
+            yield batch
 
     def _validate(self, progress: Progress) -> float:
         """In a team to its end, for the others would wait in vain for a process that left."""
@@ -73,27 +94,38 @@ class Run:
         if team.size > 1:
             if self.options.batchnorm == "local":
                 team.follow_first(student.buffers())  # what is validated is what is saved
-            return self.validate(student)
+            with self.stop.without_deadline():
+                return self.validate(student)
         try:
             with self.stop.at_once():
                 return self.validate(student)
         except Stopped:
-            self.keeper.save(progress)
+            self._save_finite(progress)
             raise self._stopped(progress) from None
 
     def _after_step(self, progress: Progress) -> None:
         """Save what would be lost otherwise."""
         is_to_stop = self.stop.heeded()
         if is_to_stop or self.keeper.is_due():
-            finite_means(progress)
-            require_sound(self.learner.student)
-            self.keeper.save(progress)
+            self._save_finite(progress)
         if is_to_stop:
-            self.learner.team.wait()  # a launcher ends what is left as soon as one process has ended
+            with self.stop.without_deadline():
+                self.learner.team.wait()  # a launcher ends what is left as soon as one process has ended
             raise self._stopped(progress)
 
+    def _save_finite(self, progress: Progress) -> None:
+        """Save the steps of the epoch under way, if there are any. Raises NotFinite if a loss or a weight is not finite."""
+        if progress.steps == 0:  # nothing has happened since the last epoch was saved
+            return
+        finite_means(progress)
+        require_sound(self.learner.student)
+        with self.stop.without_deadline():
+            self.keeper.save(progress)
+
     def _stopped(self, progress: Progress) -> Stopped:
-        return Stopped(f"stopped by {self.stop.given or 'another process'}, saved after {progress}; go on with --resume")
+        is_saved = progress.epochs > 0 or progress.steps > 0
+        outcome = f"saved after {progress}; go on with --resume" if is_saved else "with nothing new to save"
+        return Stopped(f"stopped by {self.stop.given or 'another process'}, {outcome}")
 
     def _not_finite(self, progress: Progress) -> InputError:
         means = progress.means()
@@ -115,11 +147,12 @@ def train_one_epoch(
     progress: Progress,
     print_freq: int,
     after_step: Callable[[Progress], None] = lambda progress: None,
+    waiting: Callable[[Iterator[Batch]], Iterator[Batch]] = iter,
 ) -> dict[str, float]:
     """What is left of the epoch under way; the means of the four losses and of their weighted total, by name.
 
-    Losses are summed on the device and read every `print_freq` steps, so that no step waits for a number. Raises NotFinite
-    if one of them is not finite by then.
+    Losses are summed on the device and read every `print_freq` steps, so that no step waits for a number. `waiting` wraps the
+    iterator over the batches. Raises NotFinite if a loss is not finite by the time it is read.
     """
     learner.student.train()
     if progress.steps == 0:
@@ -127,7 +160,7 @@ def train_one_epoch(
     sketches, images = batches.shares[0], sum(batches.shares)
     done = progress.steps * images
     with progress_bar(len(batches) * images, f"epoch {progress.epochs + 1}", "img", initial=done) as bar:
-        for batch in batches.of_epoch(progress.epochs, first=progress.steps):
+        for batch in waiting(batches.of_epoch(progress.epochs, first=progress.steps)):
             progress.add(take_step(learner, optimizer, batch, sketches, progress.epochs, progress.steps + 1))
             bar.update(images)
             if progress.steps % print_freq == 0 or progress.steps == len(batches):

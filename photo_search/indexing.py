@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from datasets.image_files import whole
 from datasets.images import decode
+from datasets.loading import Loading
 from photo_search.collecting import Collected, collect, deepest, is_below
 from photo_search.embedding import Network
 from photo_search.folder import IndexFolder
 from photo_search.store import PhotoFile, Store
 from utils.errors import InputError
 from utils.progress import progress_bar
-from utils.signals import leave_signals_to_main_process
 
 
 @dataclass(frozen=True)
@@ -122,14 +121,7 @@ def _embedded(
     photos: list[PhotoFile], network: Network, batch_size: int, num_workers: int
 ) -> Iterator[tuple[list[PhotoFile], np.ndarray, dict[PhotoFile, _Fault]]]:
     """Batch by batch: the photos that could be read, their vectors, and what is wrong with the others."""
-    loader = DataLoader(
-        _Photos(photos, network.side),
-        batch_size,
-        num_workers=num_workers,
-        collate_fn=whole,
-        worker_init_fn=leave_signals_to_main_process,
-    )
-    for batch in loader if photos else ():
+    for batch in Loading(_Photos(photos, network.side), batch_size, num_workers) if photos else ():
         good = [(photos[row], pixels) for row, pixels in batch if not isinstance(pixels, _Fault)]
         faults = {photos[row]: pixels for row, pixels in batch if isinstance(pixels, _Fault)}
         vectors = np.zeros((0, network.width), np.float32)

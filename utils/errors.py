@@ -2,12 +2,14 @@
 
 import contextlib
 import os
+import re
 import sys
 import time
 
 from utils.text import printable
 
 SECONDS_BEHIND_THE_FIRST = 2
+WORKER_ENDED = re.compile(r"DataLoader worker .*?(killed by signal: [\w ]+|exited unexpectedly(?: with exit code \d+)?)")
 
 
 class InputError(Exception):
@@ -50,6 +52,13 @@ def one_clear_line():
             raise
         reason = f"{error.filename}: {error.strerror}; check that it exists and that you may use it"
         print(f"error: {printable(reason)}", file=sys.stderr)
+        sys.exit(2)
+    except RuntimeError as error:
+        reason = WORKER_ENDED.search(f"{error.__cause__} {error}")  # the cause, where there is one, names the signal
+        if not reason:
+            raise
+        advice = "it may have run out of memory: lower --num_workers (with 0, the main process decodes)"
+        print(f"error: a worker process that decodes images has ended ({reason[1]}); {advice}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)

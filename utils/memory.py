@@ -72,10 +72,6 @@ def _where_memory_ran_out(message: str) -> str:
         return "on the CPU"
     if "out of memory" in message or "ALLOC_FAILED" in message:
         return "on the GPU"
-    if "DataLoader worker" in message and "killed by signal: Bus error" in message:
-        return "in /dev/shm, which the decoding processes share"
-    if "DataLoader worker" in message and "killed by signal: Killed" in message:
-        return "in a decoding process"
     return ""
 
 

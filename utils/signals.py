@@ -3,12 +3,19 @@
 import contextlib
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 
 from utils.distributed import Team
-from utils.errors import Stopped
+from utils.errors import TRY_AGAIN, Stopped
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+GRACE_SECONDS = 20.0  # from SIGTERM to the end; launchers and schedulers kill after 30
+POLL_SECONDS = 0.5
+OVERDUE = (
+    "stopped by SIGTERM: the step under way did not end within {:.0f} s and is lost; --resume goes on from the last checkpoint"
+)
 
 
 class StopRequest:
@@ -18,6 +25,8 @@ class StopRequest:
         self.team = team
         self.given: str | None = None
         self._process, self._is_deferred = os.getpid(), False
+        self._must_end = self._is_over = False
+        self._held = 0  # nested blocks of `without_deadline`
 
     def receive(self, number: int, frame: object) -> None:
         """The signal's handler. At the keyboard, asking twice is an order, unless others would be left waiting."""
@@ -25,6 +34,7 @@ class StopRequest:
             return
         is_order = self.given is not None and number == signal.SIGINT and self.team.size == 1
         self.given = signal.Signals(number).name
+        self._must_end = self._must_end or number == signal.SIGTERM
         if is_order or not self._is_deferred:
             raise Stopped(f"stopped by {self.given}, with nothing new to save")
         os.write(2, f"\n{self.given}: stopping as soon as the state can be saved\n".encode())  # print is not for handlers
@@ -49,6 +59,34 @@ class StopRequest:
         finally:
             self._is_deferred = before
 
+    @contextlib.contextmanager
+    def without_deadline(self) -> Iterator[None]:
+        """Within the block, SIGTERM does not end the process however long it takes: a state is being saved, say."""
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+
+    def end_when_overdue(self) -> None:
+        """In a thread of its own: end the process where the main thread does not within `GRACE_SECONDS` of SIGTERM.
+
+        The main thread may be in one long call into PyTorch, which no signal handler interrupts.
+        """
+        deadline = None
+        while not self._is_over:
+            time.sleep(POLL_SECONDS)
+            if not self._must_end or self._held:
+                continue
+            deadline = deadline or time.monotonic() + GRACE_SECONDS
+            if time.monotonic() > deadline and not self._is_over:
+                os.write(2, f"\n{OVERDUE.format(GRACE_SECONDS)}\n".encode())
+                os._exit(TRY_AGAIN)
+
+    def end(self) -> None:
+        """The process goes on, and signals are no longer this request's."""
+        self._is_over = True
+
     def heeded(self) -> bool:
         """Whether any process of the team was told to stop; all of them get the same answer at the same time."""
         return self.team.any(self.given is not None)
@@ -62,9 +100,12 @@ def stop_requests(team: Team) -> Iterator[StopRequest]:
         before = {number: signal.signal(number, request.receive) for number in SIGNALS}
     except ValueError:  # only a program's main thread can handle signals; in another, nothing is different from before
         before = {}
+    if before:
+        threading.Thread(target=request.end_when_overdue, daemon=True).start()
     try:
         yield request
     finally:
+        request.end()
         for number, handler in before.items():
             signal.signal(number, handler)
 

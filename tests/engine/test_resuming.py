@@ -3,17 +3,22 @@
 import contextlib
 import dataclasses
 import errno
+import itertools
 import json
+import multiprocessing
 import os
 import runpy
 import shutil
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
 
+import datasets.image_files
 import engine.epochs
 import engine.train
 import engine.wiring
@@ -21,6 +26,7 @@ from tests.engine.test_scripts import RUN_NAME, SMALL, TRAIN, same, weights_of
 from utils.errors import InputError
 from utils.files import only_here
 
+ROOT = Path(__file__).resolve().parents[2]
 STEPS = 3
 SHORT = ["--pretrained_weights", "none", "--steps_per_epoch", STEPS, "--validation_batches", 2, "--epochs", 2]
 
@@ -123,6 +129,64 @@ def test_a_signal_before_anything_is_trained(words, tmp_path, run_script, monkey
     monkeypatch.setattr(engine.train, "Split", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
     code, _, err = run_script(*words, tmp_path)
     assert (code, err.strip()) == (75, "stopped by SIGTERM, with nothing new to save")
+
+
+def test_a_signal_while_waiting_for_images(words, uninterrupted, tmp_path, run_script, monkeypatch):
+    """A drive that hangs, say: the steps so far are saved."""
+    original, main, steps = datasets.image_files.decode, os.getpid(), 2
+    in_worker = itertools.count(1)
+
+    def hangs(path, side):
+        if os.getpid() != main and next(in_worker) > 6 * steps:
+            os.kill(main, signal.SIGTERM)
+            time.sleep(1000)
+        return original(path, side)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(datasets.image_files, "decode", hangs)
+        code, _, err = run_script(*words, tmp_path, "--num_workers", 1)
+        [child.kill() for child in multiprocessing.active_children()]
+    assert code == 75
+    assert "stopped by SIGTERM, saved after 0 epochs and" in err
+    code, out, err = run_script(*words, tmp_path, "--resume")
+    assert code == 0, err
+    assert "resuming after 0 epochs and" in out
+    assert_ends_like(tmp_path, uninterrupted)
+
+
+def test_a_step_that_does_not_end_is_not_waited_for(words, tmp_path):
+    """As if it were in one long call into PyTorch, which no signal handler interrupts: the last checkpoint counts."""
+    code = (
+        "import os, runpy, signal, sys, time\n"
+        "import engine.epochs, utils.signals\n"
+        "utils.signals.GRACE_SECONDS = 0.1\n"
+        "original = engine.epochs.take_step\n"
+        "def take_step(*arguments):\n"
+        "    losses = original(*arguments)\n"
+        "    if arguments[-1] == 2:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        time.sleep(1000)\n"
+        "    return losses\n"
+        "engine.epochs.take_step = take_step\n"
+        "sys.argv = sys.argv[1:]\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    words = [sys.executable, "-c", code, *map(str, words), str(tmp_path), "--save_minutes", "1e-9", "--num_workers", "1"]
+    run = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 75
+    assert "the step under way did not end within" in run.stderr and "Traceback" not in run.stderr
+    assert torch.load(tmp_path / RUN_NAME / "checkpoint.pth.tar", weights_only=True)["progress"]["steps"] == 1
+
+
+def test_a_worker_that_dies_ends_the_run_with_its_reason(words, tmp_path, run_script, monkeypatch):
+    main = os.getpid()
+    dies = lambda path, side: os._exit(3) if os.getpid() != main else None  # noqa: E731
+    with monkeypatch.context() as patch:
+        patch.setattr(datasets.image_files, "decode", dies)
+        code, _, err = run_script(*words, tmp_path, "--num_workers", 1)
+    assert code == 2
+    assert "error: a worker process that decodes images has ended (exited unexpectedly with exit code 3)" in err
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize("damage", ["flipped", "gone"])

@@ -1,0 +1,182 @@
+"""Worker processes hand over what the main process would have decoded, whatever room /dev/shm has."""
+
+import errno
+import multiprocessing
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+import datasets.loading
+from datasets.image_files import as_batch
+from datasets.loading import Loading, _Sent
+from utils.errors import one_clear_line
+
+ROOT = Path(__file__).resolve().parents[2]
+# 3 MB a batch through /dev/shm of this size; the sums prove that every byte came
+THROUGH = """
+import subprocess, sys
+subprocess.run(["mount", "-t", "tmpfs", *sys.argv[1:], "tmpfs", "/dev/shm"], check=True)
+from tests.datasets.test_loading import Pictures
+from datasets.loading import Loading
+print(*(int(batch.images.sum(dtype=int)) for batch in Loading(Pictures(12, 512), 4, 2)))
+"""
+
+
+class Pictures(Dataset):
+    """`count` pictures of `side` pixels, each of noise of its own."""
+
+    def __init__(self, count: int = 10, side: int = 8):
+        self.count, self.side = count, side
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitems__(self, rows):
+        pictures = [np.random.default_rng(row).integers(0, 256, (self.side, self.side, 3), np.uint8) for row in rows]
+        return as_batch(np.stack(pictures), np.array(rows))
+
+
+class Killed(Dataset):
+    def __len__(self) -> int:
+        return 4
+
+    def __getitems__(self, rows):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture(autouse=True)
+def say_again():
+    datasets.loading._say_fewer.cache_clear()
+
+
+@pytest.fixture
+def few_semaphores(monkeypatch):
+    """few_semaphores(n): from now on the system has n more semaphores."""
+
+    def limited(count):
+        made = iter(range(count))
+
+        def lock():
+            if next(made, None) is None:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(multiprocessing, "Lock", lock)
+
+    return limited
+
+
+def assert_same(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
+        assert one.images.stride() == other.images.stride()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("persistent", [False, True])
+def test_workers_hand_over_what_the_main_process_reads(workers, persistent):
+    loading = Loading(Pictures(), [[3, 1], [0], [9, 8, 7]], workers, persistent=persistent)
+    for _ in range(2):
+        assert_same(loading, Loading(Pictures(), [[3, 1], [0], [9, 8, 7]], 0))
+
+
+def test_without_anonymous_files_a_batch_goes_through_a_pipe(monkeypatch):
+    def forbidden(*_):
+        raise OSError(errno.EPERM, "forbidden")
+
+    monkeypatch.setattr(os, "memfd_create", forbidden)
+    assert_same(Loading(Pictures(), 3, 1), Loading(Pictures(), 3, 0))
+    monkeypatch.delattr(os, "memfd_create")
+    assert_same(Loading(Pictures(), 3, 1), Loading(Pictures(), 3, 0))
+
+
+def test_the_pixels_are_not_in_what_a_worker_pickles():
+    """Nor does PyTorch share them, for which it would take room in /dev/shm."""
+    pickled = bytes(ForkingPickler.dumps(_Sent(Pictures(4, 512).__getitems__([0, 1]))))
+    assert len(pickled) < 10_000
+    assert b"torch" not in pickled
+    assert pickle.loads(pickled).images.shape == (2, 3, 512, 512)
+
+
+@pytest.mark.parametrize("semaphores, workers", [(100, 4), (20, 4), (19, 3), (11, 1), (10, 0), (0, 0)])
+def test_as_many_workers_start_as_have_room_for_their_semaphores(few_semaphores, capsys, semaphores, workers):
+    few_semaphores(semaphores)
+    assert datasets.loading.room_for_workers(4) == workers
+    said = capsys.readouterr().out
+    assert said.count("\n") == (workers < 4)
+    if workers < 4:
+        assert "/dev/shm has no room for --num_workers 4 (No space left on device)" in said
+        assert ("the main process decodes" if workers == 0 else f"{workers} of 4 worker processes") in said
+        assert "--shm-size" in said
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_worker_takes_no_more_semaphores_than_were_counted(monkeypatch, workers):
+    made, original = [], multiprocessing.synchronize.SemLock.__init__
+
+    def counting(self, *arguments, **options):
+        made.append(self)
+        original(self, *arguments, **options)
+
+    monkeypatch.setattr(multiprocessing.synchronize.SemLock, "__init__", counting)
+    list(Loading(Pictures(), 3, workers))
+    tried = needed = datasets.loading.SEMAPHORES + datasets.loading.SEMAPHORES_PER_WORKER * workers
+    assert 0 < len(made) - tried <= needed
+
+
+def test_where_no_process_can_be_started_the_main_process_decodes(monkeypatch, capsys):
+    def refused(_):
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(multiprocessing.Process, "start", refused)
+    monkeypatch.setattr(multiprocessing.context.ForkProcess, "start", refused)
+    for _ in range(2):
+        assert_same(Loading(Pictures(), 3, 2), Loading(Pictures(), 3, 0))
+    assert capsys.readouterr().out.count("the main process decodes the images") == 1
+
+
+def test_a_worker_that_is_killed_is_one_clear_line_at_once(capsys):
+    with pytest.raises(SystemExit) as end, one_clear_line():
+        list(Loading(Killed(), 2, 1))
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: a worker process that decodes images has ended (killed by signal: Killed); ")
+    assert "--num_workers" in said and said.count("\n") == 1
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None or os.geteuid() != 0, reason="needs root, to mount a small /dev/shm")
+@pytest.mark.parametrize("options", [["-o", "size=128k"], ["-o", "size=48k"], ["-o", "size=4k"], ["-o", "ro"]])
+def test_batches_larger_than_shared_memory_come_through(options):
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode != 0:
+        pytest.skip("mounts are not allowed here")
+    words = ["unshare", "-m", sys.executable, "-c", THROUGH, *options]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        try:
+            out, err = run.communicate(timeout=120)
+        finally:
+            run.kill()
+    expected = [int(batch.images.sum(dtype=int)) for batch in Loading(Pictures(12, 512), 4, 0)]
+    assert run.returncode == 0, err
+    assert out.splitlines()[-1] == " ".join(map(str, expected))
+    assert ("note: /dev/shm has no room" in out) == (options != ["-o", "size=128k"])
+
+
+def test_a_worker_that_is_stopped_does_not_keep_the_program_from_ending():
+    code = (
+        "import multiprocessing, os, signal\n"
+        "from tests.datasets.test_loading import Pictures\n"
+        "from datasets.loading import Loading\n"
+        "loading = Loading(Pictures(), 3, 2, persistent=True)\n"
+        "list(loading)\n"
+        "[os.kill(child.pid, signal.SIGSTOP) for child in multiprocessing.active_children()]\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
