@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 IMAGENET_CLASSES = 1000
 WNID = re.compile(r"(?:.*/)?(n\d{8})_[^/]*$")  # of a photo from ImageNet: its name begins with its synset's id
 PUBLISHED = Path(__file__).parent / "published"
@@ -114,6 +116,20 @@ def published_classes(dataset: Dataset, split: str) -> tuple[list[str], list[str
     split = SAME_SPLIT.get(split, split)
     found = json.loads((PUBLISHED / "class_ids.json").read_text(encoding="utf-8"))[f"{dataset.folder}/{split}"]
     return found["seen"], found["unseen"]
+
+
+def published_mask_rows(dataset: Dataset) -> dict[str, np.ndarray]:
+    """{class: (1000,) float64 in [0, 1]}: how near each class of a published dataset is to each ImageNet class; else {}.
+
+    `published/semantic_masks.npz` holds, for each dataset's folder name, `<folder>_names` (n,) and `<folder>` (n, 1000). The
+    rows of Sketchy's `zeroshot1` and TU-Berlin's `zeroshot` seen classes are those of SAKE's published files; their other rows
+    follow SAKE's rule (preparation/semantic_mask.py) from the published lists. QuickDraw's photos name no synset: its rows are
+    Sketchy's for a class of the same name (86), else TU-Berlin's (12), else those of the first WordNet noun of the name (12).
+    """
+    with np.load(PUBLISHED / "semantic_masks.npz", allow_pickle=False) as arrays:
+        if dataset.folder not in arrays:
+            return {}
+        return dict(zip(arrays[f"{dataset.folder}_names"].tolist(), arrays[dataset.folder], strict=True))
 
 
 def imagenet_wnids() -> list[str]:

@@ -16,7 +16,7 @@ from preparation.layouts import recognise
 from preparation.mask_files import mask_files
 from preparation.placing import Manner, place
 from preparation.presence import missing
-from preparation.published import lists_that_came, paths_of
+from preparation.published import lists_that_came
 from preparation.sources import Source, open_source
 from preparation.split_folder import require_free, write_split
 from preparation.splits import Classes, Sorted, classes_of_split, lists_of, sort_images, split_name
@@ -48,7 +48,12 @@ def preparation_options(arguments: list[str] | None = None) -> argparse.Namespac
     files.add("--copy", action="store_true", help="copy images out of folders; otherwise hard links, where the disk is the same")
     files.add("--force", action="store_true", help="replace other files and lists that are there already")
     files.add("--num_workers", type=positive, default=None, help="processes; None: as many as there are cores")
-    files.add("--wordnet", type=given_path, default=None, help="folder of WordNet 3.0, for the mask; None: nltk's, or download")
+    files.add(
+        "--wordnet",
+        type=given_path,
+        default=None,
+        help="folder of WordNet 3.0, for the mask of your own classes; None: nltk's, or download",
+    )
     return parser.parse_args(arguments)
 
 
@@ -130,8 +135,7 @@ def _plan(options: argparse.Namespace, sources: list[Source]) -> tuple[Plan, dic
         print("the split's lists came with the images, and stay as they are")
     held_out = dataset.held_out if options.held_out is None else options.held_out
     files = came or lists_of(dataset, classes, found.images, held_out, options.seed)
-    order = paths_of(came.get(dataset.photo_list.format(part="train"), b""))
-    masks, told = mask_files(options.wordnet, classes, found, files.get(MASK_PICKLE), order)
+    masks, told = mask_files(dataset, options.wordnet, classes, found, files.get(MASK_PICKLE))
     return Plan(dataset, folder, classes, found, files | masks, None if came else held_out), told
 
 

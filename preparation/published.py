@@ -25,11 +25,6 @@ def lists_that_came(dataset: Dataset, split: str, classes: Classes, found: Sorte
     return content
 
 
-def paths_of(lines: bytes) -> list[str]:
-    """The paths that a list names, in its order."""
-    return [line.rpartition(" ")[0] for line in lines.decode("utf-8-sig").splitlines()]
-
-
 def _content(dataset: Dataset, split: str, found: Sorted) -> dict[str, bytes]:
     """The files of the split's folder beside the images, where they lie in the dataset's layout."""
     names = {"cname_cid.txt", "cname_cid_zero.txt", MASK_PICKLE}

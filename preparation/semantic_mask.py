@@ -1,5 +1,7 @@
 """How near each class is to each class of ImageNet in WordNet: the semantic mask of SAKE (Liu et al., ICCV 2019), SPEC 2.
 
+This computes it for one's own classes; the rows of published classes are data (datasets/catalog.py).
+
 A class's synsets are those that its photos' file names begin with (`n02395406_1017.jpg`). Against each ImageNet class: 1 if they
 are equal or one is a hyponym, at any depth, of the other; else WordNet's path similarity where it is above 0.2; else 0.
 """
@@ -31,15 +33,11 @@ CRANE_THE_BIRD, CRANE_THE_MACHINE = "n02012849", "n03126707"
 class Mask:
     """`rows` (classes, 1000) float64, and what to tell of them.
 
-    overlap: for each class the ImageNet classes (their numbers) that a synset of it is, or is above or below; the rows alone do
-    not tell, for the next synset overwrites. by_name: {class: (wnid, synset's name)} of those whose photos named no synset and
-    whose name did. zeros: the classes whose row is zero, because they have no synset, or one far from all of ImageNet's.
+    by_name: {class: (wnid, synset's name)} of those whose photos named no synset and whose name did.
     """
 
     rows: np.ndarray
-    overlap: list[list[int]]
     by_name: dict[str, tuple[str, str]]
-    zeros: list[str]
 
 
 def mask_rows(
@@ -55,16 +53,15 @@ def mask_rows(
     published masks.
     """
     nearness = Nearness(wordnet, published_columns() if wnids is None else wnids)
-    rows, overlap, by_name = np.zeros((len(classes), nearness.width)), [], {}
+    rows, by_name = np.zeros((len(classes), nearness.width)), {}
     for row, name, photos in zip(rows, classes, file_names, strict=True):
         synsets = synsets_of_photos(photos, wordnet)
         if not synsets and (synset := synset_of_name(name, wordnet)) is not None:
             synsets, by_name[name] = [synset], (wnid_of(synset), synset.name())
-        values = np.array([nearness.row(synset) for synset in synsets]).reshape(-1, nearness.width)  # (synsets, wnids)
-        for later in values:
+        for synset in synsets:
+            later = nearness.row(synset)
             np.copyto(row, later, where=later != 0)
-        overlap.append(imagenet_overlap(values.max(axis=0, initial=0)))
-    return Mask(rows, overlap, by_name, [name for name, row in zip(classes, rows, strict=True) if not row.any()])
+    return Mask(rows, by_name)
 
 
 def published_columns() -> list[str]:
@@ -141,14 +138,6 @@ def ancestors(synset: "Synset", with_instances: bool = True) -> dict[int, int]:
         level = [up for each in level for up in each.hypernyms() + (each.instance_hypernyms() if with_instances else [])]
         edges += 1
     return found
-
-
-def imagenet_overlap(mask_row: np.ndarray) -> list[int]:
-    """Numbers of the ImageNet classes where a row (1000,) has a 1: the class is, or is above or below them.
-
-    A row made of several synsets may have lost some; `Mask.overlap` has them all.
-    """
-    return np.flatnonzero(mask_row == 1).tolist()
 
 
 def write_masks(folder: Path, seen: np.ndarray, unseen: np.ndarray) -> None:

@@ -16,6 +16,14 @@ def classes_of_folders(folders: Iterable[str], classes: list[str]) -> dict[str, 
     The very name comes before one that differs in case, blanks and hyphens alone, and that before one without the
     explanation in brackets (`car`, `car_(sedan)`). Raises InputError if two folders mean one class.
     """
+    found = counterparts(folders, classes)
+    _require_one_each(found)
+    return found
+
+
+def counterparts(folders: Iterable[str], classes: Iterable[str]) -> dict[str, str]:
+    """As `classes_of_folders`, but several folders may mean one class."""
+    classes = list(classes)
     known = [{key(name): name for name in classes} for key in KEYS]
     found = {}
     for folder in sorted(folders):
@@ -23,7 +31,6 @@ def classes_of_folders(folders: Iterable[str], classes: list[str]) -> dict[str, 
         name = next(matches, None)
         if name is not None:
             found[folder] = name
-    _require_one_each(found)
     return found
 
 

@@ -17,21 +17,6 @@ from tests.preparation.trees import listed, picture, write_published, write_tree
 SPLITS = [(SKETCHY, "zeroshot1"), (SKETCHY, "zeroshot2"), (TUBERLIN, "zeroshot"), (QUICKDRAW, "zeroshot")]
 
 
-@pytest.fixture
-def prepare(run_script):
-    """prepare(dataset, source…, option…) → (exit code, stdout, the line of the error)."""
-
-    def run(dataset, *arguments):
-        sources = [argument for argument in arguments if isinstance(argument, os.PathLike)]
-        options = [argument for argument in arguments if not isinstance(argument, os.PathLike)]
-        code, out, err = run_script("prepare_dataset.py", dataset, "--source", *sources, "--num_workers", 1, *options)
-        line = err.splitlines()[-1] if code else ""
-        assert "Traceback" not in err and line.startswith("error: ") == bool(code)
-        return code, out, line
-
-    return run
-
-
 @pytest.mark.parametrize("dataset, split", SPLITS, ids=lambda value: getattr(value, "folder", value))
 def test_published_lists_come_out(tmp_path, prepare, dataset, split):
     published = write_published(tmp_path / "got", dataset, split)
@@ -92,10 +77,11 @@ def test_lists_and_mask_that_came_with_the_images_stay(tmp_path, prepare):
     root = tmp_path / "got/TUBerlin"
     assert prepare("tuberlin", root, "--held_out", 1, "--seed", 5, "--output", str(tmp_path / "made"))[0] == 0
     shutil.copytree(tmp_path / "made/TUBerlin/zeroshot", root / "zeroshot")
+    (root / "zeroshot/cid_mask.npz").unlink()
     mask = {i: np.full(1000, 1 / 3) for i in range(220)}
     (root / "zeroshot/cid_mask.pickle").write_bytes(pickle.dumps(mask))
     code, out, err = prepare("tuberlin", tmp_path / "got", "--output", str(tmp_path / "out"))
-    assert code == 0 and "stay as they are" in out, err
+    assert code == 0 and "stay as they are" in out and "note: the mask that came with the images is kept" in out, err
     folder = tmp_path / "out/TUBerlin/zeroshot"
     for name in ("png_ready_filelist_test.txt", "cid_mask.pickle"):
         assert (folder / name).read_bytes() == (root / "zeroshot" / name).read_bytes()
