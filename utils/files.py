@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -16,11 +17,35 @@ except ImportError:  # Windows
     fcntl = None
 
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+LONG_NAME = 200  # bytes; most file systems end at 255, and temporary names add to them
+
+
+def hidden_beside(path: Path, purpose: str) -> Path:
+    """`.<digest>.<purpose>` in the folder of `path`: the same for the same name, and short however long that is."""
+    return path.with_name(f".{_digest(path)}.{purpose}")
+
+
+def _digest(path: Path) -> str:
+    return hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()
+
+
+@contextlib.contextmanager
+def full_disk_named(place: Path, advice: str) -> Iterator[None]:
+    """Raise InputError with `place`, where the block writes, and `advice` if the disk or the quota is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise InputError(f"{place}: the disk is full ({error.strerror}); {advice}") from error
+        raise
+
+
 def require_writable(path: Path, option: str, suffix: str) -> None:
     """Raise InputError, before any work is done, if a file of this kind cannot be written there."""
     if path.suffix != suffix or path.is_dir():
         raise InputError(f"{option} {path}: give a file name that ends in {suffix}")
-    probe = path.with_name(f".{path.name}.probe")
+    probe = hidden_beside(path, "probe")
     try:
         with written_whole(probe):
             pass
@@ -102,7 +127,7 @@ def written_whole(path: Path, previous: Path | None = None) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_temporary_prefix(path), suffix=path.suffix)
         os.close(handle)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
@@ -122,6 +147,10 @@ def written_whole(path: Path, previous: Path | None = None) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def _temporary_prefix(path: Path) -> str:
+    return f".{path.stem if len(os.fsencode(path.name)) <= LONG_NAME else _digest(path)}."
+
+
 def umask() -> int:
     """What new files do not get: the rights that are masked."""
     mask = os.umask(0)
@@ -131,7 +160,7 @@ def umask() -> int:
 
 def remove_unfinished(path: Path) -> None:
     """What processes that were killed while writing `path` left beside it; nobody else may be writing it now."""
-    for left in path.parent.glob(f".{path.stem}.*{path.suffix}"):
+    for left in path.parent.glob(f"{_temporary_prefix(path)}*{path.suffix}"):
         with contextlib.suppress(OSError):
             left.unlink()
 
@@ -145,7 +174,7 @@ def _on_disk(path: Path) -> None:
 
 
 def _give_second_name(path: Path, second: Path) -> None:
-    link = second.with_name(f".{second.stem}.link{second.suffix}")
+    link = hidden_beside(second, "link")
     try:
         link.unlink(missing_ok=True)
         os.link(path, link)

@@ -1,13 +1,37 @@
 """Locks between processes, and how much memory a machine or its container leaves."""
 
+import contextlib
 import multiprocessing
+import os
 import time
 
 import pytest
 import torch
 
-from utils.files import held_by_one
+from utils.files import held_by_one, remove_unfinished, require_writable, written_whole
 from utils.memory import available_memory, gigabytes, peak_memory
+
+
+@pytest.mark.parametrize("length", [200, 230, 255])
+def test_files_of_the_longest_names_are_written_whole(tmp_path, length):
+    path = tmp_path / f"{'x' * (length - 4)}.npz"
+    require_writable(path, "--out", ".npz")
+    for content in ("first", "second"):
+        with written_whole(path, tmp_path / f"{'y' * (length - 4)}.npz") as temporary:
+            assert temporary.suffix == ".npz" and temporary.name != path.name
+            temporary.write_text(content)
+    assert path.read_text() == "second" and sorted(map(len, os.listdir(tmp_path))) == [length, length]
+
+
+@pytest.mark.parametrize("length", [20, 255])
+def test_what_killed_writers_left_is_removed(tmp_path, length):
+    path = tmp_path / f"{'x' * (length - 4)}.npz"
+    with contextlib.suppress(KeyError), written_whole(path) as temporary:
+        left = temporary.name
+        raise KeyError
+    (tmp_path / left).write_text("half")
+    remove_unfinished(path)
+    assert not os.listdir(tmp_path)
 
 
 def test_a_lock_is_let_go_though_a_child_process_still_has_it_open(tmp_path, capsys):
