@@ -7,14 +7,13 @@ alone. Every sample has its own generator, seeded by (seed, class, kind, number)
 
 import argparse
 import colorsys
+import contextlib
 import functools
 import json
 import math
-import multiprocessing
 import os
 import pickle
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +24,7 @@ from tqdm import tqdm
 from datasets.drawn_shapes import SEEN, UNSEEN, fitted, geometry, moved, sample_rng
 from utils.errors import InputError, one_clear_line
 from utils.files import written_whole
+from utils.pools import process_pool
 
 VERSION = 1  # raise it when the same settings draw other pictures
 FINE = 2  # things are drawn this many times too large and reduced, for smooth edges
@@ -318,14 +318,10 @@ def draw_dataset(
 
 def _draw_all(folder, settings, workers):
     jobs, draw = _jobs(settings), functools.partial(_draw_class, str(folder), seed=settings["seed"], side=settings["side"])
-    with tqdm(total=sum(count for *_, count in jobs), desc="drawing", unit="file") as bar:
-        if workers == 1:
-            for job in jobs:
-                bar.update(draw(*job))
-            return
-        with ProcessPoolExecutor(min(workers, len(jobs)), multiprocessing.get_context("spawn")) as pool:
-            for count in pool.map(draw, *zip(*jobs, strict=True)):
-                bar.update(count)
+    pooled = process_pool(min(workers, len(jobs))) if workers > 1 else contextlib.nullcontext()
+    with pooled as pool, tqdm(total=sum(count for *_, count in jobs), desc="drawing", unit="file") as bar:
+        for count in (pool.map if pool else map)(draw, *zip(*jobs, strict=True)):
+            bar.update(count)
 
 
 def contact_sheet(root, path, each=5, cell=72, columns=3):

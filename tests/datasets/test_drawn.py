@@ -111,6 +111,16 @@ def test_bytes_depend_on_the_seed_alone(two_classes, tmp_path):
     assert not any(here[path] == other[path] for path in here if path.endswith(("jpg", "png")))
 
 
+def test_without_worker_processes_this_one_draws(two_classes, tmp_path, monkeypatch, capsys):
+    def no_semaphores(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", no_semaphores)
+    here = files_of(drawn.draw_dataset(tmp_path / "here", seed=3, workers=2, **SMALL))
+    assert "note: worker processes cannot be started" in capsys.readouterr().out
+    assert here == files_of(drawn.draw_dataset(tmp_path / "alone", seed=3, workers=1, **SMALL))
+
+
 def test_a_sample_is_the_same_however_many_are_drawn(two_classes, tmp_path):
     few = files_of(drawn.draw_dataset(tmp_path / "few", workers=1, **SMALL))
     more = {**SMALL, "photos_per_class": 4, "sketches_per_class": 5}
