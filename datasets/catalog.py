@@ -39,7 +39,7 @@ class Dataset:
     sketch_list: str
     photo_folder: str  # below `folder`: where photos lie, in a folder for each class
     sketch_folder: str
-    source: str  # where to get it, for the message that says it is missing
+    how_to_get: str  # the beginning of a sentence, for the message that says it is missing
     held_out: int  # sketches of each seen class kept for validation
     splits: dict[str, Counts] = field(default_factory=dict)  # the published ones
 
@@ -54,7 +54,7 @@ SKETCHY = Dataset(
     sketch_list="sketch_tx_000000000000_ready_filelist_{part}.txt",
     photo_folder="256x256/photo/tx_000000000000_ready",
     sketch_folder="256x256/sketch/tx_000000000000_ready",
-    source="the SAKE authors' Sketchy archive (https://github.com/qliu24/SAKE)",
+    how_to_get="Get the SAKE authors' Sketchy archive (https://github.com/qliu24/SAKE)",
     held_out=50,
     splits={
         "zeroshot1": Counts(55_252, 68_401, 5_000, 15_229, 17_101),
@@ -72,7 +72,7 @@ TUBERLIN = Dataset(
     sketch_list="png_ready_filelist_{part}.txt",
     photo_folder="ImageResized_ready",
     sketch_folder="png_ready",
-    source="the SAKE authors' TU-Berlin archive (https://github.com/qliu24/SAKE)",
+    how_to_get="Get the SAKE authors' TU-Berlin archive (https://github.com/qliu24/SAKE)",
     held_out=10,
     splits={"zeroshot": Counts(15_400, 176_500, 2_200, 2_400, 27_989)},
 )
@@ -87,7 +87,7 @@ QUICKDRAW = Dataset(
     sketch_list="sketch_{part}.txt",
     photo_folder="images",
     sketch_folder="sketches",
-    source="the QuickDraw-Extended archives of Dey et al. (https://github.com/sounakdey/doodle2search)",
+    how_to_get="Get the QuickDraw-Extended archives of Dey et al. (https://github.com/sounakdey/doodle2search)",
     held_out=50,
     splits={"zeroshot": Counts(query_sketches=92_291, gallery_photos=54_151)},
 )
@@ -103,7 +103,7 @@ OWN = Dataset(
     sketch_list="sketch_filelist_{part}.txt",
     photo_folder="photos",
     sketch_folder="sketches",
-    source="folders photos/<class>/ and sketches/<class>/ of yours",
+    how_to_get="Put your images into folders photos/<class>/ and sketches/<class>/",
     held_out=10,
 )
 

@@ -16,6 +16,7 @@ from utils.unpickling import CodeInPickle, as_vector, load_numbers
 MASK_ARRAYS, MASK_PICKLE = "cid_mask.npz", "cid_mask.pickle"  # one and the same; the pickle is what older code reads
 SEEN_MASK, UNSEEN_MASK = "cid_mask", "cid_mask_zero"  # arrays (classes, 1000) of the former
 REMAKE_MASK = "it belongs to the split's lists, and prepare_dataset.py makes it"
+BLANKS = " \t\r"
 LARGEST_MASK = 1 << 28  # bytes: 16,000 classes of 1,000 doubles
 
 
@@ -85,11 +86,11 @@ class Split:
             there = sorted(names.parent.name for names in self.root.glob("*/cname_cid.txt"))
             if there:
                 raise InputError(f"{self.folder}: no such split; {self.root} has {', '.join(there)}: name one")
+            command = f"python prepare_dataset.py {dataset.key} --source FOLDER_OR_ARCHIVE"
             raise InputError(
-                f"{self.folder}: no such folder. Get {dataset.name} from {dataset.source} and run `python prepare_dataset.py "
-                f"{dataset.key} --source WHAT_YOU_GOT`, which makes {self.folder}/{dataset.photo_list.format(part='train')} and "
-                f"the other lists; or point --data_root at the folder that holds {dataset.folder}/, or name another split with "
-                "--zero_version"
+                f"{self.folder}: no such folder. {dataset.how_to_get} and run `{command}`, which makes "
+                f"{self.folder}/{dataset.photo_list.format(part='train')} and the other lists; or point --data_root at the "
+                f"folder that holds {dataset.folder}/, or name another split with --zero_version"
             )
 
         self._seen_classes = seen_classes
@@ -231,16 +232,19 @@ def _pickled_mask(path: Path) -> dict:
 
 
 def _path_and_id(line: str) -> tuple[str, str]:
-    """The two parts of a line, or two empty strings; an id of more than nine digits is none."""
+    """The two parts of a line, or two empty strings; an id of more than nine digits is none.
+
+    Only ASCII blanks part them: a path may hold any others, at its ends too.
+    """
     name, _, label = line.replace("\t", " ").rpartition(" ")
-    return (name.strip(), label) if label.isdecimal() and len(label) <= 9 else ("", "")
+    return (name.strip(BLANKS), label) if label.isdecimal() and len(label) <= 9 else ("", "")
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
-    """(number in the file from 1, text) of the lines that are not blank."""
+    """(number in the file from 1, text) of the lines that are not blank; a line ends at a line feed, and nowhere else."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-        lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+        lines = [(number, line.strip(BLANKS)) for number, line in enumerate(text.split("\n"), start=1) if line.strip(BLANKS)]
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise InputError(f"{path}: cannot be read ({reason}); it belongs to the split's lists") from error

@@ -53,6 +53,15 @@ def test_a_missing_dataset_says_where_to_get_it_and_how_it_lies(tmp_path):
     assert "https://" in message
     assert "Sketchy/zeroshot1/all_photo_filelist_train.txt" in message
     assert "--data_root" in message
+    message = refusal(Split, OWN, tmp_path / "nothing", "zeroshot")
+    assert "Put your images into folders photos/<class>/ and sketches/<class>/ and run `python prepare_dataset.py" in message
+
+
+def test_only_ascii_blanks_and_line_feeds_part_a_list(tmp_path):
+    names = ["\u3000a\u2028b\x85c\x1cd/x\xa0.png", "\u202fe/y.png\u3000"]
+    (tmp_path / "list.txt").write_text("".join(f"{name} {number}\n" for number, name in enumerate(names)), encoding="utf-8")
+    assert read_list(tmp_path / "list.txt", tmp_path, 2, may_lack_files=True).paths == names
+    assert read_class_names(tmp_path / "list.txt") == names
 
 
 @pytest.mark.parametrize(
