@@ -16,6 +16,7 @@ from datasets.file_lists import Split
 from utils.cores import usable_cores
 from utils.files import require_writable, written_whole
 from utils.parser import Group, Parser, given_path, natural, positive
+from utils.text import printable
 
 MOST_PROCESSES = 8
 SHEET, REPORT = "contact_sheet.png", "check.txt"
@@ -58,7 +59,7 @@ def check_dataset(options: argparse.Namespace) -> int:
     require_writable(sheet, "--contact_sheet", ".png")
     findings = Findings()
     lists = read_split(split, findings)
-    head = f"{split.dataset.name}, {split.folder}\n\n{counts_table(lists, findings)}\n"
+    head = f"{printable(f'{split.dataset.name}, {split.folder}')}\n\n{counts_table(lists, findings)}\n"
     print(head, flush=True)
     inspection = _inspected(lists, options.num_workers, findings)
     check_classes(lists, findings)
@@ -74,7 +75,8 @@ def check_dataset(options: argparse.Namespace) -> int:
     verdict, code = _verdict(findings, options.strict, command(script, lists, options.data_root, batch_size))
     with written_whole(report) as temporary:
         temporary.write_text("\n".join([head, *findings.whole(), "", verdict, ""]), encoding="utf-8")
-    print("\n".join([*findings.lines(), f"contact sheet {sheet}, all of the above in full {report}", verdict]))
+    written = printable(f"contact sheet {sheet}, all of the above in full {report}")
+    print("\n".join([*findings.lines(), written, verdict]))
     return code
 
 
@@ -101,7 +103,7 @@ def _verdict(findings: Findings, strict: bool, ready: str) -> tuple[str, int]:
     else:
         with_cautions = ""
     if not faults:
-        return f"ready to train: {ready}", 0
+        return printable(f"ready to train: {ready}"), 0
     return f"{_counted(faults, 'fault')}{with_cautions}: not ready; mend them, then check again", 1
 
 

@@ -2,13 +2,18 @@
 
 from dataclasses import dataclass, field
 
+from utils.text import printable
+
 FACT, CAUTION, FAULT = "note", "caution", "fault"
 SHOWN = 3  # examples on the screen; the file has all
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found: a line that says what it is and what to do, and all the files or classes it is about."""
+    """One thing found: a line that says what it is and what to do, and all the files or classes it is about.
+
+    `message` and `items` hold names as they are; what is shown and what is kept have them printable.
+    """
 
     degree: str
     message: str
@@ -17,13 +22,14 @@ class Finding:
     def line(self, shown: int = SHOWN) -> str:
         """As on the screen, with the first `shown` items."""
         if not self.items or not shown:
-            return f"{self.degree}: {self.message}"
+            return printable(f"{self.degree}: {self.message}")
         more = len(self.items) - shown
-        return f"{self.degree}: {self.message}: {', '.join(self.items[:shown])}" + (f" and {more:,} more" if more > 0 else "")
+        ending = f" and {more:,} more" if more > 0 else ""
+        return printable(f"{self.degree}: {self.message}: {', '.join(self.items[:shown])}{ending}")
 
     def whole(self) -> str:
         """As in the file: an item a line."""
-        return "\n    ".join([f"{self.degree}: {self.message}" + ":" * bool(self.items), *self.items])
+        return "\n    ".join(map(printable, [f"{self.degree}: {self.message}" + ":" * bool(self.items), *self.items]))
 
 
 class Findings:

@@ -11,6 +11,7 @@ from utils.errors import InputError
 
 PHOTO, SKETCH = "photo", "sketch"
 PLURAL = {PHOTO: "photos", SKETCH: "sketches"}
+LONGEST_NAME = 255  # bytes, on nearly every file system
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ def recognise(dataset: Dataset, sources: list[Source]) -> Layout:
     places = [(re.compile(rf"(?:.*?/)?(?:{place.pattern})", re.IGNORECASE), place) for place in PLACES[dataset.key]]
     layout = Layout([], [], Counter())
     for source in sources:
+        layout.left_out += source.left_out
         at = {folder: _place_of(places, f"{source.where}/{folder}".strip("/")) for folder in _parents(source)}
         _take(source, {folder: found for folder, found in at.items() if found is not None}, layout)
     first: dict[str, int] = {}
@@ -136,14 +138,18 @@ def _take(source: Source, at: dict[str, tuple[int, Place, str]], layout: Layout)
         folder, _, file = name.rpartition("/")
         found = at.get(_above(name)) if folder else None
         is_image = file.lower().endswith(IMAGES)
-        if found is None or not is_image or not _fits_a_list(name):
+        if found is None or not is_image:
             if is_image:
                 layout.left_out[f"images in {source.path}/{_above(name)}"] += 1
             elif found is not None:
                 layout.left_out[f"files ending in {PurePosixPath(file).suffix.lower() or 'nothing'}"] += 1
             continue
-        rank, place, target = found
         has_images.add(folder)
+        fault = _fault_of_name(name)
+        if fault is not None:
+            layout.left_out[f"images in {source.path}/{_above(name)} whose path has {fault}"] += 1
+            continue
+        rank, place, target = found
         class_folder = folder.rpartition("/")[2]
         whole = f"{target}/{class_folder}/{file}"
         images.append(Image(source, name, place.kind, class_folder, whole, place.is_ready, target, rank))
@@ -162,9 +168,15 @@ def _above(name: str) -> str:
     return name.rpartition("/")[0].rpartition("/")[0]
 
 
-def _fits_a_list(name: str) -> bool:
-    """A list is UTF-8 text of one line for each image, in which a tab counts as a blank."""
-    return name.isprintable() and not re.search("[\ud800-\udfff]", name)
+def _fault_of_name(name: str) -> str | None:
+    """Why a list, UTF-8 text of a line `<path> <class id>` for each image, or a file system cannot hold it; None if they can."""
+    if re.search("[\x00-\x1f\x7f-\x9f]", name):
+        return "control characters"
+    if re.search("[\ud800-\udfff]", name):
+        return "bytes that are not UTF-8"
+    if any(len(part.encode()) > LONGEST_NAME for part in name.split("/")):
+        return f"a name of more than {LONGEST_NAME} bytes"
+    return None if name.split("/")[-2].strip(" ") else "a class name of blanks alone"
 
 
 def _require_both_kinds(dataset: Dataset, sources: list[Source], layout: Layout) -> None:

@@ -2,22 +2,24 @@
 
 import contextlib
 import functools
-import multiprocessing
 import os
 import shutil
 import signal
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from preparation.layouts import Image
 from preparation.shrinking import shrunk
-from preparation.sources import Folder, Source, Zip, require_space
+from preparation.sources import BUFFER, FREE_SPACE, Folder, Source, Zip, require_space
+from preparation.unreadable import note_unreadable
 from utils.errors import InputError
+from utils.files import full_disk_named, hidden_beside
+from utils.pools import process_pool
 from utils.progress import progress_bar
 
 CHUNK = 64  # images given to a process at a time, at most
@@ -43,16 +45,16 @@ class Manner:
 
 @dataclass
 class Placed:
-    """How many images were put in place and shrunk, and what is wrong with those that could not be looked at."""
+    """How many images were put in place and shrunk, and {target: what is wrong with it} of those that cannot be read."""
 
     images: int = 0
     shrunk: int = 0
-    unreadable: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
 
     def add(self, other: "Placed") -> None:
         self.images += other.images
         self.shrunk += other.shrunk
-        self.unreadable += other.unreadable
+        self.unreadable |= other.unreadable
 
 
 def place(images: list[Image], manner: Manner) -> Placed:
@@ -90,7 +92,7 @@ def _unpacked(source: Source, images: list[Image], root: Path) -> Iterator[Path 
     if isinstance(source, Zip):
         yield None
     elif isinstance(source, Folder):
-        yield source.path
+        yield Path(os.path.realpath(source.path))
     else:
         at = root / UNPACKED / source.path.name
         shutil.rmtree(at, ignore_errors=True)
@@ -108,14 +110,14 @@ def _job(source: Source, manner: Manner) -> Callable[[list[Task]], Placed]:
     if isinstance(source, Folder):
         take = shutil.copyfile if manner.copies else _link
     else:
-        take = _move  # out of where it was unpacked
+        take = _stay if isinstance(source, Zip) else _move  # out of where it was unpacked
     return functools.partial(_place_chunk, manner.root, source.path if isinstance(source, Zip) else None, take)
 
 
 def _chunks(source: Source, images: list[Image], folder: Path | None, manner: Manner) -> list[list[Task]]:
     """The work on these images in parts that keep all processes busy."""
     if isinstance(source, Zip):
-        tasks = [(source.members[image.name], image.target, manner.side_of(image)) for image in images]
+        tasks = [(source.members[image.name].raw, image.target, manner.side_of(image)) for image in images]
     else:
         tasks = [(f"{folder}/{image.name}", image.target, manner.side_of(image)) for image in images]
     size = min(CHUNK, -(-len(tasks) // (4 * manner.workers)))
@@ -129,17 +131,20 @@ def _pool(manner: Manner, images: list[Image]) -> Iterator[Callable]:
     if manner.workers == 1 or len(images) < 2 or is_quick:
         yield map
         return
-    pool = ProcessPoolExecutor(manner.workers, multiprocessing.get_context("spawn"), _leave_ctrl_c_to_main)
+    with process_pool(manner.workers, _leave_ctrl_c_to_main) as pool:
+        if pool is None:
+            yield map
+            return
 
-    def run(function: Callable, chunks: list) -> Iterator:
-        return (done.result() for done in as_completed([pool.submit(function, chunk) for chunk in chunks]))
+        def run(function: Callable, chunks: list) -> Iterator:
+            return (done.result() for done in as_completed([pool.submit(function, chunk) for chunk in chunks]))
 
-    try:
-        yield run
-    except BrokenProcessPool as error:
-        raise InputError("a process was ended from outside, for want of memory perhaps; try a smaller --num_workers") from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        try:
+            yield run
+        except BrokenProcessPool as error:
+            raise InputError(
+                "a process was ended from outside, for want of memory perhaps; try a smaller --num_workers"
+            ) from error
 
 
 def _leave_ctrl_c_to_main() -> None:
@@ -151,16 +156,20 @@ def _place_chunk(root: Path, packed: Path | None, take: Callable, tasks: list[Ta
     placed, archive = Placed(), _opened(packed, packed.stat().st_mtime_ns) if packed else None
     for name, target, side in tasks:
         path = root / target
-        temporary = path.with_name(f".{path.name}.placing")
+        temporary = hidden_beside(path, "placing")
         try:
             temporary.unlink(missing_ok=True)  # a killed run's may be a link to the user's own file
-            content = archive.read(name) if archive else None
-            smaller = _shrunk(name if content is None else content, name, target, side, placed)
-            _write(temporary, name, content if smaller is None else smaller, take)
+            with full_disk_named(path, f"{FREE_SPACE}, or choose another --output"):
+                if archive:
+                    _unpack(archive, name, temporary)
+                smaller = _shrunk(temporary if archive else Path(name), target, side, root, placed)
+                _write(temporary, name, smaller, take)
             os.replace(temporary, path)
+        except InputError:
+            raise
         except OSError as error:
             where = error.filename or path
-            raise InputError(f"{where}: {error.strerror or error}; mend that, and run the same command to go on") from error
+            raise InputError(f"{where}: {error.strerror or error}; correct that, then run the same command again") from error
         except Exception as error:  # unpacking what is damaged can fail in nearly any way
             raise InputError(f"{packed}: its member {name!r} is damaged ({error}); download it again") from error
         finally:
@@ -170,22 +179,33 @@ def _place_chunk(root: Path, packed: Path | None, take: Callable, tasks: list[Ta
     return placed
 
 
-def _shrunk(image: str | bytes, name: str, target: str, side: int, placed: Placed) -> bytes | None:
+def _unpack(archive: zipfile.ZipFile, name: str, temporary: Path) -> None:
+    """A member's bytes, at most as many as it claims, a part at a time."""
+    with archive.open(name) as member, temporary.open("wb") as file:
+        shutil.copyfileobj(member, file, BUFFER)
+
+
+def _shrunk(image: Path, target: str, side: int, root: Path, placed: Placed) -> bytes | None:
     """None where it stays as it is; an image that cannot be read does, and is noted."""
     try:
-        return shrunk(Path(image) if isinstance(image, str) else image, side) if side else None
+        return shrunk(image, side) if side else None
     except ValueError as error:
-        reason = " ".join(str(error).replace(repr(name), "it").split())
-        placed.unreadable.append(f"{target}: {reason}")
+        fault = " ".join(str(error).replace(repr(str(image)), "it").split())
+        note_unreadable(root, target, fault)
+        placed.unreadable[target] = fault
         return None
 
 
 def _write(temporary: Path, file: str, content: bytes | None, take: Callable) -> None:
-    """To a name that is free: the content, or else the file."""
+    """To the temporary name: the content, or else the file."""
     if content is None:
         take(file, temporary)
     else:
         temporary.write_bytes(content)
+
+
+def _stay(source: str, temporary: Path) -> None:
+    """A member of a zip file has been unpacked to the temporary name already."""
 
 
 def _move(source: str, temporary: Path) -> None:
@@ -194,8 +214,11 @@ def _move(source: str, temporary: Path) -> None:
 
 
 def _link(source: str, temporary: Path) -> None:
+    """A hard link, but a copy of what is reached through a symbolic link, which may be anybody's file."""
     try:
-        os.link(os.path.realpath(source), temporary)
+        if os.path.realpath(source) != source:
+            raise OSError("reached through a symbolic link")
+        os.link(source, temporary)
     except OSError:  # another disk, a file system without links, another user's file
         shutil.copyfile(source, temporary)
 

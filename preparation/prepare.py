@@ -12,18 +12,19 @@ from pathlib import Path
 from datasets.catalog import DATASETS, OWN, Dataset
 from datasets.file_lists import MASK_PICKLE
 from preparation.journal import known_sources, note_sources
-from preparation.layouts import recognise
+from preparation.layouts import Image, recognise
 from preparation.mask_files import mask_files
-from preparation.placing import Manner, place
+from preparation.placing import Manner, Placed, place
 from preparation.presence import missing
 from preparation.published import lists_that_came
-from preparation.sources import Source, open_source
+from preparation.sources import FREE_SPACE, Source, open_source
 from preparation.split_folder import require_free, write_split
 from preparation.splits import Classes, Sorted, classes_of_split, lists_of, sort_images, split_name
 from preparation.telling import record, say_classes, say_left_out, say_outcome
+from preparation.unreadable import keep_notes, remembered
 from utils.cores import usable_cores
 from utils.errors import InputError
-from utils.files import only_here
+from utils.files import full_disk_named, only_here
 from utils.parser import Group, Parser, given_path, natural, positive
 
 
@@ -87,15 +88,26 @@ def prepare(options: argparse.Namespace) -> Path:
         manner = Manner(plan.root, options.side, options.copy, options.num_workers or usable_cores())
         images = missing(plan.found.all(), manner, known_sources(sources, manner), options.force)
         require_free(plan.folder, plan.files, options.force)
-        plan.root.mkdir(parents=True, exist_ok=True)
-        note_sources(sources, manner, options.force)
-        placed = place(images, manner)
-        write_split(plan.folder, plan.files)
+        with full_disk_named(plan.root, f"{FREE_SPACE}, or choose another --output"):
+            placed = _placed(plan, images, manner, sources, options.force)
+            write_split(plan.folder, plan.files)
         facts = {"dataset": plan.dataset.key, "split": plan.folder.name, "sources": list(map(str, options.source))}
         facts |= {"seed": options.seed, "held_out": plan.held_out, "side": options.side, "unseen": plan.classes.unseen}
         record(plan.folder, plan.found, placed, **facts, **told)
     say_outcome(plan.dataset, plan.folder, plan.found, plan.files, placed, time.perf_counter() - started)
     return plan.folder
+
+
+def _placed(plan: Plan, images: list[Image], manner: Manner, sources: list[Source], force: bool) -> Placed:
+    """Put these images of the plan in their places; earlier runs' unreadable images are among those named."""
+    plan.root.mkdir(parents=True, exist_ok=True)
+    note_sources(sources, manner, force)
+    there = {image.target for image in plan.found.all()} - {image.target for image in images}
+    before = remembered(plan.root, there)
+    placed = place(images, manner)
+    placed.unreadable |= before
+    keep_notes(plan.root, placed.unreadable)
+    return placed
 
 
 @contextlib.contextmanager

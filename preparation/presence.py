@@ -8,7 +8,7 @@ from pathlib import Path
 
 from preparation.layouts import Image
 from preparation.placing import Manner
-from preparation.sources import Folder, Source, Zip
+from preparation.sources import BUFFER, Folder, Source, Zip
 from utils.errors import InputError
 
 
@@ -79,6 +79,15 @@ def _is_equal(image: Image, target: Path) -> bool:
         return False
     if isinstance(source, Folder):
         return filecmp.cmp(source.file(image.name), target, shallow=False)
-    if isinstance(source, Zip) and target.stat().st_size == source.sizes[image.name]:
-        return zlib.crc32(target.read_bytes()) == source.checksums[image.name]
+    if isinstance(source, Zip) and target.stat().st_size == source.members[image.name].size:
+        return _checksum(target) == source.members[image.name].checksum
     return False
+
+
+def _checksum(path: Path) -> int:
+    """CRC-32, as zip files have it."""
+    checksum = 0
+    with path.open("rb") as file:
+        while content := file.read(BUFFER):
+            checksum = zlib.crc32(content, checksum)
+    return checksum

@@ -7,6 +7,7 @@ from datasets.catalog import SAME_SPLIT, Dataset
 from datasets.file_lists import MASK_PICKLE, FileList, Split
 from preparation.splits import Classes, Sorted
 from utils.errors import InputError
+from utils.text import printable
 
 LARGEST = 1 << 28  # bytes of a list or a mask
 
@@ -20,7 +21,7 @@ def lists_that_came(dataset: Dataset, split: str, classes: Classes, found: Sorte
         return {}
     fault = _fault(dataset, split, content, classes, found)
     if fault:
-        print(f"the lists of {split} that came with the images are not used: {fault}")
+        print(printable(f"the lists of {split} that came with the images are not used: {fault}"))
         return {}
     return content
 

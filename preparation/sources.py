@@ -1,7 +1,6 @@
 """What a user has on disk, a folder or an archive: the names of its files, and a way to their bytes."""
 
 import bz2
-import errno
 import gzip
 import io
 import lzma
@@ -12,32 +11,42 @@ import stat
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from utils.errors import InputError
+from utils.files import full_disk_named
 from utils.progress import progress_bar
+from utils.text import printable
 
 IMAGES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 JOURNAL = ".placed.json"  # in a dataset's folder: which sources' images were put there, and how
-LARGEST_FILE = 1 << 30  # bytes; nothing in a dataset of images is larger
+LARGEST_IMAGE = 1 << 28  # bytes
+LARGEST_MEMBER = 1 << 33  # bytes of any file in a tar file; some hold other archives
+LARGEST_HEADER = 1 << 20  # bytes of a tar file's extended header
+BOMB_SIZE, BOMB_RATIO = 1 << 30, 1000  # a tar file that unpacks to more bytes than this, and to so many times its size
+BUFFER = 1 << 20  # bytes
 GZIP, BZIP2, XZ = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0"  # how files packed so begin
-DOWNLOAD_AGAIN = "download it again"
+DOWNLOAD_AGAIN, FREE_SPACE = "download it again", "free some space there, then run the same command again"
+CUT_SHORT = "unexpected end of data"
 
 
 class Source:
     """Names of files and of folders below a folder or in an archive, with `/` between their parts; hidden ones are left out.
 
     `where` is what comes before a name: enough of the source's own path to recognise a layout by. `journals`: the names of the
-    journals that earlier preparations left.
+    journals that earlier preparations left. `left_out`: what is not among the names, and how many of it.
     """
 
     journals: frozenset[str] = frozenset()
 
     def __init__(self, path: Path, names: list[str], folders: set[str]):
         self.path, self.names, self.folders = path, names, folders
+        self.left_out: Counter[str] = Counter()
         self.where = "/".join(Path(os.path.abspath(path)).parts[-3:])
 
     def identity(self) -> list:
@@ -51,11 +60,14 @@ class Source:
 
 
 class Folder(Source):
-    """A folder, with what links in it lead to."""
+    """A folder, with what links in it lead to: folders anywhere, and files of this folder."""
 
     def __init__(self, path: Path):
-        names, folders = _walk(path)
+        names, folders, outside = _walk(path)
         super().__init__(path, names, folders)
+        if outside:
+            what = f"links in {path} to something else than its own files (the first: {outside[0]}; copy what is meant there)"
+            self.left_out[what] = len(outside)
         journals = (f"{folder}/{JOURNAL}".removeprefix("/") for folder in ("", *folders))
         self.journals = frozenset(journal for journal in journals if (path / journal).exists())
 
@@ -66,22 +78,50 @@ class Folder(Source):
         return {name: self.file(name).read_bytes() for name in names if self.file(name).stat().st_size <= largest}
 
 
-class Archive(Source):
-    """A file of files. `members` are their names as the archive has them, by the names used here."""
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What an archive says of one of its members: its name there, its bytes unpacked, and the CRC-32 of a zip file."""
 
-    def __init__(self, path: Path, members: dict[str, str], sizes: dict[str, int], folders: set[str]):
-        super().__init__(path, [name for name in members if not _is_hidden(name)], folders | _parents(members))
-        self.members, self.sizes = members, sizes
+    raw: str
+    size: int
+    is_file: bool
+    is_folder: bool
+    checksum: int = 0
+
+
+class Archive(Source):
+    """A file of files; of several members of one name the last counts, as unpacking leaves it."""
+
+    def __init__(self, path: Path, contents: Iterable[Member]):
+        self.members: dict[str, Member] = {}
+        folders, links, replaced = set(), 0, []
+        for member in contents:
+            name = safe(path, member.raw)
+            if member.is_folder:
+                folders.add(name)
+            elif not _is_hidden(name):
+                links += not member.is_file
+                replaced += [name] if member.is_file and name in self.members else []
+                self.members |= {name: member} if member.is_file else {}
+        super().__init__(path, list(self.members), folders | {name.rpartition("/")[0] for name in self.members})
         self.where = "/".join([*Path(os.path.abspath(path)).parts[-3:-1], path.name.split(".")[0]])
+        if links:
+            self.left_out[f"links and devices in {path}"] = links
+        if replaced:
+            self.left_out[f"members of {path} that a later one of the same name replaces (the first: {replaced[0]})"] = len(
+                replaced
+            )
 
     def bytes_of(self, names: list[str]) -> int:
         """What these files take unpacked. Raises InputError if one is too large to be an image."""
         for name in names:
-            if self.sizes[name] > LARGEST_FILE:
+            size = self.members[name].size
+            if size > LARGEST_IMAGE:
+                most = f"and no image of these datasets is larger than {LARGEST_IMAGE >> 20}"
                 raise InputError(
-                    f"{self.path}: its member {name!r} claims {self.sizes[name] >> 20} MiB; no dataset has such files"
+                    f"{self.path}: its member {name!r} claims {size >> 20:,} MiB, {most}; remove it from the archive"
                 )
-        return sum(self.sizes[name] for name in names)
+        return sum(self.members[name].size for name in names)
 
 
 class Zip(Archive):
@@ -90,32 +130,32 @@ class Zip(Archive):
     def __init__(self, path: Path):
         with _damage_named(path), zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
-        locked = next((info.filename for info in infos if info.flag_bits & 1), None)
-        if locked:
-            raise InputError(f"{path}: is locked by a password; unpack it yourself and give the folder as --source")
-        members = {safe(path, info.filename): info for info in infos}
-        files = {name: info for name, info in members.items() if not (info.is_dir() or stat.S_ISLNK(info.external_attr >> 16))}
-        folders = {name for name, info in members.items() if info.is_dir()}
-        super().__init__(path, {n: i.filename for n, i in files.items()}, {n: i.file_size for n, i in files.items()}, folders)
-        self.checksums = {name: info.CRC for name, info in files.items()}
+        if any(info.flag_bits & 1 for info in infos):
+            raise _encrypted(path)
+        super().__init__(path, (self._member(info) for info in infos))
+
+    @staticmethod
+    def _member(info: zipfile.ZipInfo) -> Member:
+        is_file = not (info.is_dir() or stat.S_ISLNK(info.external_attr >> 16))
+        return Member(info.filename, info.file_size, is_file, info.is_dir(), info.CRC)
 
     def read(self, names: list[str], largest: int) -> dict[str, bytes]:
         with _damage_named(self.path), zipfile.ZipFile(self.path) as archive:
-            return {name: archive.read(self.members[name]) for name in names if self.sizes[name] <= largest}
+            return {name: archive.read(self.members[name].raw) for name in names if self.members[name].size <= largest}
 
 
 class Streamed(Archive):
     """An archive that is read from its beginning to its end, and so is unpacked by one process."""
 
     def read(self, names: list[str], largest: int) -> dict[str, bytes]:
-        wanted = {name for name in names if self.sizes[name] <= largest}
+        wanted = {name for name in names if self.members[name].size <= largest}
         with tempfile.TemporaryDirectory() as aside:
             if wanted:
                 self.unpack(wanted, Path(aside))
             return {name: Path(aside, name).read_bytes() for name in wanted}
 
     def unpack(self, wanted: set[str], into: Path) -> None:
-        """These files, under their names below the folder `into`. Raises InputError if they are damaged or there is no room."""
+        """These files, under their names below the folder `into`. Raises InputError if they are damaged or the disk is full."""
         raise NotImplementedError
 
 
@@ -123,66 +163,113 @@ class Tar(Streamed):
     """A tar file, packed by gzip, bzip2 or xz or not at all. Links and devices in it are left out."""
 
     def __init__(self, path: Path):
-        members, sizes, folders = {}, {}, set()
         with _damage_named(path), self._opened(path) as archive:
-            for info in archive:
-                name = safe(path, info.name)
-                if info.isdir():
-                    folders.add(name)
-                if info.isreg():
-                    members[name], sizes[name] = info.name, info.size
-        super().__init__(path, members, sizes, folders)
+            super().__init__(path, (Member(i.name, i.size, i.isreg(), i.isdir()) for i in _plausible(archive)))
 
     @staticmethod
     @contextmanager
     def _opened(path: Path) -> Iterator[tarfile.TarFile]:
         """With a bar: what is packed must be unpacked even to list it."""
-        with path.open("rb") as file, progress_bar(path.stat().st_size, f"reading {path.name}", "B") as bar:
+        size = path.stat().st_size
+        with path.open("rb") as file, progress_bar(size, printable(f"reading {path.name}"), "B") as bar:
             bar.unit_scale = True
             with _plain(file, bar.update) as plain:
-                ending = _Ending(plain)
-                with tarfile.open(fileobj=ending, mode="r|") as archive:
+                ending = _Ending(plain, max(BOMB_SIZE, BOMB_RATIO * size))
+                with tarfile.open(fileobj=ending, mode="r|", tarinfo=_Header) as archive:
                     yield archive
-                while ending.read(1 << 20):
-                    pass  # to the end, where the checksum is
+                ending.read_rest()  # to the end, where the checksum is
                 if not ending.is_whole():  # which tarfile does not mind
-                    raise tarfile.ReadError("unexpected end of data")
+                    raise tarfile.ReadError(CUT_SHORT)
 
     def unpack(self, wanted: set[str], into: Path) -> None:
         for folder in {name.rpartition("/")[0] for name in wanted}:
             (into / folder).mkdir(parents=True, exist_ok=True)
-        with _damage_named(self.path), self._opened(self.path) as archive:
-            for info in archive:
+        with _damage_named(self.path), full_disk_named(into, FREE_SPACE), self._opened(self.path) as archive:
+            for info in _plausible(archive):
                 name = safe(self.path, info.name)
                 if info.isreg() and name in wanted:
-                    content = archive.extractfile(info).read()
-                    if len(content) != info.size:
-                        raise tarfile.ReadError("unexpected end of data")
                     with open(f"{into}/{name}", "wb") as file:
-                        file.write(content)
+                        shutil.copyfileobj(archive.extractfile(info), file, BUFFER)
+                    if os.path.getsize(f"{into}/{name}") != info.size:
+                        raise tarfile.ReadError(CUT_SHORT)
+
+
+class _Header(tarfile.TarInfo):
+    """A tar header whose size is believed only within bounds: tarfile reads extended headers into memory."""
+
+    EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+
+    @classmethod
+    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_Header":
+        info = super().frombuf(buf, encoding, errors)
+        _require_plausible(info, LARGEST_HEADER if info.type in cls.EXTENDED else LARGEST_MEMBER)
+        return info
+
+
+def _plausible(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The members; an extended header may have changed the size that the member's own header says."""
+    for info in archive:
+        _require_plausible(info, LARGEST_MEMBER)
+        yield info
+
+
+def _require_plausible(info: tarfile.TarInfo, largest: int) -> None:
+    if not 0 <= info.size <= largest:
+        raise tarfile.ReadError(f"{info.name!r} claims {info.size >> 20:,} MiB")
 
 
 class SevenZip(Streamed):
     """A 7z file, as Sketchy's own download is one."""
 
     def __init__(self, path: Path):
-        with _damage_named(path), _py7zr().SevenZipFile(path) as archive:
+        with _damage_named(path), _seven_zip(path) as archive:
             if archive.needs_password():
-                raise InputError(f"{path}: is locked by a password; unpack it yourself and give the folder as --source")
+                raise _encrypted(path)
             infos = archive.list()
-        members = {safe(path, info.filename): info for info in infos}
-        files = {name: info for name, info in members.items() if not (info.is_directory or getattr(info, "is_symlink", False))}
-        folders = {name for name, info in members.items() if info.is_directory}
-        sizes = {name: info.uncompressed or 0 for name, info in files.items()}
-        super().__init__(path, {name: info.filename for name, info in files.items()}, sizes, folders)
+        self.number = _numbers(infos)
+        super().__init__(path, map(self._member, infos))
+
+    @staticmethod
+    def _member(info: object) -> Member:
+        is_file = not (info.is_directory or getattr(info, "is_symlink", False))
+        return Member(info.filename, info.uncompressed or 0, is_file, info.is_directory)
 
     def unpack(self, wanted: set[str], into: Path) -> None:
-        with _damage_named(self.path), _py7zr().SevenZipFile(self.path) as archive:
-            archive.extract(into, targets=[self.members[name] for name in wanted])
+        raw = {name: self.members[name].raw for name in wanted}
+        with _damage_named(self.path), full_disk_named(into, FREE_SPACE), _seven_zip(self.path) as archive:
+            archive.extract(into, targets=list(raw.values()))
         for name in wanted:
-            if self.members[name] != name:
+            number = self.number[raw[name]]
+            unpacked = into / (f"{raw[name]}_{number - 1}" if number else raw[name])
+            if unpacked != into / name:
                 (into / name).parent.mkdir(parents=True, exist_ok=True)
-                (into / self.members[name]).rename(into / name)
+                os.replace(unpacked, into / name)
+
+
+def _numbers(infos: list) -> dict[str, int]:
+    """{name: how many members of this name come before the last file of it}; py7zr unpacks them as a, a_0, a_1."""
+    count, numbers = Counter(), {}
+    for info in infos:
+        if not (info.is_directory or getattr(info, "is_symlink", False)):
+            numbers[info.filename] = count[info.filename]
+        count[info.filename] += 1
+    return numbers
+
+
+@contextmanager
+def _seven_zip(path: Path) -> Iterator:
+    """py7zr's archive. Raises InputError if py7zr is missing, or even the names in the archive are encrypted."""
+    py7zr = _py7zr()
+    try:
+        archive = py7zr.SevenZipFile(path)
+    except py7zr.exceptions.PasswordRequired as error:
+        raise _encrypted(path) from error
+    with archive:
+        yield archive
+
+
+def _encrypted(path: Path) -> InputError:
+    return InputError(f"{path}: is encrypted; unpack it with its password (7z x {path.name}) and give the folder as --source")
 
 
 class _Ending:
@@ -190,12 +277,26 @@ class _Ending:
 
     BLOCK = 512
 
-    def __init__(self, file: BinaryIO):
-        self.file, self.length, self.last = file, 0, b""
+    def __init__(self, file: BinaryIO, most: int):
+        self.file, self.most, self.length, self.last = file, most, 0, b""
 
     def read(self, size: int) -> bytes:
+        """Raises ReadError where there is no more, though tarfile would go on reading, and beyond `most` bytes."""
+        content = self._read(size)
+        if not content:
+            raise tarfile.ReadError(CUT_SHORT)
+        return content
+
+    def read_rest(self) -> None:
+        """To the end of the file, as `read` does."""
+        while self._read(BUFFER):
+            pass
+
+    def _read(self, size: int) -> bytes:
         content = self.file.read(size)
         self.length += len(content)
+        if self.length > self.most:
+            raise tarfile.ReadError(f"it unpacks to more than {self.most >> 20:,} MiB, as no archive of images does")
         self.last = (self.last + content)[-self.BLOCK :]
         return content
 
@@ -234,7 +335,8 @@ def open_source(path: Path) -> Source:
     if path.is_dir():
         return Folder(path)
     if not path.is_file():
-        raise InputError(f"--source {path}: no such file or folder; give what you downloaded, packed or unpacked")
+        wrong = "is neither a folder nor an archive" if path.exists() else "no such file or folder"
+        raise InputError(f"--source {path}: {wrong}; give what you downloaded, packed or unpacked")
     with path.open("rb") as file:
         start = file.read(600)
     if start.startswith(b"PK"):
@@ -267,13 +369,10 @@ def _is_hidden(name: str) -> bool:
     return name.startswith((".", "__MACOSX")) or "/." in name or "/__MACOSX" in name
 
 
-def _parents(names: dict[str, str]) -> set[str]:
-    return {name.rpartition("/")[0] for name in names if not _is_hidden(name)}
-
-
-def _walk(root: Path) -> tuple[list[str], set[str]]:
-    """Names of files and folders below `root`; a link that leads to a folder it lies in is not followed."""
-    names, folders = [], set()
+def _walk(root: Path) -> tuple[list[str], set[str], list[str]]:
+    """Names of files and folders below `root`, and of links to files that are not in it; no folder is entered within itself."""
+    names, folders, outside = [], set(), []
+    inside = os.path.join(os.path.realpath(root), "")
     waiting = [("", ())]
     while waiting:
         folder, above = waiting.pop()
@@ -289,11 +388,13 @@ def _walk(root: Path) -> tuple[list[str], set[str]]:
                 if entry.is_dir():
                     folders.add(name)
                     waiting.append((name, (*above, here)))
+                elif entry.is_symlink() and not os.path.exists(entry.path) and name.lower().endswith(IMAGES):
+                    raise InputError(f"{root / name}: a link that leads to no file; correct it, or remove it")
+                elif entry.is_symlink() and not (entry.is_file() and os.path.realpath(entry.path).startswith(inside)):
+                    outside.append(name)
                 elif entry.is_file():
                     names.append(name)
-                elif entry.is_symlink() and name.lower().endswith(IMAGES):
-                    raise InputError(f"{root / name}: a link that leads to no file; mend it, or remove it")
-    return sorted(names), folders
+    return sorted(names), folders, sorted(outside)
 
 
 def _py7zr():
@@ -314,8 +415,7 @@ def _damage_named(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.filename:
             raise
-        advice = "free some space" if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT) else DOWNLOAD_AGAIN
-        raise InputError(f"{path}: cannot be unpacked ({error.strerror or error}); {advice}") from error
+        raise InputError(f"{path}: cannot be unpacked ({error.strerror or error}); {DOWNLOAD_AGAIN}") from error
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise InputError(f"{path}: damaged, or not downloaded whole ({reason}); {DOWNLOAD_AGAIN}") from error

@@ -12,6 +12,7 @@ from datasets.file_lists import read_class_names
 from preparation.layouts import PHOTO, PLURAL, SKETCH, Image, Layout, by_class
 from preparation.spellings import classes_of_folders, nearest, require_apart
 from utils.errors import InputError
+from utils.text import printable
 
 LEAST_SHARE = 5  # at most every fifth sketch of a class is held out, but one where there are two
 EMPTY = "this class folder holds no images; fill it, or remove it"
@@ -76,7 +77,7 @@ def classes_of_split(dataset: Dataset, folder: Path, unseen: list[str] | None, l
     names = _with_both(layout)
     before = folder / "cname_cid_zero.txt"
     if unseen is None and before.exists():
-        print(f"unseen classes as before, by {before}; --unseen names others")
+        print(printable(f"unseen classes as before, by {before}; --unseen names others"))
         kept = [name for name in read_class_names(before) if name in names]
         return Classes([name for name in names if name not in kept], kept)
     return _drawn(names, unseen, seed)

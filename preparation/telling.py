@@ -33,7 +33,7 @@ def say_classes(dataset: Dataset, split: str, classes: Classes, found: Sorted) -
     """The classes, and where folders call them otherwise."""
     print(f"{dataset.name}, {split}: {len(classes.seen)} seen and {len(classes.unseen)} unseen classes")
     if split not in dataset.splits:
-        print(f"unseen: {', '.join(classes.unseen)}")
+        print(printable(f"unseen: {', '.join(classes.unseen)}"))
     say_some("spelt otherwise", [f"{folder} is {name!r}" for folder, name in found.spelt])
     say_some("left out, no class of the split", found.other_folders)
 
@@ -41,14 +41,12 @@ def say_classes(dataset: Dataset, split: str, classes: Classes, found: Sorted) -
 def say_outcome(dataset: Dataset, folder: Path, found: Sorted, files: dict[str, bytes], placed: Placed, seconds: float) -> None:
     """Counts, and the command that checks them."""
     photos, sketches = (sum(map(len, found.images[kind].values())) for kind in (PHOTO, SKETCH))
-    print(
-        f"{folder.parent}: {photos:,} photos and {sketches:,} sketches; {placed.images:,} put there now, {placed.shrunk:,} of "
-        f"them shrunk, in {seconds:.0f} s"
-    )
+    counts = f"{photos:,} photos and {sketches:,} sketches; {placed.images:,} put there now, {placed.shrunk:,} of them shrunk"
+    print(printable(f"{folder.parent}: {counts}, in {seconds:.0f} s"))
     if placed.unreadable:
-        count = f"{len(placed.unreadable):,} of {placed.images:,} images cannot be read, and are taken as they are"
-        print(printable(f"{count} (the first: {placed.unreadable[0]}); check_dataset.py lists them all"))
-    print(f"{folder}:")
+        count = f"{len(placed.unreadable):,} of {photos + sketches:,} images cannot be read, and are taken as they are"
+        print(printable(f"{count} (the first: {_faults(placed)[0]}); check_dataset.py lists them all"))
+    print(printable(f"{folder}:"))
     for pattern in (dataset.photo_list, dataset.sketch_list):
         for name in (pattern.format(part=part) for part in ("train", "test", "zero")):
             if name in files:
@@ -56,7 +54,11 @@ def say_outcome(dataset: Dataset, folder: Path, found: Sorted, files: dict[str, 
     _say_other_counts(dataset, folder.name, photos, sketches)
     root = [] if str(folder.parent.parent) == "dataset" else ["--data_root", str(folder.parent.parent)]
     split = [] if folder.name == dataset.default_split else ["--split", folder.name]
-    print(f"next: {shlex.join(['python', 'check_dataset.py', dataset.key, *root, *split])}")
+    print(printable(f"next: {shlex.join(['python', 'check_dataset.py', dataset.key, *root, *split])}"))
+
+
+def _faults(placed: Placed) -> list[str]:
+    return [f"{target}: {fault}" for target, fault in sorted(placed.unreadable.items())]
 
 
 def _say_other_counts(dataset: Dataset, split: str, photos: int, sketches: int) -> None:
@@ -76,5 +78,5 @@ def record(folder: Path, found: Sorted, placed: Placed, **facts: object) -> None
     """Write `prepared.json`: how the split was made, and all that was told of in part."""
     content = {**facts, "spelt_otherwise": dict(found.spelt), "other_folders": found.other_folders}
     with written_whole(folder / RECORD) as temporary:
-        text = json.dumps({**content, "could_not_be_read": placed.unreadable}, indent=1, ensure_ascii=False)
+        text = json.dumps({**content, "could_not_be_read": _faults(placed)}, indent=1, ensure_ascii=False)
         temporary.write_text(f"{text}\n", encoding="utf-8", errors="replace")

@@ -1,15 +1,19 @@
 """prepare_dataset.py as a user runs it."""
 
+import errno
 import json
 import os
 import pickle
 import shutil
+import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import preparation.placing
 from datasets.catalog import OWN, QUICKDRAW, SKETCHY, TUBERLIN, published_classes
 from datasets.file_lists import Split
 from tests.preparation.trees import listed, picture, write_published, write_tree
@@ -142,8 +146,6 @@ def test_large_images_are_shrunk_with_their_proportions(mine, tmp_path, prepare)
 
 
 def test_a_run_cut_short_goes_on(mine, tmp_path, prepare, monkeypatch):
-    import preparation.placing
-
     Image.new("RGB", (900, 600), "red").save(mine / "photos/cup/large.jpg")
     out, original, written = tmp_path / "out", preparation.placing._write, []
 
@@ -336,3 +338,79 @@ def test_several_processes_do_what_one_does(mine, tmp_path, prepare):
     files = [file.relative_to(one) for file in one.rglob("*.*") if file.is_file() and file.name != "prepared.json"]
     assert len(files) > 61
     assert all((one / file).read_bytes() == (three / file).read_bytes() for file in files if not file.name.startswith("."))
+
+
+def test_unreadable_images_are_named_by_a_run_that_goes_on(mine, tmp_path, prepare, monkeypatch):
+    """By an interrupted one's successor, by a later one that places nothing, and until they can be read."""
+    out, original, written = tmp_path / "out", preparation.placing._write, []
+    for folder in ("photos/apple", "photos/cup", "sketches/fish"):
+        (mine / folder / "broken.png").write_bytes(b"no image")
+
+    def power_cut(temporary, *arguments):
+        written.append(temporary)
+        if len(written) == 40:
+            raise KeyboardInterrupt
+        return original(temporary, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preparation.placing, "_write", power_cut)
+        with pytest.raises(AssertionError):  # it has no line of error
+            prepare("folders", mine, "--output", str(out))
+    found = [out / "Own" / folder / "broken.png" for folder in ("photos/apple", "photos/cup", "sketches/fish")]
+    assert [file.exists() for file in found] == [True, True, False]
+    for _ in range(2):
+        code, said, err = prepare("folders", mine, "--output", str(out))
+        assert code == 0 and "3 of 63 images cannot be read" in said, err
+        named = json.loads((out / "Own/zeroshot/prepared.json").read_text())["could_not_be_read"]
+        places = [line.partition(": ")[0] for line in named]
+        assert places == ["photos/apple/broken.png", "photos/cup/broken.png", "sketches/fish/broken.png"]
+    (mine / "photos/cup/broken.png").unlink()
+    (mine / "photos/cup/broken.png").write_bytes(picture(9))
+    assert "2 of 63 images cannot be read" in prepare("folders", mine, "--output", str(out), "--force")[1]
+
+
+def no_room(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/the/source")
+
+
+FULL = {
+    "copying": ("shutil.copyfile", "out/Own/photos/apple/apple_0.jpg"),
+    "the journal": ("tempfile.NamedTemporaryFile", "out/Own"),
+    "the lists": ("tempfile.mkdtemp", "out/Own"),
+}
+
+
+@pytest.mark.parametrize("what", FULL)
+def test_a_full_disk_is_named_by_the_place_that_is_full(mine, tmp_path, prepare, monkeypatch, what):
+    function, place = FULL[what]
+    options = ["--copy", "--output", str(tmp_path / "out")]
+    with monkeypatch.context() as patch:
+        patch.setattr(function, no_room)
+        code, _, err = prepare("folders", mine, *options)
+    assert code == 2 and err.startswith(f"error: {tmp_path / place}: the disk is full (No space left on device); free some space")
+    assert "--output" in err and str(mine) not in err
+    code, _, err = prepare("folders", mine, *options)
+    assert code == 0, err
+
+
+def test_a_disk_that_is_full_while_unpacking_is_named(mine, tmp_path, prepare, monkeypatch):
+    with tarfile.open(tmp_path / "mine.tar", "w") as archive:
+        archive.add(mine, "mine")
+    monkeypatch.setattr("shutil.copyfileobj", no_room)
+    code, _, err = prepare("folders", tmp_path / "mine.tar", "--output", str(tmp_path / "out"))
+    assert code == 2 and err.startswith(f"error: {tmp_path}/out/Own/.unpacked/mine.tar: the disk is full")
+
+
+def test_a_device_is_no_source(tmp_path, prepare):
+    code, _, err = prepare("folders", Path("/dev/null"), "--output", str(tmp_path / "out"))
+    assert (code, err.partition(";")[0]) == (2, "error: --source /dev/null: is neither a folder nor an archive")
+
+
+def test_where_no_process_can_be_started_this_one_does_the_work(mine, tmp_path, prepare, monkeypatch):
+    def no_semaphores(*_, **__):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", no_semaphores)
+    options = ["--side", 32, "--num_workers", 2, "--output", str(tmp_path / "out")]
+    code, out, err = prepare("folders", mine, *options)
+    assert code == 0 and "note: worker processes cannot be started" in out and "60 put there now, 60 of them shrunk" in out, err

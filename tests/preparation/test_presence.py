@@ -14,6 +14,7 @@ from preparation.sources import open_source
 from preparation.split_folder import write_split
 from tests.preparation.trees import picture, write_tree
 from utils.errors import InputError
+from utils.files import hidden_beside
 
 CLASSES = ["apple", "bell"]
 
@@ -48,7 +49,7 @@ def test_what_a_killed_run_left_is_not_written_through(small, out, tmp_path, cha
     before = contents(small)
     for image in sorted((small / "photos").rglob("*.jpg")):
         (out / "photos" / image.parent.name).mkdir(parents=True, exist_ok=True)
-        os.link(image, out / "photos" / image.parent.name / f".{image.name}.placing")
+        os.link(image, hidden_beside(out / "photos" / image.parent.name / image.name, "placing"))
     if change == "zip":
         other = write_tree(tmp_path / "other", CLASSES, 2, 2, side=48)
         with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:

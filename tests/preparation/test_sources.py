@@ -1,5 +1,6 @@
 """Archives, whole, damaged and hostile."""
 
+import dataclasses
 import io
 import tarfile
 import zipfile
@@ -10,7 +11,7 @@ import pytest
 from datasets.catalog import OWN
 from preparation.layouts import recognise
 from preparation.placing import Manner, place
-from preparation.sources import open_source, require_space
+from preparation.sources import Archive, open_source, require_space
 from tests.preparation.trees import picture, write_tree
 from utils.errors import InputError
 
@@ -30,6 +31,11 @@ def packed(tree: Path, kind: str) -> Path:
         with tarfile.open(path, {"tar": "w", "tgz": "w:gz", "tar.xz": "w:xz", "tar.bz2": "w:bz2"}[kind]) as archive:
             archive.add(tree, "mine")
     return path
+
+
+def claim(archive: Archive, name: str, size: int) -> None:
+    """Have the archive claim that a member has so many bytes."""
+    archive.members[name] = dataclasses.replace(archive.members[name], size=size)
 
 
 def refusal(function, *arguments) -> str:
@@ -126,15 +132,15 @@ def test_a_locked_archive_is_to_be_unpacked_by_hand(tmp_path):
     for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # bit 0 of the flags in both headers
         content[content.index(signature) + offset] |= 1
     path.write_bytes(bytes(content))
-    assert "is locked by a password" in refusal(open_source, path)
+    assert "is encrypted" in refusal(open_source, path)
 
 
 def test_what_does_not_fit_on_the_disk_is_not_begun(mine, tmp_path, monkeypatch):
     archive = open_source(packed(mine, "zip"))
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
     assert "0 MB are free" in refusal(require_space, [(archive, archive.names)], tmp_path)
-    archive.sizes[archive.names[0]] = 1 << 40
-    assert "claims 1048576 MiB" in refusal(require_space, [(archive, archive.names)], tmp_path)
+    claim(archive, archive.names[0], 1 << 40)
+    assert "claims 1,048,576 MiB" in refusal(require_space, [(archive, archive.names)], tmp_path)
 
 
 def test_a_folder_is_walked_once_whatever_links_are_in_it(tmp_path):
@@ -188,7 +194,7 @@ def test_files_that_are_read_at_once(mine, kind):
     names = ["mine/photos/cup/cup_0.jpg", "mine/sketches/bell/bell_1.png"]
     expected = {name: (mine.parent / name).read_bytes() for name in names}
     assert archive.read(names, largest=1 << 20) == expected
-    archive.sizes[names[0]] = 1 << 40  # as a bomb claims
+    claim(archive, names[0], 1 << 40)  # as a bomb does
     assert list(archive.read(names, largest=1 << 20)) == names[1:]
 
 
