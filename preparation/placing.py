@@ -15,7 +15,7 @@ from pathlib import Path
 
 from preparation.layouts import Image
 from preparation.shrinking import shrunk
-from preparation.sources import BUFFER, FREE_SPACE, Folder, Source, Zip, require_space
+from preparation.sources import BUFFER, FREE_SPACE, Archive, Folder, Source, Zip
 from preparation.unreadable import note_unreadable
 from utils.errors import InputError
 from utils.files import full_disk_named, hidden_beside
@@ -57,15 +57,30 @@ class Placed:
         self.unreadable |= other.unreadable
 
 
+def require_space(images: list[Image], at: Path) -> None:
+    """Raise InputError if those of the images that lie in archives do not fit on the disk of the folder `at`."""
+    of_source = _by_source(images)
+    needed = sum(s.bytes_of([image.name for image in found]) for s, found in of_source.items() if isinstance(s, Archive))
+    free = shutil.disk_usage(at).free
+    if needed > free:
+        raise InputError(
+            f"{at}: {needed / 1e6:,.0f} MB are to be unpacked, {free / 1e6:,.0f} MB are free; choose another --output"
+        )
+
+
+def _by_source(images: list[Image]) -> dict[Source, list[Image]]:
+    found: dict[Source, list[Image]] = defaultdict(list)
+    for image in images:
+        found[image.source].append(image)
+    return found
+
+
 def place(images: list[Image], manner: Manner) -> Placed:
     """Put images in their places, each under another name first; shows a bar.
 
-    Raises InputError if the disk is too small or full, a folder cannot be written, or an archive turns out to be damaged.
+    Raises InputError if the disk is full, a folder cannot be written, or an archive turns out to be damaged.
     """
-    of_source: dict[Source, list[Image]] = defaultdict(list)
-    for image in images:
-        of_source[image.source].append(image)
-    require_space([(s, [i.name for i in found]) for s, found in of_source.items() if not isinstance(s, Folder)], manner.root)
+    of_source = _by_source(images)
     _make_folders(manner.root, images)
     placed = Placed()
     with contextlib.ExitStack() as unpacked:

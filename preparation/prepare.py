@@ -14,7 +14,7 @@ from datasets.file_lists import MASK_PICKLE
 from preparation.journal import known_sources, note_sources
 from preparation.layouts import Image, recognise
 from preparation.mask_files import mask_files
-from preparation.placing import Manner, Placed, place
+from preparation.placing import Manner, Placed, place, require_space
 from preparation.presence import missing
 from preparation.published import lists_that_came
 from preparation.sources import FREE_SPACE, Source, open_source
@@ -88,6 +88,7 @@ def prepare(options: argparse.Namespace) -> Path:
         manner = Manner(plan.root, options.side, options.copy, options.num_workers or usable_cores())
         images = missing(plan.found.all(), manner, known_sources(sources, manner), options.force)
         require_free(plan.folder, plan.files, options.force)
+        require_space(images, options.output)
         with full_disk_named(plan.root, f"{FREE_SPACE}, or choose another --output"):
             placed = _placed(plan, images, manner, sources, options.force)
             write_split(plan.folder, plan.files)

@@ -132,7 +132,17 @@ class Zip(Archive):
             infos = archive.infolist()
         if any(info.flag_bits & 1 for info in infos):
             raise _encrypted(path)
+        self._require_bounded(path, infos)
         super().__init__(path, (self._member(info) for info in infos))
+
+    @staticmethod
+    def _require_bounded(path: Path, infos: list[zipfile.ZipInfo]) -> None:
+        """Python unpacks all other methods' data at once, a gigabyte from a few bytes if need be."""
+        for info in infos:
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                method = zipfile.compressor_names.get(info.compress_type, f"method {info.compress_type}")
+                wrong = f"its member {info.filename!r} is packed by {method}, and only stored and deflated ones are read here"
+                raise InputError(f"{path}: {wrong}; unpack it yourself and give the folder as --source")
 
     @staticmethod
     def _member(info: zipfile.ZipInfo) -> Member:
@@ -419,13 +429,3 @@ def _damage_named(path: Path) -> Iterator[None]:
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise InputError(f"{path}: damaged, or not downloaded whole ({reason}); {DOWNLOAD_AGAIN}") from error
-
-
-def require_space(archives: list[tuple[Archive, list[str]]], at: Path) -> None:
-    """Raise InputError if these files of these archives do not fit on the disk of the folder `at`."""
-    needed = sum(archive.bytes_of(names) for archive, names in archives)
-    free = shutil.disk_usage(at).free
-    if needed > free:
-        raise InputError(
-            f"{at}: {needed / 1e6:,.0f} MB are to be unpacked, {free / 1e6:,.0f} MB are free; choose another --output"
-        )

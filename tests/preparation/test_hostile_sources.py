@@ -149,12 +149,21 @@ def test_a_zip_member_larger_than_it_claims_is_stopped_at_its_claim(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["zip", "tgz", "7z"])
-def test_a_member_larger_than_any_image_is_refused_before_it_is_unpacked(tmp_path, monkeypatch, kind):
-    path = packed(tmp_path / f"large.{kind}", [("photos/cup/a.jpg", bytes(3 << 20)), SKETCH])
+def test_a_member_larger_than_any_image_is_refused_before_anything_is_written(tmp_path, prepare, monkeypatch, kind):
+    others = [(f"{folder}/bell/{n}.png", picture(n)) for n in range(2) for folder in ("photos", "sketches")]
+    path = packed(tmp_path / f"large.{kind}", [("photos/cup/a.jpg", bytes(3 << 20)), SKETCH, *others])
     monkeypatch.setattr(preparation.sources, "LARGEST_IMAGE", 1 << 20)
-    message = refusal(placed_below, tmp_path / "out", path)
-    assert "its member 'photos/cup/a.jpg' claims 3 MiB, and no image of these datasets is larger than 1" in message
-    assert not list((tmp_path / "out").iterdir())
+    code, _, err = prepare("folders", path, "--unseen", "cup", "--output", str(tmp_path / "out"))
+    assert code == 2 and "member 'photos/cup/a.jpg' claims 3 MiB, and no image of these datasets is larger than 1" in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_that_unpacks_without_a_bound_is_refused(tmp_path, method):
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", method) as archive:
+        archive.writestr("photos/cup/a.jpg", bytes(1 << 20))
+    message = refusal(open_source, tmp_path / "bomb.zip")
+    assert "its member 'photos/cup/a.jpg' is packed by" in message and "unpack it yourself" in message
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

@@ -10,8 +10,8 @@ import pytest
 
 from datasets.catalog import OWN
 from preparation.layouts import recognise
-from preparation.placing import Manner, place
-from preparation.sources import Archive, open_source, require_space
+from preparation.placing import Manner, place, require_space
+from preparation.sources import Archive, open_source
 from tests.preparation.trees import picture, write_tree
 from utils.errors import InputError
 
@@ -137,10 +137,11 @@ def test_a_locked_archive_is_to_be_unpacked_by_hand(tmp_path):
 
 def test_what_does_not_fit_on_the_disk_is_not_begun(mine, tmp_path, monkeypatch):
     archive = open_source(packed(mine, "zip"))
+    images = recognise(OWN, [archive]).images
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
-    assert "0 MB are free" in refusal(require_space, [(archive, archive.names)], tmp_path)
+    assert "0 MB are free" in refusal(require_space, images, tmp_path)
     claim(archive, archive.names[0], 1 << 40)
-    assert "claims 1,048,576 MiB" in refusal(require_space, [(archive, archive.names)], tmp_path)
+    assert "claims 1,048,576 MiB" in refusal(require_space, images, tmp_path)
 
 
 def test_a_folder_is_walked_once_whatever_links_are_in_it(tmp_path):
