@@ -11,6 +11,7 @@ import numpy as np
 from datasets.catalog import OWN, SAME_SPLIT, Dataset
 from utils.arrays import read_npz
 from utils.errors import InputError
+from utils.text import printable
 from utils.unpickling import CodeInPickle, as_vector, load_numbers
 
 MASK_ARRAYS, MASK_PICKLE = "cid_mask.npz", "cid_mask.pickle"  # one and the same; the pickle is what older code reads
@@ -77,7 +78,7 @@ class Split:
         if dataset is not OWN and (data_root / OWN.folder).is_dir() and not (data_root / dataset.folder).exists():
             split = OWN.default_split if split == dataset.default_split else split
             dataset = OWN
-            print(f"{data_root / OWN.folder}: your own folders, for {data_root} holds no {folder_of_script}")
+            print(printable(f"{data_root / OWN.folder}: your own folders, for {data_root} holds no {folder_of_script}"))
         self.dataset, self.sieve = dataset, sieve
         self.root = data_root / dataset.folder
         same = SAME_SPLIT.get(split, split)

@@ -99,18 +99,21 @@ class Archive(Source):
             name = safe(path, member.raw)
             if member.is_folder:
                 folders.add(name)
-            elif not _is_hidden(name):
-                links += not member.is_file
-                replaced += [name] if member.is_file and name in self.members else []
-                self.members |= {name: member} if member.is_file else {}
+            elif _is_hidden(name):
+                continue
+            elif not member.is_file:
+                links += 1
+            else:
+                if name in self.members:
+                    replaced.append(name)
+                self.members[name] = member
         super().__init__(path, list(self.members), folders | {name.rpartition("/")[0] for name in self.members})
         self.where = "/".join([*Path(os.path.abspath(path)).parts[-3:-1], path.name.split(".")[0]])
         if links:
             self.left_out[f"links and devices in {path}"] = links
         if replaced:
-            self.left_out[f"members of {path} that a later one of the same name replaces (the first: {replaced[0]})"] = len(
-                replaced
-            )
+            what = f"members of {path} that a later one of the same name replaces (the first: {replaced[0]})"
+            self.left_out[what] = len(replaced)
 
     def bytes_of(self, names: list[str]) -> int:
         """What these files take unpacked. Raises InputError if one is too large to be an image."""
