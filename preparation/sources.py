@@ -60,14 +60,13 @@ class Source:
 
 
 class Folder(Source):
-    """A folder, with what links in it lead to: folders anywhere, and files of this folder."""
+    """A folder, with the folders and files that links in it lead to."""
 
     def __init__(self, path: Path):
-        names, folders, outside = _walk(path)
+        names, folders, other = _walk(path)
         super().__init__(path, names, folders)
-        if outside:
-            what = f"links in {path} to something else than its own files (the first: {outside[0]}; copy what is meant there)"
-            self.left_out[what] = len(outside)
+        if other:
+            self.left_out[f"devices and other special files in {path} (the first: {other[0]})"] = len(other)
         journals = (f"{folder}/{JOURNAL}".removeprefix("/") for folder in ("", *folders))
         self.journals = frozenset(journal for journal in journals if (path / journal).exists())
 
@@ -383,9 +382,8 @@ def _is_hidden(name: str) -> bool:
 
 
 def _walk(root: Path) -> tuple[list[str], set[str], list[str]]:
-    """Names of files and folders below `root`, and of links to files that are not in it; no folder is entered within itself."""
-    names, folders, outside = [], set(), []
-    inside = os.path.join(os.path.realpath(root), "")
+    """Names of files, folders and anything else below `root`; links are followed, no folder is entered within itself."""
+    names, folders, other = [], set(), []
     waiting = [("", ())]
     while waiting:
         folder, above = waiting.pop()
@@ -403,11 +401,11 @@ def _walk(root: Path) -> tuple[list[str], set[str], list[str]]:
                     waiting.append((name, (*above, here)))
                 elif entry.is_symlink() and not os.path.exists(entry.path) and name.lower().endswith(IMAGES):
                     raise InputError(f"{root / name}: a link that leads to no file; correct it, or remove it")
-                elif entry.is_symlink() and not (entry.is_file() and os.path.realpath(entry.path).startswith(inside)):
-                    outside.append(name)
                 elif entry.is_file():
                     names.append(name)
-    return sorted(names), folders, sorted(outside)
+                else:
+                    other.append(name)
+    return sorted(names), folders, sorted(other)
 
 
 def _py7zr():

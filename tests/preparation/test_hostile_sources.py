@@ -239,7 +239,7 @@ def test_names_left_out_are_counted_by_reason_and_their_class_is_not_called_empt
     assert f"1 images in {mine}/photos whose path has bytes that are not UTF-8" in out
 
 
-def test_links_to_files_elsewhere_are_left_out_and_none_is_linked_through(mine, tmp_path):
+def test_links_are_copied_and_none_is_linked_through(mine, tmp_path):
     secret = put(tmp_path / "private/secret.png", picture(8))
     (mine / "photos/cup/outside.png").symlink_to(secret)
     (mine / "photos/cup/device.png").symlink_to("/dev/zero")
@@ -247,9 +247,12 @@ def test_links_to_files_elsewhere_are_left_out_and_none_is_linked_through(mine, 
     (mine / "photos/friends").symlink_to(secret.parent)
     (mine / "sketches/friends").symlink_to(mine / "sketches/bell")
     layout, _ = placed_below(tmp_path / "out", mine)
-    first = "(the first: photos/cup/device.png; copy what is meant there)"
-    assert layout.left_out == {f"links in {mine} to something else than its own files {first}": 2}
-    taken = {"photos/cup/inside.jpg": mine / "photos/bell/bell_0.jpg", "photos/friends/secret.png": secret}
+    assert layout.left_out == {f"devices and other special files in {mine} (the first: photos/cup/device.png)": 1}
+    taken = {
+        "photos/cup/inside.jpg": mine / "photos/bell/bell_0.jpg",
+        "photos/cup/outside.png": secret,
+        "photos/friends/secret.png": secret,
+    }
     for name, original in taken.items():
         target = tmp_path / "out" / name
         assert target.read_bytes() == original.read_bytes()
