@@ -4,6 +4,7 @@ The attention's 1×1 convolutions become linear layers and get a zero column for
 changes nothing. The teacher keeps the full classifier; the student's is factored by SVD through the d-dim embedding.
 """
 
+import os
 from pathlib import Path
 
 import torch
@@ -77,6 +78,11 @@ def _classes(state: dict[str, torch.Tensor], source: str) -> int:
 def _download() -> dict[str, torch.Tensor]:
     import timm
 
+    if not os.path.isabs(os.path.expanduser(torch.hub.get_dir())):
+        raise InputError(
+            "the ImageNet weights cannot be downloaded: this user has no home folder. Set HOME or TORCH_HOME to a folder that "
+            "can be written, or pass --pretrained_weights FILE"
+        )
     try:
         return timm.create_model(TIMM_NAME, pretrained=True).state_dict()
     except Exception as error:  # timm raises whatever its transport does: URLError, OSError, hub errors, RuntimeError

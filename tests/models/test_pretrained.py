@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 
@@ -99,6 +101,17 @@ def test_missing_and_misshaped_keys_are_named(weights, tmp_path):
         with pytest.raises(InputError, match=r"w\.pth") as error:
             imagenet_state(str(path))
         assert named in str(error.value)
+
+
+def test_without_a_home_nothing_is_downloaded_into_a_folder_called_tilde(monkeypatch, tmp_path):
+    """A container's user may have no name, and so no home."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("TORCH_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    with pytest.raises(InputError, match=r"no home folder\. Set HOME or TORCH_HOME"):
+        imagenet_state("imagenet")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_impossible_download_says_what_to_do(monkeypatch):
