@@ -8,6 +8,7 @@ from pathlib import Path
 
 from photo_search.store import PhotoFile
 from utils.errors import InputError
+from utils.text import printable
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 NOT_READ = (".heic", ".heif", ".avif")
@@ -15,9 +16,11 @@ NOT_READ = (".heic", ".heif", ".avif")
 
 @dataclass
 class Collected:
-    """photos: {absolute path: photo}; unlisted: folders that could not be looked into; not_read: photos of no kind read here."""
+    """photos: {absolute path: photo}; links: {absolute path of a photo or root: where it leads}, of those with a link on the way;
+    unlisted: folders that could not be looked into; not_read: photos of no kind read here."""
 
     photos: dict[str, PhotoFile] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
     unlisted: list[str] = field(default_factory=list)
     not_read: int = 0
 
@@ -32,6 +35,7 @@ def collect(roots: Iterable[Path]) -> Collected:
         if not root.exists():
             raise InputError(f"{root}: no such file or folder; name photos, or folders that hold some")
         path = os.path.abspath(root)
+        _note_link(path, found)
         if root.is_file():
             _take(path, found)
         else:
@@ -58,11 +62,17 @@ def _take(path: str, found: Collected) -> None:
     found.photos[path] = PhotoFile(path, status.st_size, status.st_mtime_ns)
 
 
+def _note_link(path: str, found: Collected) -> None:
+    real_path = os.path.realpath(path)
+    if real_path != path:
+        found.links[path] = real_path
+
+
 def _take_below(root: str, found: Collected) -> None:
     def skip(error: OSError) -> None:
         if error.filename == root:
             raise InputError(f"{root}: cannot be read ({error.strerror}); choose a folder that you may read") from error
-        print(f"note: {error.filename}: cannot be read ({error.strerror}), left as it was", file=sys.stderr)
+        print(f"note: {printable(error.filename)}: cannot be read ({error.strerror}), left as it was", file=sys.stderr)
         found.unlisted.append(error.filename)
 
     for folder, folders, files in os.walk(root, onerror=skip, followlinks=False):
@@ -71,4 +81,6 @@ def _take_below(root: str, found: Collected) -> None:
             path = os.path.join(folder, name)
             if name.lower().endswith(SUFFIXES) and os.path.isfile(path):
                 _take(path, found)
+                if os.path.islink(path):
+                    _note_link(path, found)
             found.not_read += name.lower().endswith(NOT_READ)

@@ -79,6 +79,7 @@ def update(folder: IndexFolder, network: Network, roots: list[Path], batch_size:
     if gone:
         store.remove(gone)
     store.keep_facts(roots=sorted(every - set(gone)), left_out=sorted(left_out))
+    store.keep_links(found.links, [os.path.abspath(root) for root in there])
     added, put_off = 0, {}
     with progress_bar(len(new), "indexing photos", "img") as bar:
         for photos, vectors, faults in _embedded(new, network, batch_size, num_workers):

@@ -4,6 +4,7 @@ The pad is a canvas of ours (page_files/pad.js), for gradio's own sends each str
 here the browser keeps the drawing, each question carries all of it, and an answer to an older one is dropped where it arrives.
 """
 
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -16,12 +17,13 @@ import uvicorn  # gradio's own server, as fastapi is its web framework
 from fastapi import FastAPI
 
 from photo_search.page_answers import add_answers
+from photo_search.page_connections import server_config
 from photo_search.page_gate import LOOPBACK, Gate
 from photo_search.page_view import HEAD, page_view, theme
 from photo_search.searching import Searcher
 from utils.errors import InputError
 
-CONNECTIONS = 1000  # at once; more are refused
+NAME_A_HOST = "choose an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them"
 
 
 def make_app(searcher: Searcher, auth: str | None = None, hosts: tuple[str, ...] | None = None) -> Callable:
@@ -38,9 +40,15 @@ def listening(host: str, port: int) -> socket.socket:
     """A socket that listens there. Raises InputError if it cannot."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"--host {host}: no address of that name ({reason}); {NAME_A_HOST}") from error
+    try:
         return socket.create_server((host, port), family=family, backlog=256)
     except OSError as error:
         reason = error.strerror or error
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise InputError(f"--host {host}: cannot be used ({reason}); {NAME_A_HOST}") from error
         raise InputError(f"--host {host} --port {port}: cannot be used ({reason}); choose another port, or 0 for any") from error
 
 
@@ -52,10 +60,7 @@ def serve(searcher: Searcher, listener: socket.socket, host: str, auth: str | No
     if not is_private and auth is None:
         print(f"warning: --host {host}: whoever reaches it sees the indexed photos; --auth USER:PASSWORD asks who it is")
     print(f"draw at http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)", flush=True)
-    config = uvicorn.Config(
-        app, log_level="warning", timeout_graceful_shutdown=2, server_header=False, limit_concurrency=CONNECTIONS
-    )
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        uvicorn.Server(server_config(app)).run(sockets=[listener])
     except KeyboardInterrupt:
         print("\nended")

@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from photo_search.folder import PHOTOS
 from photo_search.page_examples import DRAWINGS, example_png
 from photo_search.page_photos import SIDES, PhotoFiles
-from photo_search.page_turns import Crowded, TooLarge, Turns
+from photo_search.page_turns import Bodies, Crowded, TooLarge, Turns
 from photo_search.page_uploads import DRAWING_PIXELS, for_the_pad, picture_of
 from photo_search.searching import Hit, Searcher
 from photo_search.store import Store
@@ -22,6 +22,7 @@ from utils.errors import InputError
 MOST_PHOTOS = 200
 DRAWING_BYTES, PICTURE_BYTES = 4 * 10**6, 20 * 10**6
 WAITING, UPLOADING = 100, 10  # requests
+UPLOADED_BYTES = 64 * 10**6  # of all uploads in memory
 # an index never gives an id twice, and a photo that has changed gets a new one; another index at the same address is told by `of`
 LONG, NEVER = {"Cache-Control": "private, max-age=86400"}, {"Cache-Control": "no-store"}
 OWN = pathlib.Path(__file__).parent / "page_files"
@@ -33,7 +34,7 @@ PhotoId = Annotated[int, Path(ge=0, lt=2**63)]  # as SQLite counts
 
 def add_answers(app: FastAPI, searcher: Searcher) -> None:
     """One question is answered at a time: the network has the whole machine, and the index its one connection."""
-    searches, uploads = Turns(WAITING), Turns(UPLOADING)
+    searches, uploads = Turns(WAITING), Turns(UPLOADING, bodies=Bodies(UPLOADED_BYTES))
     found = functools.partial(_found, searcher.folder.store.identity)
 
     @app.post("/search")
@@ -68,10 +69,13 @@ def _add_files(app: FastAPI, store_file: pathlib.Path) -> None:
     def photo(id_: PhotoId, side: int = SIDES[0], of: str = "") -> Response:
         with turn:
             indexed = store.photo(id_)
+            real_path = None if indexed is None else store.real_path(indexed.path)
         if indexed is None or side not in SIDES:
             return JSONResponse({"notice": "There is no such photo."}, 404)
         try:
-            return Response(files.jpeg(indexed, side), media_type="image/jpeg", headers=LONG if of == identity else NEVER)
+            return Response(
+                files.jpeg(indexed.path, real_path, side), media_type="image/jpeg", headers=LONG if of == identity else NEVER
+            )
         except InputError:
             return JSONResponse({"notice": "That photo is gone, or is another since it was indexed."}, 404)
 

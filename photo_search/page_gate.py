@@ -11,6 +11,10 @@ import re
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # `/` and the parts of gradio's page; then ours
+LONGEST_PATH = 200  # characters; a file system may fail at the name of a longer one
+REQUESTS = (
+    512  # answered at the same time; with the connections that wait for their visitor, fewer than most systems' 1,024 files
+)
 OPEN = re.compile(
     r"/(config|theme\.css|favicon\.ico|manifest\.json|gradio_api/(info|app_id|startup-events|heartbeat/\w+))?"
     r"|/(assets|static)/[\w@/.+-]+"
@@ -36,30 +40,39 @@ class Gate:
     """
 
     def __init__(self, app, auth: str | None = None, hosts: tuple[str, ...] | None = None):
-        self.app, self.hosts = app, hosts
+        self.app, self.hosts, self.requests = app, hosts, 0
         self.auth = None if auth is None else _digest(auth.encode())
 
     async def __call__(self, scope, receive, send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
-            refusal = self._refusal(scope["path"], dict(scope["headers"]))
-            if refusal is None:
-                await self.app(scope, receive, _with_headers(send))
-            else:
-                await _refuse(_with_headers(send), *refusal)
+            self.requests += 1
+            try:
+                await self._answer(scope, receive, _with_headers(send))
+            finally:
+                self.requests -= 1
         else:  # a websocket, which nothing here has
             await receive()
             await send({"type": "websocket.close", "code": 1008})
 
+    async def _answer(self, scope, receive, send) -> None:
+        refusal = self._refusal(scope["path"], dict(scope["headers"]))
+        if refusal is None:
+            await self.app(scope, receive, send)
+        else:
+            await _refuse(send, *refusal)
+
     def _refusal(self, path: str, headers: dict[bytes, bytes]) -> tuple[int, str] | None:
+        if self.requests > REQUESTS:
+            return 503, "Too many are asking just now."
         if self.hosts is not None and _name(headers.get(b"host", b"").decode("latin-1")) not in self.hosts:
             return 421, "This page is called by another name."
         if self.auth is not None and not hmac.compare_digest(_digest(_credentials(headers)), self.auth):
             return 401, "Name and password, please."
         if headers.get(b"sec-fetch-site") == b"cross-site" and path != "/":
             return 403, "Asked by another site."
-        if not OPEN.fullmatch(path) or ".." in path:
+        if len(path) > LONGEST_PATH or not OPEN.fullmatch(path) or ".." in path:
             return 404, "There is no such thing."
         return None
 

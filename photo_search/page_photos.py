@@ -11,7 +11,6 @@ import threading
 from PIL import Image
 
 from datasets.images import opened_within
-from photo_search.store import PhotoFile
 from utils.errors import InputError
 
 SIDES = (256, 1280)  # pixels: beside others, and alone
@@ -27,18 +26,15 @@ class PhotoFiles:
         self._kept, self._bytes, self._lock = {}, 0, threading.Lock()
         self._turns = threading.BoundedSemaphore(AT_ONCE)
 
-    def jpeg(self, photo: PhotoFile, side: int) -> bytes:
-        """At most `side` pixels along a side. Raises InputError if the file is gone, no image, or another than was indexed."""
-        try:
-            # a pipe would be waited for
-            descriptor = os.open(photo.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        except (OSError, ValueError) as error:
-            raise InputError("that photo is gone") from error
+    def jpeg(self, path: str, real_path: str, side: int) -> bytes:
+        """At most `side` pixels along a side. real_path: where `path` led when it was indexed.
+
+        Raises InputError if the file is gone, is no image, or `path` leads elsewhere now.
+        """
+        descriptor = _open_indexed(path, real_path)
         try:
             now = os.fstat(descriptor)
-            if not _is_the_indexed(photo, now):
-                raise InputError("that is no longer the file that was indexed; index again")
-            key = photo.path, now.st_mtime_ns, now.st_size, side
+            key = path, now.st_mtime_ns, now.st_size, now.st_ino, side
             kept = self._kept.get(key)
             if kept is not None:
                 return kept
@@ -56,16 +52,30 @@ class PhotoFiles:
         return jpeg
 
 
-def _is_the_indexed(photo: PhotoFile, now: os.stat_result) -> bool:
-    """A changed photo still is, if no link leads to it; behind a link it must be the very file."""
-    if not stat.S_ISREG(now.st_mode):
-        return False
-    if (now.st_size, now.st_mtime_ns) == (photo.size, photo.changed):
-        return True
+def _open_indexed(path: str, real_path: str) -> int:
+    """A descriptor of the regular file at `real_path`. Raises InputError if there is none, or if `path` does not lead there.
+
+    What was opened is compared with what lies there afterwards, so no link can come between the check and the reading.
+    """
+    # O_NONBLOCK: a pipe would be waited for
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        return os.path.realpath(photo.path) == photo.path and os.path.samestat(os.lstat(photo.path), now)
+        descriptor = os.open(real_path, flags)
+    except (OSError, ValueError) as error:
+        raise InputError("that photo is gone") from error
+    if not _lies_at(descriptor, path, real_path):
+        os.close(descriptor)
+        raise InputError("that is no longer the file that was indexed; index again")
+    return descriptor
+
+
+def _lies_at(descriptor: int, path: str, real_path: str) -> bool:
+    opened = os.fstat(descriptor)
+    try:
+        is_there = os.path.realpath(path) == real_path and os.path.samestat(os.lstat(real_path), opened)
     except OSError:
         return False
+    return is_there and stat.S_ISREG(opened.st_mode)
 
 
 def _encoded(descriptor: int, side: int) -> bytes:

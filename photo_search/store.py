@@ -26,6 +26,8 @@ CREATE TABLE IF NOT EXISTS photos (
 CREATE INDEX IF NOT EXISTS by_revision ON photos (revision);
 CREATE TABLE IF NOT EXISTS unreadable (path BLOB PRIMARY KEY, size INTEGER, changed INTEGER, reason TEXT);
 """
+# made when it is needed: an index that an earlier version made may lie where nothing can be written
+LINKS = "CREATE TABLE IF NOT EXISTS links (path BLOB PRIMARY KEY, real BLOB NOT NULL)"
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,26 @@ class Store:
         """As it was when it was indexed; None for an id that is not, or no longer, there."""
         row = self._one("SELECT path, size, changed FROM photos WHERE id = ?", int(id_))
         return None if row is None else PhotoFile(os.fsdecode(row[0]), *row[1:])
+
+    def keep_links(self, links: dict[str, str], places: Iterable[str]) -> None:
+        """{path of a file or folder: where it led when it was indexed}; what was kept of paths in `places` goes."""
+        rows = [(os.fsencode(path), os.fsencode(real)) for path, real in links.items()]
+        with self.changes() as connection:
+            connection.execute(LINKS)
+            for place in map(os.fsencode, places):
+                below = place.rstrip(os.fsencode(os.sep)) + os.fsencode(os.sep)
+                connection.execute("DELETE FROM links WHERE path = ? OR substr(path, 1, ?) = ?", (place, len(below), below))
+            connection.executemany("INSERT OR REPLACE INTO links VALUES (?, ?)", rows)
+
+    def real_path(self, path: str) -> str:
+        """Where an indexed photo's absolute path led when it was indexed: `path` itself, if no link was on its way."""
+        if self._one("SELECT 1 FROM sqlite_master WHERE name = 'links'") is None:
+            return path
+        for place in (path, *map(str, Path(path).parents)):
+            row = self._one("SELECT real FROM links WHERE path = ?", os.fsencode(place))
+            if row is not None:
+                return os.path.normpath(os.path.join(os.fsdecode(row[0]), os.path.relpath(path, place)))
+        return path
 
     def _forget(self, connection: sqlite3.Connection, paths: Iterable[str]) -> None:
         rows = [(os.fsencode(path),) for path in paths]

@@ -16,6 +16,7 @@ from photo_search import indexing
 from photo_search.embedding import open_network
 from photo_search.folder import IndexFolder
 from photo_search.page import listening, make_app
+from photo_search.page_connections import server_config
 from photo_search.page_gate import LOOPBACK
 from photo_search.searching import Searcher
 
@@ -70,9 +71,9 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(searcher, auth=None, hosts=LOOPBACK):
+def serving(searcher, auth=None, hosts=LOOPBACK, limits=None):
     with listening("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(uvicorn.Config(make_app(searcher, auth, hosts), log_level="warning", timeout_graceful_shutdown=1))
+        server = uvicorn.Server(server_config(make_app(searcher, auth, hosts), limits))
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         while not server.started and thread.is_alive():

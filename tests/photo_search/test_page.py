@@ -5,6 +5,7 @@ import builtins
 import contextlib
 import io
 import os
+import shutil
 import socket
 import statistics
 import time
@@ -17,7 +18,6 @@ pytest.importorskip("faiss")
 pytest.importorskip("gradio")
 
 from photo_search.page_photos import PhotoFiles
-from photo_search.store import PhotoFile
 from tests.photo_search.serving import again, bytes_of, drawing, searcher_of, serving
 from utils.errors import InputError
 
@@ -167,6 +167,32 @@ def test_no_path_leads_to_a_file_that_is_not_indexed(served, photos, tmp_path):
         assert served.ask(path, b"{}").status in (404, 405), path
 
 
+def odd_paths():
+    for root in ("", "assets/", "static/", "own/", "photo/", "like/", "example/", "gradio_api/heartbeat/"):
+        for tail in (
+            "x" * 300,
+            "x" * 10_000,
+            "1" * 5_000,
+            "x/" * 120,
+            "%00",
+            "a%00b",
+            "%ed%b2%80",
+            "%ff",
+            ".",
+            "..",
+            "...",
+            "a//b",
+            "%0a",
+        ):
+            yield f"/{root}{tail}"
+
+
+def test_odd_paths_are_not_found(served):
+    statuses = {path: served.ask(path).status for path in odd_paths()}
+    assert {path: status for path, status in statuses.items() if not 400 <= status < 500} == {}
+    assert served.ask("/").status == 200
+
+
 def test_links_lead_nowhere_but_to_what_was_indexed(photos, network_file, tmp_path):
     other, text = tmp_path / "other.png", tmp_path / "secret.txt"
     drawing(9).save(other)
@@ -187,6 +213,35 @@ def test_links_lead_nowhere_but_to_what_was_indexed(photos, network_file, tmp_pa
         assert served.ask(f"/photo/{ids[four]}").status == 404
 
 
+def test_a_link_in_a_photos_place_is_not_followed_though_size_and_time_are_the_same(served, photos, tmp_path):
+    photo, private = photos / "old" / "1.png", tmp_path / "private.png"
+    id_ = id_of(served.searcher, photo)
+    shutil.copy2(photo, private)  # with its time
+    photo.unlink()
+    photo.symlink_to(private)
+    assert served.ask(f"/photo/{id_}").status == 404
+
+
+def test_a_folder_that_became_a_link_is_not_followed(served, photos, tmp_path):
+    photo = photos / "old" / "1.png"
+    id_ = id_of(served.searcher, photo)
+    shutil.copytree(photos / "old", tmp_path / "private")  # with sizes and times
+    (photos / "old").rename(tmp_path / "aside")
+    (photos / "old").symlink_to(tmp_path / "private")
+    assert served.ask(f"/photo/{id_}").status == 404
+
+
+def test_photos_behind_a_linked_folder_that_was_named_are_shown(photos, network_file, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(photos)
+    with serving(searcher_of(link, network_file, tmp_path / "index")) as served:
+        assert {served.ask(f"/photo/{id_}").status for id_ in range(1, 13)} == {200}
+        link.unlink()
+        shutil.copytree(photos, tmp_path / "private")
+        link.symlink_to(tmp_path / "private")
+        assert {served.ask(f"/photo/{id_}").status for id_ in range(1, 13)} == {404}
+
+
 def test_a_photo_that_has_changed_is_shown_and_a_text_in_its_place_is_not(served, photos):
     path = photos / "old" / "1.png"
     id_ = id_of(served.searcher, path)
@@ -199,15 +254,15 @@ def test_a_photo_that_has_changed_is_shown_and_a_text_in_its_place_is_not(served
 
 
 def test_a_photo_is_kept_for_the_next_who_asks_until_it_changes(photos):
-    path, files = photos / "old" / "1.png", PhotoFiles()
-    photo = PhotoFile(str(path), path.stat().st_size, path.stat().st_mtime_ns)
-    first = files.jpeg(photo, 256)
-    assert files.jpeg(photo, 256) is first
+    path, files = photos.resolve() / "old" / "1.png", PhotoFiles()
+    photo = (str(path), str(path), 256)
+    first = files.jpeg(*photo)
+    assert files.jpeg(*photo) is first
     drawing(9).save(path)
-    assert files.jpeg(photo, 256) != first
+    assert files.jpeg(*photo) != first
     path.unlink()
     with pytest.raises(InputError):
-        files.jpeg(photo, 256)
+        files.jpeg(*photo)
 
 
 def test_without_the_password_nothing_is_given(searcher):
@@ -292,7 +347,9 @@ def test_mistakes_get_one_line(searcher, run_script, tmp_path, monkeypatch):
     assert "a port from 0 to 65535" in refused(run_script, *index, "--port", "70000")
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
         assert "choose another port" in refused(run_script, *index, "--port", taken.getsockname()[1])
-    assert "cannot be used" in refused(run_script, *index, "--host", "192.0.2.1")
+    assert "choose an address of this machine" in refused(run_script, *index, "--host", "192.0.2.1")
+    unknown = refused(run_script, *index, "--host", "nosuch.invalid")
+    assert "--host nosuch.invalid: no address of that name" in unknown and "port" not in unknown
 
     def without_gradio(name, *rest, **more):
         if name == "photo_search" and rest[2:] and "page" in (rest[2] or ()):
