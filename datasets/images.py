@@ -87,7 +87,7 @@ def _read(path: str | os.PathLike | BinaryIO) -> Iterator[Image.Image]:
             warnings.simplefilter("ignore")  # damage that does not matter, in EXIF say
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             if isinstance(path, (str, os.PathLike)) and not os.path.isfile(path):  # a pipe would be waited for
-                raise FileNotFoundError("no such file")
+                raise IsADirectoryError("it is a folder") if os.path.isdir(path) else FileNotFoundError("no such file")
             with Image.open(path, formats=FORMATS) as image:
                 yield image
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:

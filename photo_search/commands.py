@@ -18,10 +18,12 @@ from utils.devices import decoding_workers
 from utils.errors import InputError
 from utils.files import only_here, require_writable
 from utils.memory import enough_memory
-from utils.parser import Group, Parser, image_side, natural, port, positive
+from utils.parser import Group, Parser, image_side, natural, port, positive, whole_number_up_to
+from utils.text import printable
 
 THRIFT = "lower --batch_size, or --num_workers"
 RECALL_AT = 20
+MOST_FOUND = 10_000  # photos for one drawing
 COMMANDS = "{index,query,serve} …"
 
 
@@ -34,6 +36,12 @@ def run(arguments: list[str]) -> None:
         parser.parse_args(arguments[:1])
         return
     commands[arguments[0]](arguments[1:])
+
+
+def _parser(command: str, description: str, operands: str) -> Parser:
+    parser = Parser(description, operands)
+    parser.prog += f" {command}"
+    return parser
 
 
 def index(arguments: list[str]) -> None:
@@ -58,7 +66,7 @@ def index(arguments: list[str]) -> None:
 
 
 def _index_options(arguments: list[str]) -> argparse.Namespace:
-    parser = Parser("Index photos, or bring an index up to date with them.", "index PHOTOS… --checkpoint FILE -o INDEX")
+    parser = _parser("index", "Index photos, or bring an index up to date with them.", "PHOTOS… --checkpoint FILE -o INDEX")
     parser.add_argument("photos", type=Path, nargs="*", help="files, or folders with all below them; none: those indexed before")
     group = Group(parser, "index")
     group.add("--output", "-o", type=Path, required=True, help="the index's folder")
@@ -96,11 +104,11 @@ def _update(folder: IndexFolder, roots: list[Path], options: argparse.Namespace)
 
 def _say_faults(what: str, faults: dict[str, str]) -> None:
     if faults:
-        print(f"{len(faults):,} photos {what} (the first: {next(iter(faults.values()))})")
+        print(f"{len(faults):,} photos {what} (the first: {printable(next(iter(faults.values())))})")
 
 
 def _say_search(folder: IndexFolder, options: argparse.Namespace) -> None:
-    found = folder.searched()
+    found = folder.searched(must_keep=True)
     if found is None and options.remove:
         print("no photo is left in the index")
         return
@@ -111,7 +119,7 @@ def _say_search(folder: IndexFolder, options: argparse.Namespace) -> None:
     else:
         print(f"searched by {found.kind}: {found.recall_at(RECALL_AT):.1%} of the {RECALL_AT} most similar photos are found")
     if options.codes:
-        codes, exact = folder.searched(codes=True), found
+        codes, exact = folder.searched(codes=True, must_keep=True), found
         share = codes.recall_at(RECALL_AT, exact=exact)
         print(f"codes of {codes.bits} bits: {share:.1%} of the {RECALL_AT} most similar photos are found")
 
@@ -148,17 +156,17 @@ def _print(queries: list[str], results: list[list[Hit]], as_json: bool) -> None:
         print(json.dumps([{"query": path, "results": hits} for path, hits in zip(queries, found, strict=True)], indent=1))
         return
     for path, hits in zip(queries, results, strict=True):
-        print(f"{path}:")
+        print(f"{printable(path)}:")
         for rank, hit in enumerate(hits, start=1):
-            print(f"{rank:5}  {hit.similarity:.3f}  {hit.path.encode('utf-8', 'replace').decode()}")
+            print(f"{rank:5}  {hit.similarity:.3f}  {printable(hit.path)}")
 
 
 def _query_options(arguments: list[str]) -> argparse.Namespace:
-    parser = Parser("Find the photos that a drawing is most like.", "query SKETCH… --index INDEX")
+    parser = _parser("query", "Find the photos that a drawing is most like.", "SKETCH… --index INDEX")
     parser.add_argument("sketches", nargs="+", metavar="SKETCH", help="pictures of drawings, in any size")
     group = Group(parser, "query")
     group.add("--index", type=Path, required=True, help="the folder that `search.py index` made")
-    group.add("--k", "-k", type=positive, default=20, help="photos to find")
+    group.add("--k", "-k", type=whole_number_up_to(MOST_FOUND), default=20, help=f"photos to find: 1 to {MOST_FOUND:,}")
     group.add("--codes", action="store_true", help="by binary codes")
     group.add("--photo", action="store_true", help="the pictures are photos: find others like them")
     group.add("--json", action="store_true", help="print results as JSON")
@@ -181,7 +189,7 @@ def serve(arguments: list[str]) -> None:
 
 
 def _serve_options(arguments: list[str]) -> argparse.Namespace:
-    parser = Parser("Serve a page on which photos are found by drawing.", "serve --index INDEX")
+    parser = _parser("serve", "Serve a page on which photos are found by drawing.", "--index INDEX")
     group = Group(parser, "serve")
     group.add("--index", type=Path, required=True, help="the folder that `search.py index` made")
     group.add("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in: give --auth with it")

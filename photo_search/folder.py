@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from photo_search.embedding import Network
-from photo_search.store import FORMAT, Store
+from photo_search.store import FORMAT, DiskFull, Store
 from retrieval import vector_index
 from retrieval.vector_index import VectorIndex, choose_kind
-from utils.errors import InputError
+from utils.errors import InputError, is_disk_full
 from utils.files import remove_unfinished
+from utils.text import printable
 
 PHOTOS = "photos.sqlite"
 AUTO = "auto"
@@ -58,11 +59,12 @@ class IndexFolder:
             with contextlib.suppress(InputError):  # where nothing can be written, it is named each time
                 self.store.keep_facts(checkpoint=checkpoint)
 
-    def searched(self, codes: bool = False, current: VectorIndex | None = None) -> VectorIndex | None:
+    def searched(self, codes: bool = False, current: VectorIndex | None = None, must_keep: bool = False) -> VectorIndex | None:
         """What is searched, brought up to date; None where there are no photos.
 
         codes: binary ones (fitted where there are none, and again once the photos are four times as many). current: what this
-        gave before: brought up to date in memory; without it, what is in the folder is, and kept there.
+        gave before: brought up to date in memory; without it, what is in the folder is, and kept there. must_keep: raise DiskFull
+        where there is no room to keep it; otherwise that is a note.
         """
         file = self.path / (CODES if codes else REAL)
         index = self._loaded(file) if current is None else current
@@ -77,7 +79,7 @@ class IndexFolder:
             index = vector_index.build("codes" if codes else self._kind(), *self.store.vectors())
         index.notes = {"revision": revision, "network": self.store.fact("network"), "photos": self.store.identity}
         if current is None:
-            self._keep(index, file)
+            self._keep(index, file, must_keep)
         return index
 
     def remove_unfinished(self) -> None:
@@ -102,16 +104,18 @@ class IndexFolder:
         try:
             index = vector_index.load(file)
         except InputError as error:
-            print(f"note: {error}; making it anew", file=sys.stderr)
+            print(f"note: {printable(error)}; making it anew", file=sys.stderr)
             return None
         belongs = (index.notes.get("network"), index.notes.get("photos")) == (self.store.fact("network"), self.store.identity)
         return index if belongs else None
 
-    def _keep(self, index: VectorIndex, file: Path) -> None:
+    def _keep(self, index: VectorIndex, file: Path, must_keep: bool) -> None:
         try:
             index.save(file)
         except (InputError, OSError) as error:
-            print(f"note: {file} cannot be written ({error}); searched from memory", file=sys.stderr)
+            if must_keep and is_disk_full(error):
+                raise DiskFull(self.path) from error
+            print(f"note: {printable(f'{file} cannot be written ({error})')}; searched from memory", file=sys.stderr)
 
     def _catch_up(self, index: VectorIndex) -> None:
         there = self.store.ids()

@@ -39,10 +39,17 @@ class PhotoFile:
     changed: int
 
 
+class DiskFull(InputError):
+    """Nothing more can be written to an index."""
+
+    def __init__(self, folder: Path):
+        super().__init__(f"{folder}: the disk is full; free some space, then run the same command again: what is indexed is kept")
+
+
 class Store:
     """Photos with their vectors (d,) float32 under ids that are never given twice.
 
-    Raises InputError if the file is damaged, or no index of ours.
+    Raises InputError if the file is damaged, or no index of ours, and DiskFull.
     """
 
     def __init__(self, path: Path):
@@ -185,6 +192,8 @@ class Store:
         try:
             yield
         except sqlite3.OperationalError as error:
+            if "is full" in str(error):
+                raise DiskFull(self.path.parent) from error
             raise InputError(f"{self.path}: {error}; check that it may be written, and that no other program holds it") from error
         except (sqlite3.Error, ValueError, TypeError) as error:
             raise InputError(f"{self.path}: damaged ({error}); index the photos again, into another folder") from error

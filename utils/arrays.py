@@ -25,7 +25,8 @@ def read_npz(
     `advice` ends each message.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file; {advice}")
+        fault = "is a folder, not a file" if path.is_dir() else "no such file"
+        raise InputError(f"{path}: {fault}; {advice}")
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}

@@ -1,10 +1,13 @@
 """The one exception a user may see, and how a script ends on it."""
 
 import contextlib
+import errno
 import os
 import re
 import sys
 import time
+from collections.abc import Iterator
+from typing import NoReturn
 
 from utils.text import printable
 
@@ -26,40 +29,93 @@ class Stopped(BaseException):
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: what schedulers are told to put a job back into the queue for
 
 
+NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # the disk is full, or the user's share of it
+
+
 @contextlib.contextmanager
-def one_clear_line():
+def one_clear_line() -> Iterator[None]:
     """End the program with a single line and an exit code.
 
-    2 on `InputError` or an unusable file, 75 on `Stopped`, 130 on Ctrl-C. Of several processes with the same complaint the
-    first one's is the one to be read: the others wait a little, in which torchrun ends them.
+    2 on `InputError`, an unusable file, a full disk or output that cannot be written, 75 on `Stopped`, 130 on Ctrl-C, 141 where
+    nobody reads the output. Of several processes with the same complaint the first one's is the one to be read: the others wait
+    a little, in which torchrun ends them.
     """
     try:
-        yield
+        with _output_flushed():
+            yield
     except InputError as error:
         if os.environ.get("RANK", "0") != "0":
             time.sleep(SECONDS_BEHIND_THE_FIRST)
-        print(f"error: {printable(error)}", file=sys.stderr, flush=True)
-        sys.exit(2)
+        _end(f"error: {printable(error)}", 2)
     except Stopped as stop:
-        if os.environ.get("RANK", "0") == "0":
-            print(printable(stop), file=sys.stderr, flush=True)
-        sys.exit(TRY_AGAIN)
+        _end(printable(stop) if os.environ.get("RANK", "0") == "0" else None, TRY_AGAIN)
     except BrokenPipeError:  # the reader of our output, `head` say, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        _end(None, 141)
     except OSError as error:
-        if not error.filename:
+        reason = _reason(error)
+        if reason is None:
             raise
-        reason = f"{error.filename}: {error.strerror}; check that it exists and that you may use it"
-        print(f"error: {printable(reason)}", file=sys.stderr)
-        sys.exit(2)
+        _end(f"error: {printable(reason)}", 2)
     except RuntimeError as error:
-        reason = WORKER_ENDED.search(f"{error.__cause__} {error}")  # the cause, where there is one, names the signal
-        if not reason:
+        ending = WORKER_ENDED.search(f"{error.__cause__} {error}")  # the cause, where there is one, names the signal
+        if ending is None:
             raise
         advice = "it may have run out of memory: lower --num_workers (with 0, the main process decodes)"
-        print(f"error: a worker process that decodes images has ended ({reason[1]}); {advice}", file=sys.stderr)
-        sys.exit(2)
+        _end(f"error: a worker process that decodes images has ended ({ending[1]}); {advice}", 2)
     except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        sys.exit(130)
+        _end("\ninterrupted", 130)
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, says that a disk is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            return True
+        error = error.__cause__
+    return False
+
+
+def _reason(error: OSError) -> str | None:
+    """One line on a file that cannot be used, standard output among them; None for any other error of the system."""
+    if error.filename:
+        advice = "free some space" if error.errno in NO_ROOM else "check that it exists and that you may use it"
+        return f"{error.filename}: {error.strerror}; {advice}"
+    if not _can_flush():
+        return f"standard output: {error.strerror}; send it where it can be written"
+    if error.errno in NO_ROOM:
+        return f"standard output or a file: {error.strerror}; free some space, then run the same command again"
+    return None
+
+
+@contextlib.contextmanager
+def _output_flushed() -> Iterator[None]:
+    """What cannot be printed raises OSError in here, not when the interpreter ends, where nobody can handle it."""
+    try:
+        yield
+    except SystemExit:  # of --help
+        _flush()
+        raise
+    _flush()
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # it was closed before we began
+        sys.stdout.flush()
+
+
+def _can_flush() -> bool:
+    try:
+        _flush()
+    except OSError:
+        return False
+    return True
+
+
+def _end(line: str | None, code: int) -> NoReturn:
+    """What standard output does not take is dropped: the interpreter would complain of it as it ends."""
+    with contextlib.suppress(OSError):
+        if line is not None:
+            print(line, file=sys.stderr, flush=True)
+    if not _can_flush():
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

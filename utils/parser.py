@@ -3,7 +3,6 @@
 import argparse
 import difflib
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,7 +43,7 @@ class Parser(argparse.ArgumentParser):
             unknown = (message.removeprefix("unrecognized arguments: ").split() or ["''"])[0].split("=")[0]
             near = difflib.get_close_matches(unknown, self._option_string_actions, n=1)
             message = f"unknown option {unknown}" + (f"; did you mean {near[0]}?" if near else "")
-        self.exit(2, f"error: {printable(' '.join(message.split()))} (see {Path(sys.argv[0]).name} --help)\n")
+        self.exit(2, f"error: {printable(' '.join(message.split()))} (see {self.prog} --help)\n")
 
 
 class Group:
@@ -92,3 +91,8 @@ image_side = _number(_whole, 32, "a whole number of pixels from 32")
 positive_real = _number(float, 0, "a number above 0", includes_low=False)
 real = _number(float, 0, "a number from 0")
 share = _number(float, 0, "a number above 0, up to 1", includes_low=False, high=1)
+
+
+def whole_number_up_to(high: int) -> Callable:
+    """A type of options: a whole number from 1 to `high`."""
+    return _number(_whole, 1, f"a whole number from 1 to {high:,}", high=high)

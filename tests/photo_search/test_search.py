@@ -1,5 +1,6 @@
 """search.py as a user runs it."""
 
+import errno
 import json
 import os
 import shutil
@@ -286,6 +287,64 @@ def test_a_damaged_search_file_is_made_anew(photos, index, search):
     assert code == 0 and "making it anew" in err and "making it anew" not in out  # what is printed may be JSON
 
 
+def limited_pages(monkeypatch, pages):
+    """SQLite takes no more than so many pages of 4 kB, as on a full disk."""
+    original = sqlite3.connect
+
+    def connect(*words, **more):
+        connection = original(*words, **more)
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", connect)
+
+
+def test_on_a_full_disk_indexing_says_so_and_goes_on_later(photos, network_file, tmp_path, search, monkeypatch):
+    for number in range(100, 160):
+        (photos / f"{number}.png").write_bytes(picture(number))
+    words = ["index", photos, "--checkpoint", network_file, "-o", tmp_path / "index", "--num_workers", 0, "--batch_size", 4]
+    with monkeypatch.context() as patch:
+        limited_pages(patch, 12)
+        code, _, err = search(*words)
+    assert code == 2 and f"{tmp_path / 'index'}: the disk is full; free some space, then run the same command again" in err
+    kept = len(names_in(tmp_path / "index"))
+    assert 0 < kept < 72
+    assert f"{72 - kept} photos embedded, 0 gone; 72 in the index" in search(*words)[1]
+
+
+def test_on_a_full_disk_the_search_file_is_not_silently_left_out(photos, index, drawing, search, monkeypatch):
+    (photos / "new/more.png").write_bytes(picture(80))
+
+    def full(*_):
+        raise InputError("vectors.index: cannot be written") from OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("retrieval.index_file.write", full)
+        code, _, err = search("index", "-o", index, "--num_workers", 0)
+        assert code == 2 and f"{index}: the disk is full" in err
+        code, out, err = search("query", drawing, "--index", index)
+        assert code == 0 and "more.png" in out and "searched from memory" in err
+    assert search("index", "-o", index, "--num_workers", 0)[0] == 0
+
+
+def test_names_that_a_terminal_would_obey_are_written_out(photos, index, search):
+    odd = photos / "new" / "a\nb\x1b[31m.png"
+    odd.write_bytes(picture(80))
+    (photos / "new" / "c\nd\x1b[31m.png").write_bytes(b"no image")
+    out = search("index", "-o", index, "--num_workers", 0)[1]
+    assert "c\\nd\\x1b[31m.png" in out and "\x1b" not in out
+    code, out, err = search("query", odd, "--photo", "--index", index, "-k", 3)
+    assert code == 0 and len(out.splitlines()) == 4 and "\x1b" not in out + err
+    assert out.count("a\\nb\\x1b[31m.png") == 2  # the query, and what it found
+    assert found(search, index, odd, "--photo", "-k", 1)[0][0] == odd.name
+
+
+@pytest.mark.parametrize("k", ["0", "-3", "10001", "many", "1.5"])
+def test_how_many_photos_may_be_found_is_said(index, drawing, search, k):
+    code, _, err = search("query", drawing, "--index", index, f"-k={k}")
+    assert code == 2 and f"must be a whole number from 1 to 10,000, not '{k}' (see search.py query --help)" in err
+
+
 def mistakes():
     def damaged(index):
         (index / "photos.sqlite").write_bytes(b"x" * 5000)
@@ -322,6 +381,7 @@ def test_queries_that_cannot_be_asked_are_one_clear_line(index, photos, tmp_path
         ("huge.png", "huge.png: too large"),
         ("text.png", "text.png: not a readable image"),
         ("nothing.png", "nothing.png: not a readable image (no such file)"),
+        ("photos", "photos: not a readable image (it is a folder)"),
     ]:
         code, _, err = search("query", tmp_path / name, "--index", index)
         assert code == 2 and message in err

@@ -38,6 +38,7 @@ def test_what_is_no_plain_array_is_refused(tmp_path):
     declares_more = whole.replace(b"(100,)", b"(999,)")
     cases = {
         "no such file": tmp_path / "missing.npz",
+        "is a folder": tmp_path,
         "no array `a`": archive(tmp_path / "1.npz", b=whole),
         "declares shape": archive(tmp_path / "2.npz", a=declares_more),
         "holds object": archive(

@@ -1,0 +1,92 @@
+"""How a script ends: one line, an exit code, no traceback."""
+
+import errno
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from utils.errors import InputError, is_disk_full, one_clear_line
+
+ROOT = Path(__file__).resolve().parents[2]
+FULL = Path("/dev/full")
+needs_full = pytest.mark.skipif(not FULL.exists(), reason="no /dev/full on this system")
+
+
+def end_of(program, output, *words):
+    """(exit code, stderr) of a program in `one_clear_line` whose standard output is that file."""
+    code = f"from utils.errors import InputError, one_clear_line\nwith one_clear_line():\n    {program}"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with open(output, "w") as file:
+        done = subprocess.run(
+            [sys.executable, *words, "-c", code],
+            stdout=file,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=environment,
+            timeout=60,
+        )
+    return done.returncode, done.stderr
+
+
+@needs_full
+@pytest.mark.parametrize(
+    "program", ["print('few')", "print('many ' * 10_000)", "print('flushed', flush=True)", "print('help'); raise SystemExit(0)"]
+)
+def test_output_that_cannot_be_written_is_one_line(program):
+    code, err = end_of(program, FULL)
+    assert (
+        code == 2 and re.match("error: standard output( or a file)?: No space left on device", err) and len(err.splitlines()) == 1
+    )
+
+
+@needs_full
+def test_a_mistake_is_named_though_the_output_cannot_be_written():
+    assert end_of("print('few'); raise InputError('a mistake')", FULL) == (2, "error: a mistake\n")
+    code, err = end_of("print('few')", FULL, "-u")
+    assert code == 2 and "No space left on device" in err and len(err.splitlines()) == 1
+
+
+def test_a_reader_that_has_gone_is_no_fault():
+    code = "from utils.errors import one_clear_line\nwith one_clear_line():\n    input(); print('nobody reads this')"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    ) as process:
+        process.stdout.close()
+        process.stdin.write(b"\n")
+        process.stdin.close()
+        assert process.stderr.read() == b"" and process.wait(60) == 141
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "error: standard output or a file: No space left on device; free some space",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device", "a\nb"), r"error: a\nb: No space left on device; free some space"),
+        (PermissionError(errno.EACCES, "Permission denied", "file"), "error: file: Permission denied; check that"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_one_line(error, line, capsys):
+    with pytest.raises(SystemExit, match="2"), one_clear_line():
+        raise error
+    err = capsys.readouterr().err
+    assert err.startswith(line) and len(err.splitlines()) == 1
+
+
+def test_other_errors_of_the_system_are_left_to_the_programmer():
+    with pytest.raises(OSError, match="Bad file"), one_clear_line():
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+
+def test_a_full_disk_is_known_by_what_caused_an_error():
+    error = InputError("cannot be written")
+    assert not is_disk_full(error)
+    error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    assert is_disk_full(error)
