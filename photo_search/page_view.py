@@ -9,7 +9,6 @@ TITLE = "Find photos by drawing"
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
 CODE_FONTS = ("ui-monospace", "Consolas", "monospace")
 BEGIN = "(window.photoSearchParts ??= []).push(['{part}', element]); window.photoSearch?.begin?.()"
-REAL, HASH = "Real", "Hash"
 HEAD = '<link rel="stylesheet" href="own/page.css"><script src="own/pad.js"></script><script src="own/find.js"></script>'
 
 TOP = """<header><h1>{title}</h1><span>{photos:,} photos</span>
@@ -21,10 +20,18 @@ PAD = """<div class="tools" role="toolbar" aria-label="Tools">
 <button type="button" data-do="undo">Undo</button>
 <button type="button" data-do="clear">Clear</button>
 </div>
-<div class="paper"><canvas aria-label="Draw here"></canvas><p class="hint">Draw here. Photos come as you lift the pen.</p></div>
+<div class="paper"><canvas tabindex="0" role="application" aria-roledescription="drawing pad" aria-label="Drawing"
+aria-describedby="keys"></canvas><p class="hint">Draw here. Photos come as you lift the pen.</p>
+<p id="keys">Arrow keys move the pen (Shift: farther), Space lowers or lifts it. Ctrl+Z: undo. Delete: clear.</p></div>
 <div class="instead"><label class="upload">Upload a picture<input type="file" accept="image/*"></label>
 <span>or paste it, or drop it here</span></div>
-<div class="examples" role="group" aria-label="Examples to start from">{examples}</div>"""
+<div class="examples" role="group" aria-label="Examples to start from">{examples}</div>
+<div class="options"><fieldset id="compare"><legend>Compare by</legend>
+<label><input type="radio" name="compare" value="real" checked>Real</label>
+<label><input type="radio" name="compare" value="hash">Hash</label></fieldset>
+<fieldset id="k"><legend>Photos</legend><input type="range" min="1" max="{most}" value="20" aria-label="Photos">
+<input type="number" min="1" max="{most}" value="20" inputmode="numeric"
+aria-label="Number of photos, 1 to {most}"></fieldset></div>"""
 EXAMPLE = """<button type="button" data-example="{number}" title="Start from: {name}">
 <img src="example/{number}" alt="{name}"></button>"""
 FOUND = """<div class="notice" role="alert" hidden></div><div class="asked" hidden></div>
@@ -39,18 +46,14 @@ def theme() -> gr.themes.Base:
 
 
 def page_view(photos: int) -> gr.Blocks:
-    """The page over that many photos. Its components ask the server for nothing: their events end in the browser."""
+    """The page over that many photos."""
     examples = "".join(EXAMPLE.format(number=number, name=name) for number, (name, _) in enumerate(DRAWINGS))
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as view:
         gr.HTML(TOP.format(title=TITLE, photos=photos), elem_id="top", js_on_load=BEGIN.format(part="shade"))
         with gr.Row():
             with gr.Column(scale=2, min_width=300, elem_id="drawing"):
-                gr.HTML(PAD.format(examples=examples), elem_id="pad", js_on_load=BEGIN.format(part="pad"))
-                with gr.Row():
-                    codes = gr.Radio([REAL, HASH], value=REAL, label="Compare by", elem_id="compare", min_width=140)
-                    k = gr.Slider(1, MOST_PHOTOS, 20, step=1, label="Photos", elem_id="k", min_width=140)
+                pad = PAD.format(examples=examples, most=MOST_PHOTOS)
+                gr.HTML(pad, elem_id="pad", js_on_load=BEGIN.format(part="pad"))
             with gr.Column(scale=3, min_width=300):
                 gr.HTML(FOUND, elem_id="found", js_on_load=BEGIN.format(part="found"))
-        codes.change(None, codes, None, js=f"(chosen) => photoSearch.set('codes', chosen === '{HASH}')")
-        k.change(None, k, None, js=f"(chosen) => photoSearch.set('k', Math.min(Math.max(Math.round(chosen), 1), {MOST_PHOTOS}))")
     return view

@@ -5,6 +5,7 @@ var photoSearch = window.photoSearch || {};
 
 (() => {
   const MOST_BYTES = 20e6;
+  const MOST_KEPT = 2e6; // characters of a drawing; browsers keep 5 million for a site
   const asked = { k: 20, codes: false, like: null };
   let pad, root, newest = 0, drawing = 0, running = null, later = null;
 
@@ -144,8 +145,11 @@ var photoSearch = window.photoSearch || {};
     };
     pad = new photoSearch.Pad(own("canvas"), touched, () => {
       drawing += 1;
+      keep(sessionStorage, "drawing", pad.text(MOST_KEPT));
       photoSearch.settled = askDrawing();
     });
+    restore();
+    options(element);
     for (const button of element.querySelectorAll("[data-tool]")) {
       button.addEventListener("click", () => {
         pad.tool = button.dataset.tool;
@@ -174,6 +178,50 @@ var photoSearch = window.photoSearch || {};
     });
   };
 
+  // Storage may be full, or forbidden; then a reload loses what is there.
+  function keep(storage, name, text) {
+    try {
+      storage.removeItem(name);
+      if (text !== null) storage.setItem(name, text);
+    } catch (error) {}
+  }
+
+  function kept(storage, name) {
+    try {
+      return storage.getItem(name);
+    } catch (error) {
+      return null;
+    }
+  }
+
+  // the drawing that was here before the page was loaded again
+  async function restore() {
+    const text = kept(sessionStorage, "drawing"), before = drawing;
+    if (text === null) return;
+    try {
+      const items = await photoSearch.Pad.itemsOf(text);
+      if (before === drawing) pad.change(items);
+    } catch (error) {
+      keep(sessionStorage, "drawing", null);
+    }
+  }
+
+  function options(element) {
+    for (const choice of element.querySelectorAll("#compare input")) {
+      choice.addEventListener("change", () => photoSearch.set("codes", choice.value === "hash"));
+      if (choice.checked) asked.codes = choice.value === "hash"; // a browser may restore what was chosen
+    }
+    const controls = element.querySelectorAll("#k input");
+    const settle = (control) => {
+      const k = Math.round(Number(control.value) || (control.value === "" ? asked.k : 0));
+      for (const each of controls) each.value = Math.min(Math.max(k, each.min), each.max);
+      photoSearch.set("k", Number(control.value));
+    };
+    controls[0].addEventListener("input", () => settle(controls[0]));
+    controls[1].addEventListener("change", () => settle(controls[1]));
+    settle(controls[1]);
+  }
+
   function take(event, data) {
     const file = data?.files?.[0];
     if (!file) return;
@@ -198,9 +246,9 @@ var photoSearch = window.photoSearch || {};
 
   photoSearch.shade = (element) => {
     const dark = (on) => document.body.classList.toggle("dark", on);
-    const kept = localStorage.getItem("shade");
-    if (kept) dark(kept === "dark");
-    element.querySelector("#shade").addEventListener("click", () => localStorage.setItem("shade", dark() ? "dark" : "light"));
+    const shade = kept(localStorage, "shade");
+    if (shade) dark(shade === "dark");
+    element.querySelector("#shade").addEventListener("click", () => keep(localStorage, "shade", dark() ? "dark" : "light"));
   };
 
   // gradio may show the parts before the two files have come, and these may come in either order

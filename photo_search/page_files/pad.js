@@ -3,14 +3,24 @@
 var photoSearch = window.photoSearch || {};
 
 photoSearch.UNITS = 512;
+photoSearch.ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+photoSearch.STEPS = { near: 8, far: 40 }; // units that an arrow key moves the pen
+photoSearch.KEYS = "keys"; // the pointer of a stroke that is drawn with them
 
-// canvas: where to draw; touched(): the pen is down; lifted(isEmpty): the drawing has changed
+// canvas: where to draw; touched(): the pen is down; lifted(): the drawing has changed
 photoSearch.Pad = class {
   constructor(canvas, touched, lifted) {
-    Object.assign(this, { canvas, touched, lifted, items: [], past: [], stroke: null, tool: "pen", width: 7 });
+    const cursor = [photoSearch.UNITS / 2, photoSearch.UNITS / 2];
+    Object.assign(this, { canvas, touched, lifted, cursor, items: [], past: [], stroke: null, tool: "pen", width: 7 });
     canvas.addEventListener("pointerdown", (event) => this.down(event));
     canvas.addEventListener("pointermove", (event) => this.move(event));
     for (const kind of ["pointerup", "pointercancel"]) canvas.addEventListener(kind, (event) => this.up(event));
+    canvas.addEventListener("keydown", (event) => this.key(event));
+    canvas.addEventListener("focus", () => this.draw());
+    canvas.addEventListener("blur", () => {
+      this.lift();
+      this.draw();
+    });
     new ResizeObserver(() => this.fit()).observe(canvas);
   }
 
@@ -22,8 +32,12 @@ photoSearch.Pad = class {
     if (!event.isPrimary || event.button > 0 && event.button !== 5 || this.stroke) return;
     event.preventDefault();
     this.canvas.setPointerCapture(event.pointerId);
-    const erases = this.tool === "eraser" || event.button === 5; // 5: a pen turned around
-    this.stroke = { pointer: event.pointerId, erases, width: this.width * (erases ? 3 : 1), points: [this.at(event)] };
+    this.begin(event.pointerId, this.at(event), event.button === 5); // 5: a pen turned around
+  }
+
+  begin(pointer, point, isTurned = false) {
+    const erases = this.tool === "eraser" || isTurned;
+    this.stroke = { pointer, erases, width: this.width * (erases ? 3 : 1), points: [point] };
     this.touched();
     this.draw();
   }
@@ -36,10 +50,40 @@ photoSearch.Pad = class {
   }
 
   up(event) {
-    if (this.stroke?.pointer !== event.pointerId) return;
+    if (this.stroke?.pointer === event.pointerId) this.end();
+  }
+
+  end() {
     const { stroke } = this;
     this.stroke = null;
     this.change([...this.items, stroke]);
+  }
+
+  key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const arrow = photoSearch.ARROWS[event.key];
+    if (arrow) this.walk(arrow, event.shiftKey ? photoSearch.STEPS.far : photoSearch.STEPS.near);
+    else if (event.key === " ") event.repeat || this.toggle();
+    else if (event.key === "Escape") this.lift();
+    else if (event.key === "Delete" || event.key === "Backspace") this.clear();
+    else return;
+    event.preventDefault();
+  }
+
+  walk(arrow, step) {
+    this.cursor = this.cursor.map((at, axis) => Math.min(Math.max(at + arrow[axis] * step, 0), photoSearch.UNITS));
+    if (this.stroke?.pointer === photoSearch.KEYS) this.stroke.points.push(this.cursor);
+    this.draw();
+  }
+
+  toggle() {
+    if (!this.stroke) this.begin(photoSearch.KEYS, this.cursor);
+    else this.lift();
+  }
+
+  // ends a stroke drawn with keys
+  lift() {
+    if (this.stroke?.pointer === photoSearch.KEYS) this.end();
   }
 
   at(event) {
@@ -60,10 +104,12 @@ photoSearch.Pad = class {
   }
 
   clear() {
+    this.lift();
     if (this.items.length) this.change([]);
   }
 
   undo() {
+    this.lift();
     if (this.stroke || !this.past.length) return;
     this.items = this.past.pop();
     this.draw();
@@ -78,6 +124,40 @@ photoSearch.Pad = class {
 
   draw() {
     this.paint(this.canvas, this.stroke ? [...this.items, this.stroke] : this.items);
+    if (this.canvas.matches(":focus-visible")) this.mark();
+  }
+
+  // where the keys draw: a ring, filled while the pen is down
+  mark() {
+    const pen = this.canvas.getContext("2d");
+    pen.beginPath();
+    pen.arc(...this.cursor, this.width / 2 + 5, 0, 2 * Math.PI);
+    pen.strokeStyle = pen.fillStyle = "#2563eb";
+    pen.lineWidth = 2.5;
+    pen.stroke();
+    if (this.stroke) pen.fill();
+  }
+
+  // the drawing as text of at most so many characters, and back; null: there is none, or it is longer
+  text(most) {
+    if (!this.items.length) return null;
+    const text = JSON.stringify(this.items.map((item) => (item.image ? { picture: this.address(item.image) } : this.rounded(item))));
+    return text.length > most ? null : text;
+  }
+
+  rounded({ erases, width, points }) {
+    return { erases, width, points: points.map((point) => point.map((at) => Math.round(at * 10) / 10)) };
+  }
+
+  address(image) {
+    const sheet = Object.assign(document.createElement("canvas"), { width: image.width, height: image.height });
+    sheet.getContext("2d").drawImage(image, 0, 0);
+    return sheet.toDataURL("image/png");
+  }
+
+  static async itemsOf(text) {
+    const opened = async ({ picture }) => ({ image: await createImageBitmap(await (await fetch(picture)).blob()) });
+    return Promise.all(JSON.parse(text).map((item) => (item.picture ? opened(item) : item)));
   }
 
   // the whole drawing as a PNG, the same on every screen

@@ -48,7 +48,7 @@ def visit(browser):
         page.on("request", lambda request: page.asked.append(request))
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.goto(served.address)
-        page.wait_for_function("document.querySelector('#pad canvas')?.width > 300 && document.querySelector('#found .photos')")
+        page.wait_for_function("document.querySelector('#pad canvas')?.width > 200 && document.querySelector('#found .photos')")
         return page
 
     yield opened
@@ -255,6 +255,96 @@ def test_by_codes_and_as_many_as_wished(served, visit):
     assert found(page) == real[:3]
 
 
+def test_the_control_shows_the_number_of_photos_that_is_used(served, visit):
+    page = visit(served)
+    draw(page)
+    number, slider = page.locator("#k input[type=number]"), page.locator("#k input[type=range]")
+    for typed, used in (("0", "1"), ("-3", "1"), ("999", "200"), ("4.4", "4"), ("", "4"), ("1e9", "200"), ("7", "7")):
+        number.fill(typed)
+        number.press("Enter")
+        assert (number.input_value(), slider.input_value()) == (used, used)
+    page.wait_for_function("document.querySelectorAll('#found .photo').length === 7")
+    slider.focus()
+    slider.press("ArrowLeft")
+    page.wait_for_function("document.querySelectorAll('#found .photo').length === 6")
+    assert number.input_value() == "6"
+    assert all(1 <= int(request.url.partition("k=")[2].partition("&")[0]) <= 200 for request in asked_for(page, "search"))
+
+
+def keys_on_the_pad(page, *keys):
+    page.get_by_role("application", name="Drawing").focus()
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def test_the_keyboard_draws_undoes_and_clears(served, visit):
+    page = visit(served)
+    page.keyboard.press("Tab")  # so that the browser shows where the focus is
+    keys_on_the_pad(page, "ArrowLeft")
+    assert page.locator("#keys").bounding_box()["height"] > 10
+    style = "getComputedStyle(document.querySelector('#pad canvas')).outlineStyle"
+    assert page.evaluate(style) == "solid"
+    keys_on_the_pad(page, "Shift+ArrowLeft", "Space", "Shift+ArrowDown", "ArrowRight")
+    assert len(asked_for(page, "search")) == 0  # the pen is down
+    keys_on_the_pad(page, "Space")
+    one = found(page)
+    assert len(one) == 12
+    keys_on_the_pad(page, "Shift+ArrowUp", "Space", "Shift+ArrowRight", "Shift+ArrowRight", "Escape")
+    two = found(page)
+    assert two != one and len(asked_for(page, "search")) == 2
+    keys_on_the_pad(page, "Control+z")
+    assert found(page) == one
+    keys_on_the_pad(page, "Delete")
+    assert found(page) == []
+    keys_on_the_pad(page, "Control+z")
+    assert found(page) == one
+
+
+def test_a_mark_for_the_keys_is_no_part_of_the_drawing(served, visit):
+    page, other = visit(served), visit(served)
+    for each in (page, other):
+        each.locator("[data-example='1']").click()
+        each.wait_for_selector(PHOTOS)
+    keys_on_the_pad(page, "ArrowLeft")
+    page.get_by_label("Hash").check()
+    page.get_by_label("Real").check()
+    page.wait_for_selector(PHOTOS)
+    assert found(page) == found(other)
+
+
+@pytest.mark.parametrize("how", ["reload", "back"])
+def test_a_drawing_outlives_a_reload_until_it_is_cleared(served, visit, how):
+    def again():
+        if how == "reload":
+            page.reload()
+        else:
+            page.goto(f"{served.address}/example/0")
+            page.go_back()
+        page.wait_for_function("document.querySelector('#pad canvas')?.width > 200 && document.querySelector('#found .photos')")
+
+    page = visit(served)
+    page.locator("#pad input[type=file]").set_input_files(picture_file(bytes_of(drawing(5))))
+    page.wait_for_selector(PHOTOS)
+    drawn = draw(page, OTHER)
+    again()
+    page.wait_for_selector(PHOTOS)
+    assert [id_ for id_, _ in found(page)] == [id_ for id_, _ in drawn]
+    page.get_by_role("button", name="Clear").click()
+    assert found(page) == []
+    again()
+    page.wait_for_timeout(500)
+    assert found(page) == [] and page.evaluate("sessionStorage.getItem('drawing')") is None
+
+
+def test_a_drawing_that_is_too_long_to_be_kept_leaves_no_older_one(served, visit):
+    page = visit(served)
+    draw(page)
+    assert 0 < page.evaluate("sessionStorage.getItem('drawing').length") < 5_000
+    page.evaluate("Object.defineProperty(photoSearch.Pad.prototype, 'rounded', { value: () => 'x'.repeat(3e6) })")
+    draw(page, OTHER)
+    assert page.evaluate("sessionStorage.getItem('drawing')") is None
+
+
 def test_photos_like_one_that_was_found(served, visit):
     page = visit(served)
     one = draw(page)
@@ -331,6 +421,30 @@ def test_a_narrow_screen_and_a_finger(served, visit):
         assert box["height"] >= 40 and box["x"] >= 0 and box["x"] + box["width"] <= 360
 
 
+CUT_OFF = """() => Array.from(document.querySelectorAll("#top *, #pad *, #found *"))
+    .filter((each) => !each.children.length && each.id !== "keys" && (each.textContent.trim() || each.matches("input, canvas")))
+    .filter((each) => each.scrollWidth > each.clientWidth + 1 && getComputedStyle(each).display !== "inline"
+        || each.getBoundingClientRect().right > innerWidth || each.getBoundingClientRect().left < 0)
+    .filter((each) => !each.matches("[type=file]") && each.getClientRects().length)
+    .map((each) => `${each.tagName} ${each.textContent}`)"""
+
+
+@pytest.mark.parametrize("width", [320, 375, 768])
+def test_no_word_and_no_control_is_cut_off(served, visit, width):
+    page = visit(served, viewport={"width": width, "height": 740})
+    page.locator("[data-example='1']").click()
+    page.wait_for_selector(PHOTOS)
+    at(page, [])
+    assert page.evaluate(CUT_OFF) == [] and page.evaluate("document.documentElement.scrollWidth") <= width
+    column = page.locator("#pad").bounding_box()
+    assert all(
+        box["x"] + box["width"] <= column["x"] + column["width"] + 1
+        for box in (
+            each.bounding_box() for each in page.locator("#pad button, #pad input[type=number], #pad .instead span").all()
+        )
+    )
+
+
 def test_dark_and_light_ask_the_same(served, visit):
     light, dark = visit(served, color_scheme="light"), visit(served, color_scheme="dark")
     is_dark = "document.body.classList.contains('dark')"
@@ -339,8 +453,17 @@ def test_dark_and_light_ask_the_same(served, visit):
     assert draw(light) == draw(dark)
     light.get_by_role("button", name="Dark or light").click()
     light.wait_for_function(is_dark)
-    light.reload()
-    light.wait_for_function(is_dark)  # chosen once
+    dark.get_by_role("button", name="Dark or light").click()
+    for page, chosen in ((light, True), (dark, False)):
+        for _ in range(2):
+            page.reload()
+            page.wait_for_function("document.querySelector('#shade')")
+            page.wait_for_timeout(300)
+            assert page.evaluate(is_dark) == chosen  # once
+        page.goto(f"{served.address}/example/0")
+        page.go_back()
+        page.wait_for_timeout(300)
+        assert page.evaluate(is_dark) == chosen
 
 
 def test_the_password_opens_the_page(searcher, visit):
