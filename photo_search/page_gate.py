@@ -16,7 +16,7 @@ REQUESTS = (
     512  # answered at the same time; with the connections that wait for their visitor, fewer than most systems' 1,024 files
 )
 OPEN = re.compile(
-    r"/(config|theme\.css|favicon\.ico|manifest\.json|gradio_api/(info|app_id|startup-events|heartbeat/\w+))?"
+    r"/(config|theme\.css|favicon\.ico|manifest\.json|gradio_api/(info|app_id|startup-events))?"
     r"|/(assets|static)/[\w@/.+-]+"
     r"|/(search|picture|like/\d+|photo/\d+|example/\d+|own/[a-z]+\.(js|css))",
     re.ASCII,
