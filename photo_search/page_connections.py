@@ -40,7 +40,8 @@ class _Waiting:
     """The connections that wait for their visitor, the longest wait first."""
 
     def __init__(self, limits: Limits):
-        self._limits, self._timers = limits, {}
+        self._limits = limits
+        self._timers: dict[_Connection, asyncio.TimerHandle] = {}
 
     def enter(self, connection: "_Connection") -> None:
         """Its time runs from now, or from before if it waits already."""
@@ -74,7 +75,7 @@ class _Waiting:
 class _Connection(H11Protocol):
     """uvicorn's connection; it says when it waits for its visitor."""
 
-    def __init__(self, *settings, waiting: _Waiting, **more):
+    def __init__(self, *settings: object, waiting: _Waiting, **more: object):
         super().__init__(*settings, **more)
         self._waiting = waiting
 

@@ -8,13 +8,12 @@ import base64
 import hashlib
 import hmac
 import re
+from collections.abc import Callable
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-# `/` and the parts of gradio's page; then ours
 LONGEST_PATH = 200  # characters; a file system may fail at the name of a longer one
-REQUESTS = (
-    512  # answered at the same time; with the connections that wait for their visitor, fewer than most systems' 1,024 files
-)
+REQUESTS = 512  # answered at the same time; with the connections that wait, fewer than the 1,024 files of most systems
+# `/` and the parts of gradio's page; then ours
 OPEN = re.compile(
     r"/(config|theme\.css|favicon\.ico|manifest\.json|gradio_api/(info|app_id|startup-events))?"
     r"|/(assets|static)/[\w@/.+-]+"
@@ -56,7 +55,7 @@ class Gate:
             await receive()
             await send({"type": "websocket.close", "code": 1008})
 
-    async def _answer(self, scope, receive, send) -> None:
+    async def _answer(self, scope: dict, receive: Callable, send: Callable) -> None:
         refusal = self._refusal(scope["path"], dict(scope["headers"]))
         if refusal is None:
             await self.app(scope, receive, send)

@@ -3,7 +3,9 @@
 import contextlib
 import select
 import socket
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -90,6 +92,24 @@ def test_an_answer_that_is_not_read_is_given_up(searcher):
             while True:
                 visitor.sendall(asked)
         assert served.ask("/photo/1").status == 200
+
+
+def test_more_requests_than_are_answered_at_once_are_sent_away(searcher, monkeypatch):
+    asked, wait, original = threading.Event(), threading.Event(), searcher.of_drawing
+
+    def slow(*words):
+        asked.set()
+        wait.wait(GENEROUS)
+        return original(*words)
+
+    monkeypatch.setattr(searcher, "of_drawing", slow)
+    monkeypatch.setattr("photo_search.page_gate.REQUESTS", 1)
+    with serving(searcher) as served, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(served.ask, "/search", bytes_of(drawing(1)))
+        assert asked.wait(GENEROUS)
+        assert served.ask("/photo/1").status == 503
+        wait.set()
+        assert first.result().status == 200 and served.ask("/photo/1").status == 200
 
 
 def test_unfinished_uploads_keep_nobody_out(searcher):
