@@ -27,9 +27,7 @@ class Stopped(BaseException):
 
 
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: what schedulers are told to put a job back into the queue for
-
-
-NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # the disk is full, or the user's share of it
+DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # the disk is full, or the user's share of it
 
 
 @contextlib.contextmanager
@@ -69,7 +67,7 @@ def one_clear_line() -> Iterator[None]:
 def is_disk_full(error: BaseException | None) -> bool:
     """Whether an error, or what caused it, says that a disk is full."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in NO_ROOM:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
             return True
         error = error.__cause__
     return False
@@ -78,11 +76,11 @@ def is_disk_full(error: BaseException | None) -> bool:
 def _reason(error: OSError) -> str | None:
     """One line on a file that cannot be used, standard output among them; None for any other error of the system."""
     if error.filename:
-        advice = "free some space" if error.errno in NO_ROOM else "check that it exists and that you may use it"
+        advice = "free some space" if error.errno in DISK_FULL else "check that it exists and that you may use it"
         return f"{error.filename}: {error.strerror}; {advice}"
     if not _can_flush():
         return f"standard output: {error.strerror}; send it where it can be written"
-    if error.errno in NO_ROOM:
+    if error.errno in DISK_FULL:
         return f"standard output or a file: {error.strerror}; free some space, then run the same command again"
     return None
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from utils.errors import InputError
+from utils.errors import InputError, is_disk_full
 
 try:
     import fcntl
@@ -17,7 +17,6 @@ except ImportError:  # Windows
     fcntl = None
 
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 LONG_NAME = 200  # bytes; most file systems end at 255, and temporary names add to them
 
 
@@ -36,7 +35,7 @@ def full_disk_named(place: Path, advice: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in DISK_FULL:
+        if is_disk_full(error):
             raise InputError(f"{place}: the disk is full ({error.strerror}); {advice}") from error
         raise
 
