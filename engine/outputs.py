@@ -35,7 +35,9 @@ def print_table(test: ReportData) -> None:
     found, photos = np.unique(test.gallery_labels, return_counts=True)
     fewest = photos[np.isin(found, test.query_labels)].min(initial=100)
     if fewest < 100:
-        print(f"note: a class has {fewest} photos, so its P@100 cannot exceed {fewest / 100:g}")
+        of_gallery = fewest / min(100, photos.sum())
+        released = f" (released: {of_gallery:g})" if of_gallery > fewest / 100 else ""
+        print(f"note: a class has {fewest} photos, so its P@100 cannot exceed {fewest / 100:g}{released}")
     for ranking, scores in test.scores.items():
         if scores.ties == "average":
             print(

@@ -6,8 +6,8 @@ here is a fixed number, tied distances or not; `retrieval.ties` has the mean ove
 are in float64.
 
 "Released protocol" is what the public code of SAKE (Liu et al., ICCV 2019) and DSN (Wang et al., IJCAI 2021) computes
-and what those papers publish: VOC-style interpolated AP and precision at 100, averaged within each class, then over
-classes.
+and what those papers publish: VOC-style interpolated AP and precision at 100 (of a gallery of fewer than 100 photos, at all
+of them), averaged within each class, then over classes.
 """
 
 import functools
@@ -49,9 +49,20 @@ def average_precision(relevance, k=None, divide_by="positives"):
 def precision_at_k(relevance, k):
     """Hits among the first k photos, divided by k (also where the gallery or the positives are fewer than k).
 
-    relevance: (n, m) bool in rank order. Returns (n,) float64 in [0, 1]. Source: SAKE and DSN use k = 100.
+    relevance: (n, m) bool in rank order. Returns (n,) float64 in [0, 1]. Source: the textbook (TREC) definition.
     """
-    return Hits.of(relevance).found(k) / k
+    return Hits.of(relevance).precision_at(k)
+
+
+def precision_at_k_released(relevance, k):
+    """Hits among the first min(k, m) photos, divided by min(k, m): the share of hits among what is shown.
+
+    Differs from `precision_at_k` only where the gallery has fewer than k photos.
+
+    relevance: (n, m) bool in rank order, column j = the photo at rank j + 1; m photos are ranked for each query. Returns
+    (n,) float64 in [0, 1]. Source: public code of SAKE (ICCV 2019) and DSN (IJCAI 2021), with k = 100.
+    """
+    return Hits.of(relevance).precision_at_released(k)
 
 
 def recall_at_k(relevance, k):
@@ -68,6 +79,7 @@ class Hits:
 
     ranks: np.ndarray  # (n, most positives of any) int64, ascending from 1; 0 after a query's last
     positives: np.ndarray  # (n,) int64
+    photos: int  # ranked for each query: the size of the gallery
 
     @classmethod
     def of(cls, relevance):
@@ -82,7 +94,7 @@ class Hits:
         ranks = np.zeros((len(positives), most), dtype=np.int64)
         row_starts = np.arange(len(positives)) * width
         ranks[np.arange(most) < positives[:, None]] = places - np.repeat(row_starts, positives) + 1
-        return cls(ranks, positives)
+        return cls(ranks, positives, width)
 
     @functools.cached_property
     def precision(self):
@@ -110,6 +122,12 @@ class Hits:
         """(n,) int64: hits within the first k."""
         ranks = self.ranks[:, :k]
         return ((ranks > 0) & (ranks <= k)).sum(1)
+
+    def precision_at(self, k):
+        return self.found(k) / k
+
+    def precision_at_released(self, k):
+        return self.found(k) / min(k, self.photos)
 
     def recall(self, k):
         return self.found(k) / np.maximum(self.positives, 1)
@@ -147,11 +165,11 @@ class Figure(NamedTuple):
 
 FIGURES = {
     "map_all_released": Figure("ap_interpolated", "class", "mAP@all released (interpolated, class mean)"),
-    "p100_released": Figure("p100", "class", "P@100 released (class mean)"),
+    "p100_released": Figure("p100_within_gallery", "class", "P@100 released (÷ min(100, gallery), class mean)"),
     "map_all": Figure("ap", "query", "mAP@all (plain, query mean)"),
     "map_200": Figure("ap_200", "query", "mAP@200 (÷ min(200, positives), query mean)"),
-    "p100": Figure("p100", "query", "P@100 (query mean)"),
-    "p200": Figure("p200", "query", "P@200 (query mean)"),
+    "p100": Figure("p100", "query", "P@100 (÷ 100, query mean)"),
+    "p200": Figure("p200", "query", "P@200 (÷ 200, query mean)"),
     "map_all_interpolated": Figure("ap_interpolated", "query", "mAP@all (interpolated, query mean)"),
     "map_all_class_mean": Figure("ap", "class", "mAP@all (plain, class mean)"),
     "map_200_class_mean": Figure("ap_200", "class", "mAP@200 (÷ min(200, positives), class mean)"),
@@ -159,7 +177,9 @@ FIGURES = {
     "map_200_over_200_class_mean": Figure("ap_200_over_200", "class", "mAP@200 (÷ 200, class mean)"),
     "map_200_over_hits": Figure("ap_200_over_hits", "query", "mAP@200 (÷ hits found, query mean)"),
     "map_200_over_hits_class_mean": Figure("ap_200_over_hits", "class", "mAP@200 (÷ hits found, class mean)"),
-    "p200_class_mean": Figure("p200", "class", "P@200 (class mean)"),
+    "p100_within_gallery": Figure("p100_within_gallery", "query", "P@100 (÷ min(100, gallery), query mean)"),
+    "p100_class_mean": Figure("p100", "class", "P@100 (÷ 100, class mean)"),
+    "p200_class_mean": Figure("p200", "class", "P@200 (÷ 200, class mean)"),
     "recall_100": Figure("recall_100", "query", "recall@100 (query mean)"),
     "recall_100_class_mean": Figure("recall_100", "class", "recall@100 (class mean)"),
     "recall_200": Figure("recall_200", "query", "recall@200 (query mean)"),
@@ -175,8 +195,9 @@ def figures_of(hits):
         "ap_200": hits.ap(200),
         "ap_200_over_200": hits.ap(200, "k"),
         "ap_200_over_hits": hits.ap(200, "hits"),
-        "p100": hits.found(100) / 100,
-        "p200": hits.found(200) / 200,
+        "p100": hits.precision_at(100),
+        "p100_within_gallery": hits.precision_at_released(100),
+        "p200": hits.precision_at(200),
         "recall_100": hits.recall(100),
         "recall_200": hits.recall(200),
     }
@@ -214,10 +235,11 @@ class Scores:
 
         names: sequence or mapping, names[label] = class name. Classes without a counted query are absent.
         """
-        released, p100 = self.class_means(self.figures["ap_interpolated"]), self.class_means(self.figures["p100"])
+        keys = ("map_all_released", "p100_released")
+        means = [self.class_means(self.figures[FIGURES[key].per_query]) for key in keys]
         return {
-            names[int(label)]: {"map_all_released": float(a), "p100_released": float(p)}
-            for label, a, p in zip(self.classes(), released, p100, strict=True)
+            names[int(label)]: {key: float(value) for key, value in zip(keys, values, strict=True)}
+            for label, *values in zip(self.classes(), *means, strict=True)
         }
 
     def classes(self):

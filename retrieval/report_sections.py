@@ -89,20 +89,21 @@ class Sections:
         ]
 
     def bars(self) -> list[dict]:
-        """A row for each class, best AP first: released AP and P@100 in each ranking, and how high P@100 can get."""
+        """A row for each class, best AP first: released AP and P@100 in each ranking, and how high that P@100 can get."""
         means = {
             (ranking, figure): dict(zip(scores.classes(), scores.class_means(scores.figures[figure]), strict=True))
             for ranking, scores in self.data.scores.items()
-            for figure in ("ap_interpolated", "p100")
+            for figure in ("ap_interpolated", "p100_within_gallery")
         }
         rows = []
         for label in self.by_ap:
             photos = int((self.data.gallery_labels == label).sum())
             row = {"name": self.names[label], "photos": photos, "queries": int((self.data.query_labels == label).sum())}
             row["ap"], row["p100"] = (
-                [float(means[ranking, figure][label]) for ranking in self.data.scores] for figure in ("ap_interpolated", "p100")
+                [float(means[ranking, figure][label]) for ranking in self.data.scores]
+                for figure in ("ap_interpolated", "p100_within_gallery")
             )
-            rows.append({**row, "reach": min(100, photos) / 100})
+            rows.append({**row, "reach": min(100, photos) / min(100, len(self.data.gallery_labels))})
         return rows
 
     def curves(self) -> str:

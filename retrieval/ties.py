@@ -30,6 +30,7 @@ class TieGroups:
     def figures(self):
         """As `metrics.figures_of`, without the interpolated AP."""
         total = np.maximum(self.positives.sum(1), 1)
+        photos = np.maximum(self.sizes.sum(1), 1)
         found = {k: self.found(k) for k in (100, 200)}
         precisions = self.precision_sum(200)
         figures = {
@@ -38,6 +39,7 @@ class TieGroups:
             "ap_200_over_200": precisions / 200,
             "ap_200_over_hits": self.ap_over_hits(200),
             **{f"p{k}": found[k] / k for k in found},
+            "p100_within_gallery": found[100] / np.minimum(100, photos),
             **{f"recall_{k}": found[k] / total for k in found},
         }
         return {name: values.clip(0, 1) for name, values in figures.items()}  # rounding may leave a trace outside

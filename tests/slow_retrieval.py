@@ -40,6 +40,11 @@ def precision_at(hits, k):
     return sum(hits[:k]) / k
 
 
+def precision_at_released(hits, k):
+    shown = hits[:k]
+    return sum(shown) / len(shown)
+
+
 def recall_at(hits, k):
     return sum(hits[:k]) / sum(hits) if any(hits) else 0.0
 
@@ -57,6 +62,7 @@ PER_QUERY = {
     "ap_200_over_200": lambda hits: plain(hits, 200, "k"),
     "ap_200_over_hits": lambda hits: plain(hits, 200, "hits"),
     "p100": lambda hits: precision_at(hits, 100),
+    "p100_within_gallery": lambda hits: precision_at_released(hits, 100),
     "p200": lambda hits: precision_at(hits, 200),
     "recall_100": lambda hits: recall_at(hits, 100),
     "recall_200": lambda hits: recall_at(hits, 200),

@@ -249,7 +249,7 @@ def test_figures_are_chosen_by_key(runs, compare):
     found, out = numbers(compare, *runs[:2], "--figures", "p200", "map_all", "p200")
     assert list(dict.fromkeys(row["figure"] for row in found["figures"])) == ["p200", "map_all"]
     assert len(found["figures"]) == 8
-    assert out.index("real: P@200 (query mean)") < out.index("real: mAP@all (plain, query mean)")
+    assert out.index("real: P@200 (÷ 200, query mean)") < out.index("real: mAP@all (plain, query mean)")
     found, _ = numbers(compare, *runs[:2], "--figures", "all")
     expected = made_scores(1)["hash"].summary()
     assert {row["figure"]: pytest.approx(row["value"], abs=1e-12) for row in found["figures"] if row["run"] == 2} == expected

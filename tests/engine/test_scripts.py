@@ -170,16 +170,16 @@ def test_features_are_kept_beside_the_checkpoint_and_used_again(trained, shared_
 
 
 @pytest.mark.parametrize(
-    "options, queries, gallery",
+    "options, queries, gallery, positives",
     [
-        (["--generalized", "0.5"], 12, 24 + 18),
-        (["--photo_to_photo"], 20, 4),
-        (["--photo_to_photo", "2", "--itq_fit", "train"], 4, 20),
-        (["--itq_fit", "train"], 12, 24),
-        (["--itq_fit", "gallery", "--ties", "average"], 12, 24),
+        (["--generalized", "0.5"], 12, 24 + 18, 12),
+        (["--photo_to_photo"], 20, 4, 2),
+        (["--photo_to_photo", "2", "--itq_fit", "train"], 4, 20, 10),
+        (["--itq_fit", "train"], 12, 24, 12),
+        (["--itq_fit", "gallery", "--ties", "average"], 12, 24, 12),
     ],
 )
-def test_every_protocol_runs(checkpoint, shared_dataset, tmp_path, run_script, options, queries, gallery):
+def test_every_protocol_runs(checkpoint, shared_dataset, tmp_path, run_script, options, queries, gallery, positives):
     results = tmp_path / "results.json"
     words = [TEST, *SMALL, *QUIET, "--data_root", shared_dataset, "--checkpoint", checkpoint, "--results", results]
     code, out, err = run_script(*words, *options)
@@ -187,7 +187,13 @@ def test_every_protocol_runs(checkpoint, shared_dataset, tmp_path, run_script, o
     figures = json.loads(results.read_text())
     assert (figures["queries"], figures["gallery"]) == (queries, gallery)
     assert f"{figures['protocol']}: {queries} queries, {gallery} gallery photos" in out
-    assert all(0 <= value <= 1 for ranking in ("real", "hash") for value in figures[ranking].values())
+    for ranking in ("real", "hash"):
+        assert all(0 <= value <= 1 for value in figures[ranking].values())
+        # all photos are among the first 100, so these two depend on no ranking; a query photo is not in the gallery
+        assert figures[ranking]["p100_released"] == pytest.approx(positives / gallery, abs=1e-9)
+        assert figures[ranking]["p100"] == pytest.approx(positives / 100, abs=1e-9)
+    released = f"P@100 cannot exceed {positives / 100:g} (released: {positives / gallery:g})"
+    assert released in out
 
 
 def test_classes_seen_in_another_dataset_are_left_out(checkpoint, shared_dataset, tmp_path, run_script):

@@ -16,6 +16,7 @@ from retrieval.metrics import (
     average_precision_released,
     figures_of,
     precision_at_k,
+    precision_at_k_released,
     recall_at_k,
 )
 from tests import slow_retrieval as slow
@@ -36,6 +37,7 @@ def test_definitions_match_loops(rows, k):
         (average_precision(relevance), slow.plain, ()),
         *((average_precision(relevance, k, by), slow.plain, (k, by)) for by in ("positives", "k", "hits")),
         (precision_at_k(relevance, k), slow.precision_at, (k,)),
+        (precision_at_k_released(relevance, k), slow.precision_at_released, (k,)),
         (recall_at_k(relevance, k), slow.recall_at, (k,)),
     ]
     for fast, loop, arguments in pairs:
@@ -71,7 +73,9 @@ def test_one_ranking_by_hand():
     assert average_precision(relevance, k=5, divide_by="hits")[0] == pytest.approx((1 / 2 + 2 / 3) / 2)
     assert average_precision_released(relevance, k=3)[0] == pytest.approx((2 / 3 + 2 / 3) / 3)
     assert precision_at_k(relevance, 4)[0] == 0.5
-    assert precision_at_k(relevance, 100)[0] == 0.03
+    assert precision_at_k(relevance, 100)[0] == 0.03  # of 6 photos: divided by 100 all the same
+    assert precision_at_k_released(relevance, 4)[0] == 0.5
+    assert precision_at_k_released(relevance, 100)[0] == 0.5  # 3 of 6
     assert recall_at_k(relevance, 3)[0] == pytest.approx(2 / 3)
     with pytest.raises(ValueError, match="divide_by"):
         average_precision(relevance, 3, "min")
@@ -113,12 +117,13 @@ def random_rows(seed=0, n=40, m=300):
 
 
 def test_summary_matches_loops():
-    rows = random_rows()
-    summary = scores_of(rows).summary()
-    means = {"query": slow.query_mean, "class": slow.class_mean}
-    expected = {key: means[figure.mean](slow.PER_QUERY[figure.per_query], rows) for key, figure in FIGURES.items()}
-    assert summary == pytest.approx(expected, abs=1e-12)
-    assert len(set(expected.values())) == len(FIGURES)  # else two figures could be swapped unseen
+    means, values = {"query": slow.query_mean, "class": slow.class_mean}, []
+    for photos in (300, 90):
+        rows = random_rows(m=photos)
+        expected = {key: means[figure.mean](slow.PER_QUERY[figure.per_query], rows) for key, figure in FIGURES.items()}
+        assert scores_of(rows).summary() == pytest.approx(expected, abs=1e-12)
+        values.append(expected.values())
+    assert len(set(zip(*values, strict=True))) == len(FIGURES)  # else two figures could be swapped unseen
 
 
 def test_every_figure_has_both_means_and_a_name_of_its_own():
@@ -136,8 +141,9 @@ def test_queries_without_positive_are_left_out_and_counted():
     assert all(np.isfinite(values).all() for values in after.figures.values())
 
 
-def test_per_class_names_and_values():
-    rows = random_rows()
+@pytest.mark.parametrize("photos", [300, 90])
+def test_per_class_names_and_values(photos):
+    rows = random_rows(m=photos)
     scores = scores_of(rows)
     names = ["ape", "bell", "cat", "door", "eye"]
     by_class = scores.per_class(names)
@@ -145,6 +151,6 @@ def test_per_class_names_and_values():
     for label, name in enumerate(names):
         own = [row for row in rows if row[0] == label]
         assert by_class[name]["map_all_released"] == pytest.approx(slow.query_mean(slow.released, own))
-        assert by_class[name]["p100_released"] == pytest.approx(slow.query_mean(slow.PER_QUERY["p100"], own))
+        assert by_class[name]["p100_released"] == pytest.approx(slow.query_mean(slow.PER_QUERY["p100_within_gallery"], own))
     mean = np.mean([row["map_all_released"] for row in by_class.values()])
     assert mean == pytest.approx(scores.summary()["map_all_released"])

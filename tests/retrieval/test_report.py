@@ -29,11 +29,11 @@ def test_table_has_every_figure_under_its_definition():
     found = {line.rsplit(None, 2)[0]: line.rsplit(None, 2)[1:] for line in lines[2:]}
     for name, key in (
         ("mAP@all released (interpolated, class mean)", "map_all_released"),
-        ("P@100 released (class mean)", "p100_released"),
+        ("P@100 released (÷ min(100, gallery), class mean)", "p100_released"),
         ("mAP@all (plain, query mean)", "map_all"),
         ("mAP@200 (÷ min(200, positives), query mean)", "map_200"),
-        ("P@100 (query mean)", "p100"),
-        ("P@200 (query mean)", "p200"),
+        ("P@100 (÷ 100, query mean)", "p100"),
+        ("P@200 (÷ 200, query mean)", "p200"),
     ):
         assert found[name] == [f"{results['real'][key]:.4f}", f"{results['hash'][key]:.4f}"]
 

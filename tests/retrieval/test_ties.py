@@ -35,6 +35,7 @@ def test_closed_forms_are_means_over_every_order(photos, k):
     assert groups.precision_sum(k)[0] / k == pytest.approx(mean(lambda hits: slow.plain(hits, k, "k")), abs=1e-12)
     assert groups.ap_over_hits(k)[0] == pytest.approx(mean(lambda hits: slow.plain(hits, k, "hits")), abs=1e-12)
     assert groups.found(k)[0] / k == pytest.approx(mean(lambda hits: slow.precision_at(hits, k)), abs=1e-12)
+    assert groups.figures()["p100_within_gallery"][0] == pytest.approx(sum(relevant) / len(relevant), abs=1e-12)
     assert groups.found(k)[0] / total == pytest.approx(mean(lambda hits: slow.recall_at(hits, k)), abs=1e-12)
 
 
