@@ -54,7 +54,7 @@ def precision_at_k(relevance, k):
     return Hits.of(relevance).precision_at(k)
 
 
-def precision_at_k_released(relevance, k):
+def precision_at_k_released(relevance: np.ndarray, k: int) -> np.ndarray:
     """Hits among the first min(k, m) photos, divided by min(k, m): the share of hits among what is shown.
 
     Differs from `precision_at_k` only where the gallery has fewer than k photos.
@@ -123,10 +123,10 @@ class Hits:
         ranks = self.ranks[:, :k]
         return ((ranks > 0) & (ranks <= k)).sum(1)
 
-    def precision_at(self, k):
+    def precision_at(self, k: int) -> np.ndarray:
         return self.found(k) / k
 
-    def precision_at_released(self, k):
+    def precision_at_released(self, k: int) -> np.ndarray:
         return self.found(k) / min(k, self.photos)
 
     def recall(self, k):

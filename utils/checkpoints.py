@@ -4,7 +4,7 @@ A file is a dict with `epoch` (the next one to train), `arch`, `state_dict` (eve
 `best_acc1` and `optimizer`.
 """
 
-import pickletools
+import re
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ import torch
 
 from utils.errors import InputError
 from utils.files import written_whole
-from utils.unpickling import NumberType, Scalar
+from utils.unpickling import NumberType, Scalar, read_through
 
 PREFIX = "module."
 WRITER = ("PytorchStreamWriter", "inline_container", "unexpected pos")  # how its errors, a full disk's, are known
@@ -27,6 +27,7 @@ ALLOWED = [
     (NumberType, "numpy.dtype"),
 ]
 TAKES_ANY_MEMORY = ("builtins bytearray", "__builtin__ bytearray")  # PyTorch admits it; a few bytes ask for all memory
+REFUSED_GLOBAL = re.compile(r"GLOBAL (\S{1,100})")  # in PyTorch's long message: what the pickle names and may not
 CHUNK = 1 << 20  # bytes checked at a time
 ZIP_START = b"PK\x03\x04"
 PICKLES_OF_OLD_FILES = 5  # before 2020: magic number, version, system, content, names of the arrays that follow
@@ -49,8 +50,9 @@ def read_torch_file(path: Path, option: str = "the checkpoint") -> Any:
     except (InputError, MemoryError):
         raise
     except Exception as error:  # a damaged file can fail anywhere in unzipping, unpickling or rebuilding
-        if "GLOBAL" in str(error) or "Unsupported class" in str(error):
-            raise InputError(f"{path}: refused, for it holds more than weights: {_offender(error)}") from error
+        refused = REFUSED_GLOBAL.search(str(error))
+        if refused:
+            raise _more_than_weights(path, refused[1]) from error
         raise InputError(f"{path}: damaged or not a PyTorch file; fetch or save it again") from error
     _require_plain_tensors(content, path)
     return content
@@ -171,7 +173,7 @@ def _require_intact(path: Path) -> None:
         file.seek(0)
         if start != ZIP_START:
             for _ in range(PICKLES_OF_OLD_FILES):
-                _require_bounded(file, path)
+                _require_bounded(file, path.stat().st_size - file.tell(), path)
             return
         with zipfile.ZipFile(file) as archive:
             records = archive.infolist()
@@ -182,7 +184,7 @@ def _require_intact(path: Path) -> None:
             for record in records:
                 if record.filename.endswith("/data.pkl"):
                     with archive.open(record) as content:
-                        _require_bounded(content, path)
+                        _require_bounded(content, record.file_size, path)
 
 
 def _require_checksum(archive: zipfile.ZipFile, record: zipfile.ZipInfo, path: Path) -> None:
@@ -199,11 +201,18 @@ def _require_checksum(archive: zipfile.ZipFile, record: zipfile.ZipInfo, path: P
             ) from error
 
 
-def _require_bounded(file: BinaryIO, path: Path) -> None:
-    """Read to the end of one pickle; InputError if it asks for memory by a number alone."""
-    for _, argument, _ in pickletools.genops(file):
+def _require_bounded(file: BinaryIO, left: int, path: Path) -> None:
+    """Read to the end of one pickle, `left` bytes at most.
+
+    Raises InputError if it asks for memory by a number alone, and what `read_through` raises if it is damaged.
+    """
+    for argument in read_through(file, left):
         if argument in TAKES_ANY_MEMORY:
-            raise InputError(f"{path}: refused, for it holds more than weights: {argument}")
+            raise _more_than_weights(path, argument.replace(" ", "."))
+
+
+def _more_than_weights(path: Path, name: str) -> InputError:
+    return InputError(f"{path}: refused, because its pickle names `{name}`, which no weights need; get a file of tensors only")
 
 
 def _require_plain_tensors(content: Any, path: Path) -> None:
@@ -259,11 +268,3 @@ def _require_names(state: dict, path: Path) -> None:
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def _offender(error: Exception) -> str:
-    """The name a refused pickle wanted to call, out of PyTorch's long message."""
-    for line in str(error).splitlines():
-        if "GLOBAL" in line or "Unsupported class" in line:
-            return line.strip()[:160]
-    return "its pickle calls code"

@@ -9,7 +9,8 @@ import pickle
 import pickletools
 import re
 import warnings
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -78,6 +79,35 @@ def _array(data: bytes | str, kind: NumberType, shape: tuple, order: str) -> np.
     return np.frombuffer(data, kind.dtype).reshape(shape, order="F" if order == "F" else "C")
 
 
+class _Bounded:
+    """A binary file with `left` bytes to read, which refuses to be asked for more before any memory is taken for them."""
+
+    def __init__(self, file: BinaryIO, left: int):
+        self.file, self.left = file, left
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= self.left:
+            raise ValueError(f"{size} bytes are claimed where {self.left} are left")
+        return self._counted(self.file.read(size))
+
+    def readline(self) -> bytes:
+        return self._counted(self.file.readline(self.left))
+
+    def _counted(self, content: bytes) -> bytes:
+        self.left -= len(content)
+        return content
+
+
+def read_through(file: BinaryIO, left: int) -> Iterator[Any]:
+    """The argument of each instruction of one pickle (None where it has none), up to its end; nothing of it is run.
+
+    left: bytes from the file's position to its end. Raises ValueError, or what `pickletools.genops` raises, where the pickle
+    is damaged, ends early, or claims an argument longer than what is left.
+    """
+    for _, argument, _ in pickletools.genops(_Bounded(file, left)):
+        yield argument
+
+
 class CodeInPickle(Exception):
     """A pickle named something other than an array or a builtin container."""
 
@@ -89,8 +119,8 @@ def load_numbers(content: bytes) -> Any:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd escapes in text
-        for _ in pickletools.genops(content):
-            pass  # raises where something claims to be longer than the file, before memory is taken for it
+        for _ in read_through(io.BytesIO(content), len(content)):
+            pass
         return _NumberUnpickler(io.BytesIO(content), encoding="latin1").load()
 
 

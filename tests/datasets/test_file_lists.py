@@ -185,6 +185,11 @@ def test_a_mask_cannot_make_up_what_its_arrays_are_in_memory(tmp_path):
     [
         b"cbuiltins\nbytearray\nJ\xff\xff\xff\x3f\x85R.",  # a gigabyte for the asking
         b"\x80\x05\x96\xff\xff\xff\x3f\0\0\0\0.",
+        b"\x80\x04\x8e\0\0\0\0\0\0\0\x10.",  # 2**60 bytes
+        b"\x80\x04\x8d\0\0\0\0\0\0\0\x10.",
+        b"\x80\x05\x96\0\0\0\0\0\0\0\x10.",
+        b"\x80\x04\x95\0\0\0\0\0\0\0\x10.",
+        b"\x80\x04\x8b\xff\xff\xff\x7f.",
         b"\x80\x02}r\xff\xff\xff\x0f.",  # number 268435455 of the memo, of which Python's own keeps a row
         b"\x80\x02cnumpy\nndarray\nJ\xff\xff\xff\x3f\x85\x85R.",
     ],

@@ -335,6 +335,39 @@ def refused(run_script, said, *words):
     assert said in lines[0], lines[0]
 
 
+CLAIMS_2_TO_THE_60_BYTES = b"\x80\x04\x8e\0\0\0\0\0\0\0\x10."
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [TRAIN, *SMALL, "--data_root", "DATA", "--savedir", "RUNS", "--pretrained_weights", "FILE"],
+        [TRAIN, *SMALL, *SHORT, "--data_root", "DATA", "--savedir", "RUNS", "--resume"],
+        [TEST, *SMALL, "--data_root", "DATA", "--checkpoint", "FILE"],
+        [TEST, *SMALL, "--data_root", "DATA", "--resume_dir", "RUNS", "--resume_file", "checkpoint.pth.tar"],
+        ["search.py", "index", "DATA/Sketchy/photo", "-o", "RUNS/index", "--device", "cpu", "--checkpoint", "FILE"],
+        ["export.py", "--checkpoint", "FILE", "--format", "torchscript"],
+    ],
+    ids=lambda words: " ".join(word for word in (words[0], words[-2], words[-1]) if word.strip("-").islower()),
+)
+def test_a_file_that_claims_more_than_it_has_is_one_line_in_every_script(shared_dataset, tmp_path, run_script, words):
+    if words[0] == "search.py":
+        pytest.importorskip("faiss")
+    file = tmp_path / "runs" / RUN_NAME / "checkpoint.pth.tar"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(CLAIMS_2_TO_THE_60_BYTES)
+    places = {"DATA": str(shared_dataset), "RUNS": str(tmp_path / "runs"), "FILE": str(file)}
+    for name, place in places.items():
+        words = [word.replace(name, place) for word in words]
+    refused(run_script, f"{file}: damaged or not a PyTorch file; fetch or save it again", *words)
+
+
+def test_a_mask_that_claims_more_than_it_has_is_one_line(tiny_dataset, tmp_path, run_script):
+    (tiny_dataset / "Sketchy/zeroshot1/cid_mask.pickle").write_bytes(CLAIMS_2_TO_THE_60_BYTES)
+    words = [TRAIN, *SMALL, *SHORT, "--data_root", tiny_dataset, "--savedir", tmp_path / "runs"]
+    refused(run_script, "cid_mask.pickle: damaged, or not a pickle of arrays; get the file again", *words)
+
+
 def test_wrong_widths_and_keys_of_a_checkpoint_are_named(checkpoint, shared_dataset, tmp_path, run_script):
     words = [TEST, *SMALL, "--data_root", shared_dataset, "--checkpoint"]
     refused(run_script, "pass --num_hashing 64, not 128", *words, checkpoint, "--num_hashing", 128)

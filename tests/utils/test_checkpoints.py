@@ -1,7 +1,11 @@
 import contextlib
 import os
+import pickletools
+import re
+import tracemalloc
 import warnings
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -201,6 +205,66 @@ def test_a_pickle_that_asks_for_all_memory_is_refused(tmp_path, zipped):
     path = tmp_path / "greedy.pth"
     torch.save(released(0.5) | {"extra": Greedy()}, path, _use_new_zipfile_serialization=zipped)
     refused(path, "bytearray")
+
+
+CLAIMS = {
+    "BINBYTES8": b"\x8e" + (1 << 60).to_bytes(8, "little"),
+    "BINUNICODE8": b"\x8d" + (1 << 60).to_bytes(8, "little"),
+    "BYTEARRAY8": b"\x96" + (1 << 60).to_bytes(8, "little"),
+    "BINBYTES": b"B\xff\xff\xff\xff",
+    "BINUNICODE": b"X\xff\xff\xff\xff",
+    "BINSTRING": b"T\xff\xff\xff\x7f",
+    "LONG4": b"\x8b\xff\xff\xff\x7f",
+    "FRAME": b"\x95" + (1 << 60).to_bytes(8, "little"),
+    "just too long": b"\x8e" + (2).to_bytes(8, "little"),
+}
+BEFORE_THE_CONTENT = 3  # pickles of an old file: magic number, version, system
+
+
+def with_claim(path: Path, claim: bytes, place: str) -> None:
+    """A file whose pickle claims an argument longer than the file: alone, in an archive, or in a file as of before 2020."""
+    bad = b"\x80\x04" + claim + b"."
+    if place == "archive":
+        torch.save(released(0.5), path)
+        rebuilt(path, lambda name, content: bad if name.endswith("data.pkl") else content)
+        return
+    start = b""
+    if place == "old file":
+        torch.save(released(0.5), path, _use_new_zipfile_serialization=False)
+        with path.open("rb") as file:
+            for _ in range(BEFORE_THE_CONTENT):
+                list(pickletools.genops(file))
+            end = file.tell()
+        start = path.read_bytes()[:end]
+    path.write_bytes(start + bad)
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+@pytest.mark.parametrize("place", ["pickle alone", "archive", "old file"])
+def test_a_claim_of_more_bytes_than_the_file_has_takes_no_memory(tmp_path, claim, place):
+    path = tmp_path / "claims.pth"
+    with_claim(path, CLAIMS[claim], place)
+    for read in (read_checkpoint, read_tensors):
+        tracemalloc.start()
+        refused(path, "damaged or not a PyTorch file", read)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 50e6
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize(("call", "name"), [(eval, "`eval`"), (os.mkdir, "mkdir`")])
+def test_a_refusal_names_the_call_and_does_not_advise_to_allow_it(tmp_path, zipped, call, name):
+    class Calls:
+        def __reduce__(self):
+            return call, ("1",)
+
+    path = tmp_path / "evil.pth"
+    torch.save(released(0.5) | {"extra": Calls()}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(InputError) as error:
+        read_checkpoint(path)
+    assert str(error.value).startswith(f"{path}: refused, because its pickle names `") and name in str(error.value)
+    assert not re.search("safe_globals|weights_only|allow|trust|WeightsUnpickler", str(error.value))
 
 
 def test_a_number_whose_type_has_made_up_flags_is_read_as_a_number(tmp_path):
