@@ -14,6 +14,7 @@ from utils.seeding import generator_for
 
 PHOTO_QUERIES, SEEN_PHOTOS, TRAINING_SKETCHES, TRAINING_PHOTOS = 11, 12, 13, 14  # what a generator is for
 SEED = 0  # of what is drawn below: the same for every run, so that runs can be compared
+CLASS_LIST = "cname_cid.txt"  # of a split's seen classes
 ITQ_SAMPLE = 5_000  # training images of each kind that codes are fitted on, with --itq_fit train
 
 
@@ -35,7 +36,7 @@ def protocol_of(split: Split, options: argparse.Namespace) -> Protocol:
     """
     protocol = Protocol(split.sketches("zero"), SKETCH, split.photos("zero"), split.class_names("zero"), "zero-shot")
     if options.also_seen:
-        protocol = without_classes(protocol, options.also_seen)
+        protocol = without_classes(protocol, options.also_seen, split.root.parent)
     if options.photo_to_photo is not None:
         protocol = photo_to_photo(protocol, options.photo_to_photo)
     if options.generalized is not None:
@@ -43,9 +44,12 @@ def protocol_of(split: Split, options: argparse.Namespace) -> Protocol:
     return protocol
 
 
-def without_classes(protocol: Protocol, also_seen: list[Path]) -> Protocol:
-    """Drop the classes that the model saw in another dataset; `also_seen` are its split folders or their cname_cid.txt."""
-    seen = [name for path in also_seen for name in read_class_names(path / "cname_cid.txt" if path.is_dir() else path)]
+def without_classes(protocol: Protocol, also_seen: list[Path], data_root: Path) -> Protocol:
+    """Drop the classes that the model saw in another dataset; `also_seen` are its split folders or their cname_cid.txt.
+
+    Raises InputError if one is not there, naming the splits below `data_root`, or if the classes that are left lack images.
+    """
+    seen = [name for path in also_seen for name in read_class_names(_class_list(path, data_root))]
     pairs = same_classes(protocol.names, seen)
     kept = np.array([name not in pairs for name in protocol.names])
     if not kept.any():
@@ -60,6 +64,16 @@ def without_classes(protocol: Protocol, also_seen: list[Path]) -> Protocol:
     print(f"--also_seen drops {len(pairs)} of {len(kept)} classes: {spelt}")
     names = ", ".join(sorted(pairs))
     return replace(protocol, queries=queries, gallery=gallery, text=f"{protocol.text}, without classes seen elsewhere ({names})")
+
+
+def _class_list(path: Path, data_root: Path) -> Path:
+    """The list of seen classes that a word of `--also_seen` names. Raises InputError if there is none."""
+    file = path / CLASS_LIST if path.is_dir() else path
+    if file.is_file():
+        return file
+    fault = f"the folder holds no {CLASS_LIST}" if path.is_dir() else "no such file or folder"
+    there = ", ".join(str(found.parent) for found in sorted(data_root.glob(f"*/*/{CLASS_LIST}"))) or "none"
+    raise InputError(f"--also_seen {path}: {fault} ({file.absolute()}); name a split folder, of which {data_root} has: {there}")
 
 
 def photo_to_photo(protocol: Protocol, count: int) -> Protocol:

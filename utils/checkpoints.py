@@ -189,7 +189,7 @@ def _require_intact(path: Path) -> None:
 
 def _require_checksum(archive: zipfile.ZipFile, record: zipfile.ZipInfo, path: Path) -> None:
     if record.compress_type != zipfile.ZIP_STORED or record.compress_size != record.file_size:
-        raise InputError(f"{path}: refused, for {record.filename} is compressed; save it again with torch.save")
+        raise InputError(f"{path}: refused, because {record.filename} is compressed; save it again with torch.save")
     with archive.open(record) as content:
         try:
             while content.read(CHUNK):

@@ -2,13 +2,18 @@
 
 import argparse
 import difflib
+import itertools
 import math
-from collections.abc import Callable
+import re
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from utils.text import printable
 
-LARGEST = 2**32 - 1  # NumPy takes no larger seed, and nothing else wants one
+LARGEST = 2**32 - 1  # NumPy takes no larger seed, and nothing else needs one
+UNRECOGNIZED = "unrecognized arguments: "  # how argparse begins
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -32,18 +37,39 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, description: str, operands: str = ""):
         super().__init__(
-            description=f"{description} Options may be spelt with _ or -.",
+            description=f"{description} Options may be spelt with _ or -. Numbers go up to {LARGEST} unless stated.",
             usage=" ".join(["%(prog)s", *([operands] if operands else []), "[options]"]),
             allow_abbrev=False,
             formatter_class=Help,
         )
 
-    def error(self, message: str):
-        if message.startswith("unrecognized"):
-            unknown = (message.removeprefix("unrecognized arguments: ").split() or ["''"])[0].split("=")[0]
-            near = difflib.get_close_matches(unknown, self._option_string_actions, n=1)
-            message = f"unknown option {unknown}" + (f"; did you mean {near[0]}?" if near else "")
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse's; remembers the words, so that a mistake can be explained by the word before it."""
+        self._words = sys.argv[1:] if args is None else list(args)
+        return super().parse_known_args(self._words, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2 after one line."""
+        flag_with_value = re.match(r"argument (\S+): ignored explicit argument (.*)", message, re.DOTALL)
+        if flag_with_value:
+            message = _takes_no_value(flag_with_value[1].split("/")[0], flag_with_value[2])
+        elif message.startswith(UNRECOGNIZED):
+            message = self._explained(message.removeprefix(UNRECOGNIZED))
         self.exit(2, f"error: {printable(' '.join(message.split()))} (see {self.prog} --help)\n")
+
+    def _explained(self, unknown: str) -> str:
+        """What is wrong with the words, joined by blanks, that no option takes; only the first is named."""
+        if not unknown.startswith("-"):
+            for flag, word in itertools.pairwise(self._words):
+                action = self._option_string_actions.get(flag)
+                if action is not None and action.nargs == 0 and f"{unknown} ".startswith(f"{word} "):
+                    return _takes_no_value(flag, repr(word))
+            return f"unknown option {unknown[:40]!r}; an option takes one value, and a value that holds blanks needs quotes"
+        name = unknown.split()[0].split("=")[0]
+        near = difflib.get_close_matches(name, self._option_string_actions, n=1)
+        return f"unknown option {name}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 class Group:
@@ -59,8 +85,17 @@ class Group:
         self.group.add_argument(*spellings, *short, dest=inner.replace("-", "_"), help=help, **rules)
 
 
-def _number(convert: Callable, low: float, wanted: str, includes_low: bool = True, high: float = LARGEST) -> Callable:
-    def parse(text: str):
+def _takes_no_value(flag: str, value: str) -> str:
+    return f"{flag} takes no value, but {value} follows it; leave the value out"
+
+
+def _number(
+    convert: Callable[[str], float], low: float, kind: str, includes_low: bool = True, high: float = LARGEST
+) -> Callable[[str], float]:
+    """A parser of numbers in [low, high], or (low, high]; `kind` names them in the error, which states both ends."""
+    wanted = f"{kind} from {low} to {high}" if includes_low else f"{kind} above {low}, up to {high}"
+
+    def parse(text: str) -> float:
         try:
             value = convert(text)
         except ValueError:
@@ -84,15 +119,15 @@ def given_path(text: str) -> Path:
     return Path(text)
 
 
-port = _number(_whole, 0, "a port from 0 to 65535", high=65535)
-positive = _number(_whole, 1, "a whole number from 1")
-natural = _number(_whole, 0, "a whole number from 0")
-image_side = _number(_whole, 32, "a whole number of pixels from 32")
-positive_real = _number(float, 0, "a number above 0", includes_low=False)
-real = _number(float, 0, "a number from 0")
-share = _number(float, 0, "a number above 0, up to 1", includes_low=False, high=1)
+port = _number(_whole, 0, "a port", high=65535)
+positive = _number(_whole, 1, "a whole number")
+natural = _number(_whole, 0, "a whole number")
+image_side = _number(_whole, 32, "a whole number of pixels")
+positive_real = _number(float, 0, "a number", includes_low=False)
+real = _number(float, 0, "a number")
+share = _number(float, 0, "a number", includes_low=False, high=1)
 
 
-def whole_number_up_to(high: int) -> Callable:
+def whole_number_up_to(high: int) -> Callable[[str], float]:
     """A type of options: a whole number from 1 to `high`."""
-    return _number(_whole, 1, f"a whole number from 1 to {high:,}", high=high)
+    return _number(_whole, 1, "a whole number", high=high)

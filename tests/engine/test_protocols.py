@@ -1,6 +1,7 @@
 """Who asks and what is searched under each protocol, by hand on the tiny dataset's lists."""
 
 from argparse import Namespace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,8 +72,19 @@ def test_classes_seen_elsewhere_are_dropped(split, tmp_path, capsys):
     (tmp_path / "cname_cid.txt").write_text("star 0\nteapot 1\n")
     with pytest.raises(InputError, match="saw all 2 classes"):
         protocol(split, also_seen=[tmp_path])
-    with pytest.raises(InputError, match="nowhere"):
-        protocol(split, also_seen=[tmp_path / "nowhere"])
+
+
+def test_a_dataset_also_seen_that_is_not_there_is_named_with_those_that_are(split, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Empty/zeroshot1").mkdir(parents=True)
+    there = f"name a split folder, of which {split.root.parent} has: {split.folder}"
+    with pytest.raises(InputError) as error:
+        protocol(split, also_seen=[Path("Nope/zeroshot1")])
+    assert str(error.value) == f"--also_seen Nope/zeroshot1: no such file or folder ({tmp_path}/Nope/zeroshot1); {there}"
+    with pytest.raises(InputError) as error:
+        protocol(split, also_seen=[Path("Empty/zeroshot1")])
+    fault = f"the folder holds no cname_cid.txt ({tmp_path}/Empty/zeroshot1/cname_cid.txt)"
+    assert str(error.value) == f"--also_seen Empty/zeroshot1: {fault}; {there}"
 
 
 def test_protocols_combine(split, tmp_path):
