@@ -7,8 +7,8 @@
 
 ifdef PYTHON
 PY := $(PYTHON)
-READY :=
-READY_TO_TEST :=
+READY := new_enough
+READY_TO_TEST := new_enough
 else
 PY := .venv/bin/python
 READY := .venv/requirements.installed
@@ -25,7 +25,7 @@ DEMO_TRAIN := $(DEMO_DATA) --pretrained_weights none --lr 1e-3 --lr_decay 0.05 -
 	--validation_batches 5 --contrastive_lambda 0 --memory_lambda 0.02
 DEMO_RUN := $(DEMO_DATA) --contrastive_lambda 0 --memory_lambda 0.02
 
-.PHONY: demo page test faults
+.PHONY: demo page test faults new_enough
 
 demo: $(READY)
 	$(PY) -m datasets.drawn --root demo/dataset --contact_sheet demo/dataset.png
@@ -50,7 +50,11 @@ faults: $(READY_TO_TEST)
 	KILLS=100 FAULTS=500 $(PY) -m pytest -s tests/faults
 
 .venv/bin/python:
+	@python3 utils/python_version.py
 	python3 -m venv .venv
+
+new_enough:
+	@$(PY) utils/python_version.py
 
 .venv/requirements.installed: requirements.txt | .venv/bin/python
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt

@@ -7,6 +7,7 @@ python compare.py first.json second.json third.json --figures all --json compare
 Needs no GPU and no data: it reads what the test scripts wrote.
 """
 
+import utils.python_version  # noqa: F401  # first: ends on an old Python
 from engine.compare import compare, comparison_options
 from utils.errors import one_clear_line
 

@@ -7,6 +7,7 @@ python evaluate_features.py --query Q.npz --gallery G.npz --no-hash --device cpu
 Each file: `features` (n, d) and `labels` (n,), as np.savez("Q.npz", features=..., labels=...) writes them.
 """
 
+import utils.python_version  # noqa: F401  # first: ends on an old Python
 from engine.features import feature_options, score_features
 from utils.errors import one_clear_line
 

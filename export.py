@@ -8,6 +8,7 @@ Inputs: images (B, 3, side, side), uint8 RGB, and domain (B,), float32, 0 for a 
 Output: embedding (B, d), float32 of length 1. Needs no GPU and no data.
 """
 
+import utils.python_version  # noqa: F401  # first: ends on an old Python
 from engine.export import export_network, export_options
 from utils.errors import one_clear_line
 

@@ -7,6 +7,7 @@ python prepare_dataset.py quickdraw --source QuickDraw_sketches_final.zip QuickD
 python prepare_dataset.py folders --source mine --output my_dataset               # mine/photos/<class>/*, mine/sketches/<class>/*
 """
 
+import utils.python_version  # noqa: F401  # first: ends on an old Python
 from preparation.prepare import preparation_options, prepare
 from utils.errors import one_clear_line
 

@@ -8,6 +8,7 @@ python search.py serve --index my_index            # then draw at http://127.0.0
 
 import sys
 
+import utils.python_version  # noqa: F401  # first: ends on an old Python
 from photo_search.commands import run
 from utils.errors import one_clear_line
 

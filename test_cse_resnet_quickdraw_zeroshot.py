@@ -6,6 +6,7 @@ python test_cse_resnet_quickdraw_zeroshot.py --device cpu --image_size 64 --chec
 python test_cse_resnet_quickdraw_zeroshot.py --generalized 0.2       # seen classes' photos in the gallery too; see the README
 """
 
+import utils.python_version  # noqa: F401  # first: ends on an old Python
 from datasets.catalog import QUICKDRAW
 from engine.evaluate import zero_shot_test
 from engine.options import retrieval_options

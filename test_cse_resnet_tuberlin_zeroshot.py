@@ -6,6 +6,7 @@ python test_cse_resnet_tuberlin_zeroshot.py --device cpu --image_size 64 --check
 python test_cse_resnet_tuberlin_zeroshot.py --generalized 0.2        # seen classes' photos in the gallery too; more in the README
 """
 
+import utils.python_version  # noqa: F401  # first: ends on an old Python
 from datasets.catalog import TUBERLIN
 from engine.evaluate import zero_shot_test
 from engine.options import retrieval_options

@@ -4,6 +4,7 @@ python train_cse_resnet_quickdraw_ext.py                      # wants a GPU and 
 python train_cse_resnet_quickdraw_ext.py --device cpu --image_size 64 --epochs 2 --steps_per_epoch 20   # a look, on a CPU
 """
 
+import utils.python_version  # noqa: F401  # first: ends on an old Python
 from datasets.catalog import QUICKDRAW
 from engine.options import Recipe, training_options
 from engine.train import train

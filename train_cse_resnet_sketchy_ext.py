@@ -5,6 +5,7 @@ python train_cse_resnet_sketchy_ext.py --zero_version zeroshot2               # 
 python train_cse_resnet_sketchy_ext.py --device cpu --image_size 64 --epochs 2 --steps_per_epoch 20   # a look, on a CPU
 """
 
+import utils.python_version  # noqa: F401  # first: ends on an old Python
 from datasets.catalog import SKETCHY
 from engine.options import Recipe, training_options
 from engine.train import train
