@@ -15,9 +15,10 @@ from retrieval.metrics import FIGURES
 from retrieval.report import write_results
 from utils.errors import InputError
 from utils.files import require_writable
-from utils.parser import Group, Parser, natural, positive
+from utils.parser import Group, Parser, natural, whole_number
 
 SHOWN = ("map_all_released", "p100_released")  # what the papers publish
+RESAMPLES_ADMITTED = whole_number(100, 20_000)  # fewer leave the ends of an interval to chance, more fill the memory
 
 
 def comparison_options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -30,7 +31,7 @@ def comparison_options(arguments: list[str] | None = None) -> argparse.Namespace
     shown.add("--figures", nargs="+", type=_figure, default=None, help=keys)
     shown.add("--json", type=Path, default=None, help="also write the numbers to this file")
     chance = Group(parser, "chance")
-    chance.add("--resamples", type=_resamples, default=RESAMPLES, help="redraws of the queries for the intervals")
+    chance.add("--resamples", type=RESAMPLES_ADMITTED, default=RESAMPLES, help="redraws of the queries for the intervals")
     chance.add("--seed", type=natural, default=0, help="of the redraws and of the test's signs")
     # intermixed: options may stand between the runs
     return parser.parse_intermixed_args(arguments)
@@ -103,13 +104,6 @@ def _figure(text: str) -> str:
     # the option would take every word that follows it
     runs_first = "; runs stand before --figures" if Path(text).exists() else ""
     raise argparse.ArgumentTypeError(f"unknown figure {text[:40]!r}; did you mean {near}?{runs_first}")
-
-
-def _resamples(text: str) -> int:
-    value = positive(text)
-    if not 100 <= value <= 20_000:  # fewer leave the ends of an interval to chance, more fill the memory
-        raise argparse.ArgumentTypeError(f"must be from 100 to 20000, not {text[:40]!r}")
-    return value
 
 
 def _in_table_order(places: Iterable[tuple[int, str, str]], keys: Sequence[str]) -> list[tuple[int, str, str]]:

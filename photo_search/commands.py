@@ -18,7 +18,7 @@ from utils.devices import decoding_workers
 from utils.errors import InputError
 from utils.files import only_here, require_writable
 from utils.memory import enough_memory
-from utils.parser import Group, Parser, image_side, natural, port, positive, whole_number_up_to
+from utils.parser import Group, Parser, image_side, natural, port, positive, whole_number
 from utils.text import printable
 
 THRIFT = "lower --batch_size, or --num_workers"
@@ -166,7 +166,7 @@ def _query_options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("sketches", nargs="+", metavar="SKETCH", help="pictures of drawings, in any size")
     group = Group(parser, "query")
     group.add("--index", type=Path, required=True, help="the folder that `search.py index` made")
-    group.add("--k", "-k", type=whole_number_up_to(MOST_FOUND), default=20, help=f"photos to find: 1 to {MOST_FOUND:,}")
+    group.add("--k", "-k", type=whole_number(1, MOST_FOUND), default=20, help=f"photos to find: 1 to {MOST_FOUND:,}")
     group.add("--codes", action="store_true", help="by binary codes")
     group.add("--photo", action="store_true", help="the pictures are photos: find others like them")
     group.add("--json", action="store_true", help="print results as JSON")

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from utils.text import printable
 
@@ -89,26 +89,35 @@ def _takes_no_value(flag: str, value: str) -> str:
     return f"{flag} takes no value, but {value} follows it; leave the value out"
 
 
-def _number(
-    convert: Callable[[str], float], low: float, kind: str, includes_low: bool = True, high: float = LARGEST
-) -> Callable[[str], float]:
-    """A parser of numbers in [low, high], or (low, high]; `kind` names them in the error, which states both ends."""
-    wanted = f"{kind} from {low} to {high}" if includes_low else f"{kind} above {low}, up to {high}"
+def whole_number(low: int, high: int = LARGEST, kind: str = "a whole number") -> Callable[[str], int]:
+    """A parser of whole numbers from `low` to `high`; `kind` names them in its error, which states both ends."""
+    return _number(_whole, lambda value: low <= value <= high, f"{kind} from {low} to {high}")
 
-    def parse(text: str) -> float:
+
+def real_number(low: float, high: float = LARGEST, includes_low: bool = True) -> Callable[[str], float]:
+    """A parser of numbers from `low`, itself included or not, to `high`; its error states both ends."""
+    if includes_low:
+        return _number(float, lambda value: low <= value <= high, f"a number from {low} to {high}")
+    return _number(float, lambda value: low < value <= high, f"a number above {low}, up to {high}")
+
+
+def _number(convert: Callable[[str], float], is_admitted: Callable[[float], bool], wanted: str) -> Callable[[str], Any]:
+    """`is_admitted` must be false of NaN."""
+
+    def parse(text: str) -> Any:
         try:
             value = convert(text)
         except ValueError:
             value = math.nan
-        is_enough = value >= low if includes_low else value > low
-        if not (is_enough and value <= high):  # never true of NaN
+        if not is_admitted(value):
             raise argparse.ArgumentTypeError(f"must be {wanted}, not {text[:40]!r}")
         return value
 
     return parse
 
 
-def _whole(text: str) -> int | float:
+def _whole(text: str) -> float:
+    """NaN where there are more digits than any limit has: Python itself refuses thousands of them."""
     return int(text) if len(text) < 20 else math.nan
 
 
@@ -119,15 +128,10 @@ def given_path(text: str) -> Path:
     return Path(text)
 
 
-port = _number(_whole, 0, "a port", high=65535)
-positive = _number(_whole, 1, "a whole number")
-natural = _number(_whole, 0, "a whole number")
-image_side = _number(_whole, 32, "a whole number of pixels")
-positive_real = _number(float, 0, "a number", includes_low=False)
-real = _number(float, 0, "a number")
-share = _number(float, 0, "a number", includes_low=False, high=1)
-
-
-def whole_number_up_to(high: int) -> Callable[[str], float]:
-    """A type of options: a whole number from 1 to `high`."""
-    return _number(_whole, 1, "a whole number", high=high)
+port = whole_number(0, 65535, kind="a port")
+positive = whole_number(1)
+natural = whole_number(0)
+image_side = whole_number(32, 8192, kind="a whole number of pixels")
+positive_real = real_number(0, includes_low=False)
+real = real_number(0)
+share = real_number(0, 1, includes_low=False)

@@ -80,7 +80,7 @@ def test_both_spellings_and_the_short_ones(words, name, value):
         ("--kd_lambda 1e400", "must be a number from 0 to 4294967295, not '1e400'"),
         ("--lr nan", "must be a number above 0"),
         ("--memory_grad maybe", "invalid choice"),
-        ("--image_size 8", "pixels from 32 to 4294967295"),
+        ("--image_size 8", "pixels from 32 to 8192"),
         ("--seed 100000000000000000000000", "--seed: must be a whole number from 0 to 4294967295, not '1000"),
         ("--seed 4294967296", "must be a whole number from 0 to 4294967295"),
         ("--resume yes", "error: --resume takes no value, but 'yes' follows it; leave the value out (see "),
