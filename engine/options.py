@@ -130,7 +130,7 @@ def _data(parser: Parser, dataset: Dataset) -> Group:
     group = Group(parser, "data")
     group.add("--data_root", type=Path, default=Path("dataset"), help=f"the folder that holds {dataset.folder}/")
     group.add("--zero_version", default=dataset.default_split, help="split folder, e.g. zeroshot1 or zeroshot2 of Sketchy")
-    group.add("--image_size", type=image_side, default=224, help="side in pixels the network sees")
+    group.add("--image_size", type=image_side, default=224, help="side in pixels the network sees, 32 to 8192")
     group.add(
         "--skip_bad_images",
         action="store_true",

@@ -37,7 +37,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, description: str, operands: str = ""):
         super().__init__(
-            description=f"{description} Options may be spelt with _ or -. Numbers go up to {LARGEST} unless stated.",
+            description=f"{description} Options may be spelt with _ or -. Numbers go up to {LARGEST} unless an option says less.",
             usage=" ".join(["%(prog)s", *([operands] if operands else []), "[options]"]),
             allow_abbrev=False,
             formatter_class=Help,
