@@ -1,7 +1,6 @@
 """A dataset looked through before it is trained on: the options and the work of `check_dataset.py`."""
 
 import argparse
-from pathlib import Path
 
 from checking.class_overlaps import check_classes, check_imagenet
 from checking.contact_sheet import save_contact_sheet
@@ -15,7 +14,7 @@ from datasets.catalog import DATASETS
 from datasets.file_lists import Split
 from utils.cores import usable_cores
 from utils.files import require_writable, written_whole
-from utils.parser import Group, Parser, given_path, natural, positive
+from utils.parser import Group, Parser, given_path, positive, worker_count
 from utils.text import printable
 
 MOST_PROCESSES = 8
@@ -35,13 +34,13 @@ def check_options(arguments: list[str] | None = None) -> argparse.Namespace:
     data.add("--batch_size", type=positive, default=BATCH_SIZE, help="what you will train with: can the lists fill it?")
     running = Group(parser, "running")
     running.add(
-        "--num_workers", type=natural, default=None, help=f"processes that decode; None: a core each, up to {MOST_PROCESSES}"
+        "--num_workers", type=worker_count, default=None, help=f"processes that decode; None: a core each, up to {MOST_PROCESSES}"
     )
     running.add("--strict", action="store_true", help="cautions count as faults")
     written = Group(parser, "what is written")
     written.add(
         "--contact_sheet",
-        type=Path,
+        type=given_path,
         default=None,
         help=f"FILE.png, and FILE.txt beside it; None: {SHEET} and {REPORT} among the lists",
     )

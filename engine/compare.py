@@ -15,7 +15,7 @@ from retrieval.metrics import FIGURES
 from retrieval.report import write_results
 from utils.errors import InputError
 from utils.files import require_writable
-from utils.parser import Group, Parser, natural, whole_number
+from utils.parser import Group, Parser, given_path, natural, whole_number
 
 SHOWN = ("map_all_released", "p100_released")  # what the papers publish
 RESAMPLES_ADMITTED = whole_number(100, 20_000)  # fewer leave the ends of an interval to chance, more fill the memory
@@ -25,11 +25,11 @@ def comparison_options(arguments: list[str] | None = None) -> argparse.Namespace
     """Parsed options of `compare.py`; a mistake exits with code 2 after one line."""
     about = "Compare tested runs, each with the first: figures with 95 % intervals over queries, differences, p values."
     parser = Parser(about, operands="RUN [RUN ...]")
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run folder, or any JSON file a test script wrote")
+    parser.add_argument("runs", nargs="+", type=given_path, metavar="RUN", help="a run folder, or a results file")
     shown = Group(parser, "what to show")
     keys = f"keys of a results file, e.g. map_all p100, or all; None: {' '.join(SHOWN)}"
     shown.add("--figures", nargs="+", type=_figure, default=None, help=keys)
-    shown.add("--json", type=Path, default=None, help="also write the numbers to this file")
+    shown.add("--json", type=given_path, default=None, help="also write the numbers to this file")
     chance = Group(parser, "chance")
     chance.add("--resamples", type=RESAMPLES_ADMITTED, default=RESAMPLES, help="redraws of the queries for the intervals")
     chance.add("--seed", type=natural, default=0, help="of the redraws and of the test's signs")

@@ -19,7 +19,7 @@ from models.dsn import Student
 from models.restore import restore_student
 from utils.errors import InputError
 from utils.files import require_writable, written_whole
-from utils.parser import Group, Parser, image_side, positive
+from utils.parser import Group, Parser, given_path, image_side, positive
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt"}
 STEM = "embedding"  # of the files' names, where only a folder is given
@@ -40,14 +40,16 @@ def export_options(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parsed options of export.py; a mistake exits with code 2 after one line."""
     parser = Parser("Write the embedding network of a checkpoint as ONNX and TorchScript.", "--checkpoint FILE")
     network = Group(parser, "network")
-    network.add("--checkpoint", type=Path, required=True, help="any checkpoint file, of ours or downloaded")
+    network.add("--checkpoint", type=given_path, required=True, help="any checkpoint file, of ours or downloaded")
     network.add("--image_size", type=image_side, default=None, help=f"None: that of the training, if recorded, else {IMAGE_SIZE}")
     network.add("--num_hashing", type=positive, default=64, help="length of the embedding")
     network.add("--pretrained", action="store_true", help="give the 2048-d pooled feature instead of the embedding")
 
     written = Group(parser, "what is written")
     written.add("--format", nargs="+", choices=tuple(SUFFIXES), default=None, help="None: by --output's ending, or both")
-    written.add("--output", "-o", type=Path, default=None, help="FILE.onnx, FILE.pt or a folder; None: beside the checkpoint")
+    written.add(
+        "--output", "-o", type=given_path, default=None, help="FILE.onnx, FILE.pt or a folder; default: beside the checkpoint"
+    )
     return parser.parse_args(arguments)
 
 

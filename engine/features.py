@@ -17,7 +17,7 @@ from retrieval.report_page import ReportData
 from utils.arrays import read_npz
 from utils.devices import choose_device
 from utils.errors import InputError
-from utils.parser import Group, Parser, positive
+from utils.parser import Group, Parser, given_path, positive
 
 MOST_BITS = 64  # of the codes, unless --bits says more
 LARGEST_LABEL = 2**31 - 1
@@ -29,8 +29,10 @@ def feature_options(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parsed options of evaluate_features.py; a mistake exits with code 2 after one line."""
     parser = Parser("Score query and gallery features of any system by every definition of mAP and precision in use.")
     files = Group(parser, "features")
-    files.add("--query", type=Path, required=True, help=f"Q.npz with arrays {ARRAYS}; if wanted `paths` (n,), the queries' names")
-    files.add("--gallery", type=Path, required=True, help="G.npz likewise; if wanted `names` (classes,), the classes' names")
+    files.add(
+        "--query", type=given_path, required=True, help=f"Q.npz with arrays {ARRAYS}; optional `paths` (n,): the queries' names"
+    )
+    files.add("--gallery", type=given_path, required=True, help="G.npz likewise; optional `names` (classes,)")
     files.add("--keep_norms", action="store_true", help="rank the rows as they are; otherwise each is L2-normalised first")
 
     codes = hash_codes(parser, fits=("queries", "gallery"))
@@ -38,7 +40,7 @@ def feature_options(arguments: list[str] | None = None) -> argparse.Namespace:
     codes.add("--bits", type=positive, default=None, help=f"length of the codes; None: d, but at most {MOST_BITS}")
 
     written = Group(parser, "what is written")
-    written.add("--results", type=Path, default=None, help="OUT.json, each query's figures as OUT.npz, and OUT_report/")
+    written.add("--results", type=given_path, default=None, help="OUT.json, each query's figures as OUT.npz, and OUT_report/")
     written.add("--no_report", action="store_true", help="spare the HTML report")
 
     running = Group(parser, "running")

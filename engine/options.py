@@ -8,7 +8,7 @@ from datasets.catalog import Dataset
 from models.pretrained import IMAGENET
 from retrieval.evaluation import TIES
 from retrieval.hashing import FITS
-from utils.parser import Group, Parser, image_side, natural, positive, positive_real, real, share
+from utils.parser import Group, Parser, given_path, image_side, natural, positive, positive_real, real, share, worker_count
 
 ARCHITECTURES = ("cse_resnet50",)
 
@@ -31,7 +31,7 @@ def training_options(recipe: Recipe, arguments: list[str] | None = None) -> argp
     data.add("--cache", choices=("off", "disk", "ram"), default="off", help="keep training images decoded, at 224 px 0.2 MB each")
     data.add(
         "--cache_dir",
-        type=Path,
+        type=given_path,
         default=None,
         help="where on disk; None: decoded/ beside the images",
     )
@@ -78,7 +78,7 @@ def retrieval_options(dataset: Dataset, arguments: list[str] | None = None) -> a
 
     checkpoint = Group(parser, "what to test")
     checkpoint.add("--resume_file", default="model_best.pth.tar", help="file in the run folder")
-    checkpoint.add("--checkpoint", type=Path, default=None, help="any checkpoint file, instead of the run folder's")
+    checkpoint.add("--checkpoint", type=given_path, default=None, help="any checkpoint file, instead of the run folder's")
     checkpoint.add("--pretrained", action="store_true", help="rank by the 2048-d pooled feature instead of the embedding")
     checkpoint.add("--precision", action="store_true", help="accepted for old command lines; precision is always printed")
 
@@ -94,7 +94,7 @@ def retrieval_options(dataset: Dataset, arguments: list[str] | None = None) -> a
     )
     protocol.add(
         "--also_seen",
-        type=Path,
+        type=given_path,
         nargs="+",
         default=None,
         help="split folders (or cname_cid.txt files) the model was trained on, if not this one: their classes are dropped",
@@ -102,7 +102,7 @@ def retrieval_options(dataset: Dataset, arguments: list[str] | None = None) -> a
     hash_codes(parser)
 
     written = Group(parser, "what is written")
-    written.add("--results", type=Path, default=None, help="where to write; None: results.json beside the checkpoint")
+    written.add("--results", type=given_path, default=None, help="where to write; None: results.json beside the checkpoint")
     written.add("--no_report", action="store_true", help="spare the HTML report")
     written.add("--no_cache", action="store_true", help="embed all images anew; do not keep their features beside the checkpoint")
 
@@ -128,7 +128,7 @@ def hash_codes(parser: Parser, fits: tuple[str, ...] = FITS) -> Group:
 
 def _data(parser: Parser, dataset: Dataset) -> Group:
     group = Group(parser, "data")
-    group.add("--data_root", type=Path, default=Path("dataset"), help=f"the folder that holds {dataset.folder}/")
+    group.add("--data_root", type=given_path, default=Path("dataset"), help=f"the folder that holds {dataset.folder}/")
     group.add("--zero_version", default=dataset.default_split, help="split folder, e.g. zeroshot1 or zeroshot2 of Sketchy")
     group.add("--image_size", type=image_side, default=224, help="side in pixels the network sees, 32 to 8192")
     group.add(
@@ -136,13 +136,13 @@ def _data(parser: Parser, dataset: Dataset) -> Group:
         action="store_true",
         help="first look through all images, and leave out (counted and listed) those that are missing or cannot be read",
     )
-    group.add("--num_workers", type=natural, default=None, help="processes that decode; None: up to 8, or 1 on a CPU")
+    group.add("--num_workers", type=worker_count, default=None, help="processes that decode; None: up to 8, or 1 on a CPU")
     return group
 
 
 def _run_folder(parser: Parser, name: str, *short: str) -> None:
     group = Group(parser, "run folder")
-    group.add(name, *short, type=Path, default=Path("cse_resnet50/checkpoint"), help="root of the run folders")
+    group.add(name, *short, type=given_path, default=Path("cse_resnet50/checkpoint"), help="root of the run folders")
 
 
 def _model(parser: Parser, training: bool) -> None:

@@ -18,7 +18,7 @@ from utils.devices import decoding_workers
 from utils.errors import InputError
 from utils.files import only_here, require_writable
 from utils.memory import enough_memory
-from utils.parser import Group, Parser, image_side, natural, port, positive, whole_number
+from utils.parser import Group, Parser, given_path, image_side, port, positive, whole_number, worker_count
 from utils.text import printable
 
 THRIFT = "lower --batch_size, or --num_workers"
@@ -67,12 +67,12 @@ def index(arguments: list[str]) -> None:
 
 def _index_options(arguments: list[str]) -> argparse.Namespace:
     parser = _parser("index", "Index photos, or bring an index up to date with them.", "PHOTOS… --checkpoint FILE -o INDEX")
-    parser.add_argument("photos", type=Path, nargs="*", help="files, or folders with all below them; none: those indexed before")
+    parser.add_argument("photos", type=given_path, nargs="*", help="files or folders; none: those indexed before")
     group = Group(parser, "index")
-    group.add("--output", "-o", type=Path, required=True, help="the index's folder")
-    group.add("--checkpoint", type=Path, default=None, help="the trained network; may be left out of an index that has one")
+    group.add("--output", "-o", type=given_path, required=True, help="the index's folder")
+    group.add("--checkpoint", type=given_path, default=None, help="the trained network; may be left out of an index that has one")
     group.add("--image_size", type=image_side, default=None, help="None: as in training, if the checkpoint says so, else 224")
-    group.add("--remove", type=Path, nargs="+", default=None, help="take these files or folders out of the index")
+    group.add("--remove", type=given_path, nargs="+", default=None, help="take these files or folders out of the index")
     group.add(
         "--kind",
         choices=(AUTO, *KINDS[:-1]),
@@ -83,7 +83,7 @@ def _index_options(arguments: list[str]) -> argparse.Namespace:
     running = Group(parser, "running")
     running.add("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
     running.add("--batch_size", type=positive, default=64, help="photos embedded at once")
-    running.add("--num_workers", type=natural, default=None, help="processes that decode; None: up to 8, or 1 on a CPU")
+    running.add("--num_workers", type=worker_count, default=None, help="processes that decode; None: up to 8, or 1 on a CPU")
     return parser.parse_args(arguments)
 
 
@@ -165,13 +165,13 @@ def _query_options(arguments: list[str]) -> argparse.Namespace:
     parser = _parser("query", "Find the photos that a drawing is most like.", "SKETCH… --index INDEX")
     parser.add_argument("sketches", nargs="+", metavar="SKETCH", help="pictures of drawings, in any size")
     group = Group(parser, "query")
-    group.add("--index", type=Path, required=True, help="the folder that `search.py index` made")
+    group.add("--index", type=given_path, required=True, help="the folder that `search.py index` made")
     group.add("--k", "-k", type=whole_number(1, MOST_FOUND), default=20, help=f"photos to find: 1 to {MOST_FOUND:,}")
     group.add("--codes", action="store_true", help="by binary codes")
     group.add("--photo", action="store_true", help="the pictures are photos: find others like them")
     group.add("--json", action="store_true", help="print results as JSON")
-    group.add("--grid", type=Path, default=None, help="OUT.png: a picture of the drawings and what they found")
-    group.add("--checkpoint", type=Path, default=None, help="where the network lies, if no longer where it was")
+    group.add("--grid", type=given_path, default=None, help="OUT.png: a picture of the drawings and what they found")
+    group.add("--checkpoint", type=given_path, default=None, help="where the network lies, if no longer where it was")
     group.add("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
     return parser.parse_args(arguments)
 
@@ -191,11 +191,11 @@ def serve(arguments: list[str]) -> None:
 def _serve_options(arguments: list[str]) -> argparse.Namespace:
     parser = _parser("serve", "Serve a page on which photos are found by drawing.", "--index INDEX")
     group = Group(parser, "serve")
-    group.add("--index", type=Path, required=True, help="the folder that `search.py index` made")
+    group.add("--index", type=given_path, required=True, help="the folder that `search.py index` made")
     group.add("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in: give --auth with it")
     group.add("--port", type=port, default=7860, help="0: any that is free")
     group.add("--auth", type=_auth, default=None, metavar="USER:PASSWORD", help="asked of everyone, for the page and for photos")
-    group.add("--checkpoint", type=Path, default=None, help="where the network lies, if no longer where it was")
+    group.add("--checkpoint", type=given_path, default=None, help="where the network lies, if no longer where it was")
     group.add("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
     return parser.parse_args(arguments)
 

@@ -25,7 +25,7 @@ from preparation.unreadable import keep_notes, remembered
 from utils.cores import usable_cores
 from utils.errors import InputError
 from utils.files import full_disk_named, only_here
-from utils.parser import Group, Parser, given_path, natural, positive
+from utils.parser import MOST_WORKERS, Group, Parser, given_path, natural, positive, whole_number
 
 
 def preparation_options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -48,7 +48,7 @@ def preparation_options(arguments: list[str] | None = None) -> argparse.Namespac
     files.add("--side", type=natural, default=None, help="shrink images to this shorter side; 0: never; None: 256, as published")
     files.add("--copy", action="store_true", help="copy images out of folders; otherwise hard links, where the disk is the same")
     files.add("--force", action="store_true", help="replace other files and lists that are there already")
-    files.add("--num_workers", type=positive, default=None, help="processes; None: as many as there are cores")
+    files.add("--num_workers", type=whole_number(1, MOST_WORKERS), default=None, help="worker processes; None: one per core")
     files.add(
         "--wordnet",
         type=given_path,

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from utils.text import printable
 
+MOST_WORKERS = 1024  # processes
 LARGEST = 2**32 - 1  # NumPy takes no larger seed, and nothing else needs one
 UNRECOGNIZED = "unrecognized arguments: "  # how argparse begins
 
@@ -131,6 +132,7 @@ def given_path(text: str) -> Path:
 port = whole_number(0, 65535, kind="a port")
 positive = whole_number(1)
 natural = whole_number(0)
+worker_count = whole_number(0, MOST_WORKERS)
 image_side = whole_number(32, 8192, kind="a whole number of pixels")
 positive_real = real_number(0, includes_low=False)
 real = real_number(0)

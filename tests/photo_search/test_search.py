@@ -342,7 +342,7 @@ def test_names_that_a_terminal_would_obey_are_written_out(photos, index, search)
 @pytest.mark.parametrize("k", ["0", "-3", "10001", "many", "1.5"])
 def test_how_many_photos_may_be_found_is_said(index, drawing, search, k):
     code, _, err = search("query", drawing, "--index", index, f"-k={k}")
-    assert code == 2 and f"must be a whole number from 1 to 10,000, not '{k}' (see search.py query --help)" in err
+    assert code == 2 and f"must be a whole number from 1 to 10000, not '{k}' (see search.py query --help)" in err
 
 
 def mistakes():
