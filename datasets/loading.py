@@ -6,12 +6,15 @@ memory (`memfd_create`), which /dev/shm does not limit; only the semaphores of t
 """
 
 import atexit
+import contextlib
 import functools
 import mmap
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator
 from multiprocessing.reduction import DupFd
+from multiprocessing.util import get_temp_dir
 from typing import Any
 
 import numpy as np
@@ -58,7 +61,7 @@ class Loading:
 
     def _with(self, workers: int) -> DataLoader:
         if workers:
-            _kill_workers_at_exit()
+            _prepare_for_workers()
         return DataLoader(
             self.dataset,
             num_workers=workers,
@@ -95,9 +98,20 @@ def _say_fewer(wanted: int, workers: int, reason: str) -> None:
 
 
 @functools.cache
-def _kill_workers_at_exit() -> None:
-    """A worker that is stuck, in a dead network drive say, would otherwise keep the program from ending."""
-    atexit.register(lambda: [child.kill() for child in multiprocessing.active_children() if child.daemon])
+def _prepare_for_workers() -> None:
+    """Before the first workers start: the program will leave neither them nor their sockets' folder behind."""
+    with contextlib.suppress(OSError):
+        get_temp_dir()  # of all workers, removed by the main process; a worker that is killed cannot remove its own
+    atexit.register(_kill_workers)
+
+
+def _kill_workers() -> None:
+    """At the program's end. A worker that is stuck, in a dead network drive say, would keep the program from ending."""
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler takes a killed worker for an error
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
 
 
 def hand_over(batch: Any) -> Any:
