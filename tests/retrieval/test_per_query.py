@@ -224,7 +224,7 @@ def test_a_file_far_too_large_is_refused(file):
 
 
 def test_a_folder_is_no_file(tmp_path):
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="is a folder, not a file"):
         read_per_query(tmp_path)
 
 
