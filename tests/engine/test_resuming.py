@@ -131,18 +131,19 @@ def test_a_signal_before_anything_is_trained(words, tmp_path, run_script, monkey
     assert (code, err.strip()) == (75, "stopped by SIGTERM, with nothing new to save")
 
 
-def test_a_signal_while_waiting_for_images(words, uninterrupted, tmp_path, run_script, monkeypatch):
+def test_a_signal_while_waiting_for_images(words, uninterrupted, tmp_path, run_script, monkeypatch, after_steps):
     """A drive that hangs, say: the steps so far are saved."""
-    original, main, steps = datasets.image_files.decode, os.getpid(), 2
-    in_worker = itertools.count(1)
+    original, main, decoded, has_stepped = datasets.image_files.decode, os.getpid(), itertools.count(1), tmp_path / "stepped"
 
     def hangs(path, side):
-        if os.getpid() != main and next(in_worker) > 6 * steps:
+        if os.getpid() != main and next(decoded) > 12:  # two batches
+            while not has_stepped.exists():
+                time.sleep(0.01)
             os.kill(main, signal.SIGTERM)
             time.sleep(1000)
         return original(path, side)
 
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, after_steps(1, has_stepped.touch):
         patch.setattr(datasets.image_files, "decode", hangs)
         code, _, err = run_script(*words, tmp_path, "--num_workers", 1)
         [child.kill() for child in multiprocessing.active_children()]
