@@ -7,13 +7,14 @@ memory (`memfd_create`), which /dev/shm does not limit; only the semaphores of t
 
 import atexit
 import contextlib
+import errno
 import functools
 import mmap
 import multiprocessing
 import os
-import signal
+import sys
+import traceback
 from collections.abc import Callable, Iterator
-from multiprocessing.reduction import DupFd
 from multiprocessing.util import get_temp_dir
 from typing import Any
 
@@ -22,10 +23,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from tqdm import tqdm
 
 from datasets.image_files import Batch, as_batch
-from utils.signals import leave_signals_to_main_process
+from utils.signals import kill_workers, leave_signals_to_main_process, signals_held
 
 SEMAPHORES = 8  # of a DataLoader with workers: a queue of results (3) and an event that ends them (5)
 SEMAPHORES_PER_WORKER = 3  # of its queue of tasks
+_said: list[str] = []
 
 
 class Loading:
@@ -52,10 +54,17 @@ class Loading:
     def __iter__(self) -> Iterator[Any]:
         if self._loader is None or not self.persistent:
             self._loader = self._with(room_for_workers(self.num_workers) if self.num_workers else 0)
+        others = set(multiprocessing.active_children())
         try:
-            return iter(self._loader)
+            with signals_held():  # until all processes are there, so that nothing half-made is interrupted
+                return iter(self._loader)
         except OSError as error:  # of queues or processes; images are not read yet
-            _say_fewer(self.num_workers, 0, error.strerror or str(error))
+            kill_workers(others)
+            _forget(error)
+            _say_once(
+                f"note: worker processes cannot be started ({error.strerror or error}), so the main process decodes the images; "
+                "allow more processes, or set --num_workers 0"
+            )
             self._loader = self._with(0)
             return iter(self._loader)
 
@@ -75,26 +84,41 @@ class Loading:
 
 def room_for_workers(wanted: int) -> int:
     """How many of the `wanted` worker processes can have their semaphores now; prints a line if fewer."""
-    held, reason = [], ""
+    held, reason = [], None
     try:
         for _ in range(SEMAPHORES + SEMAPHORES_PER_WORKER * wanted):
             held.append(multiprocessing.Lock())
     except (ImportError, OSError) as error:  # ImportError: a Python without semaphores
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = error
     workers = max(0, len(held) - SEMAPHORES) // SEMAPHORES_PER_WORKER
-    if workers < wanted:
+    if reason is not None and workers < wanted:
         _say_fewer(wanted, workers, reason)
     return workers
 
 
-@functools.cache
-def _say_fewer(wanted: int, workers: int, reason: str) -> None:
-    """Once, not for each pass over a list."""
+def _say_fewer(wanted: int, workers: int, reason: OSError | ImportError) -> None:
+    is_full = getattr(reason, "errno", None) in (errno.ENOSPC, errno.ENOMEM)
+    fault = "has no room for" if is_full else "cannot be used for"
+    advice = "give it more room (Docker: --shm-size=1g)" if is_full else "make it a folder that can be written"
     who = f"{workers} of {wanted} worker processes decode" if workers else "the main process decodes the images"
-    tqdm.write(  # a progress bar may be there
-        f"note: /dev/shm has no room for --num_workers {wanted} ({reason}), so {who}; "
-        "give it more (Docker: --shm-size=1g), or set --num_workers lower"
-    )
+    text = getattr(reason, "strerror", None) or reason
+    _say_once(f"note: /dev/shm {fault} --num_workers {wanted} ({text}), so {who}; {advice}, or set --num_workers lower")
+
+
+def _say_once(note: str) -> None:
+    """One note for a program, not for each pass over a list; a progress bar may be on the screen."""
+    if not _said:
+        _said.append(note)
+        tqdm.write(note)
+
+
+def _forget(error: BaseException) -> None:
+    """Drop a DataLoader's iterator that failed to start and what it holds; its own `__del__` fails on what it lacks."""
+    before, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        traceback.clear_frames(error.__traceback__)
+    finally:
+        sys.unraisablehook = before
 
 
 @functools.cache
@@ -102,60 +126,67 @@ def _prepare_for_workers() -> None:
     """Before the first workers start: the program will leave neither them nor their sockets' folder behind."""
     with contextlib.suppress(OSError):
         get_temp_dir()  # of all workers, removed by the main process; a worker that is killed cannot remove its own
-    atexit.register(_kill_workers)
-
-
-def _kill_workers() -> None:
-    """At the program's end. A worker that is stuck, in a dead network drive say, would keep the program from ending."""
-    if hasattr(signal, "SIGCHLD"):
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler takes a killed worker for an error
-    for child in multiprocessing.active_children():
-        if child.daemon:
-            child.kill()
+    atexit.register(kill_workers)  # one that is stuck, in a dead network drive say, would keep the program from ending
 
 
 def hand_over(batch: Any) -> Any:
     """For a DataLoader: the dataset has put the batch together already; a worker sends it in an anonymous file."""
-    if get_worker_info() is None or not isinstance(batch, Batch) or not hasattr(os, "memfd_create"):
-        return batch
-    return _Sent(batch)
+    return _Sent(batch) if get_worker_info() is not None and isinstance(batch, Batch) else batch
+
+
+@functools.cache
+def _can_send() -> bool:
+    """Whether this process can make anonymous files and pass them on; found out once.
+
+    The system may have no such files, a sandbox may forbid them, or there may be no place for the socket that passes them on.
+    """
+    try:
+        os.close(_in_anonymous_file(np.zeros(1, np.uint8)).detach())
+    except (AttributeError, OSError):
+        return False
+    return True
 
 
 class _Sent:
-    """A batch on its way from a worker; unpickled in the main process it is the `Batch` again."""
+    """A batch on its way from a worker; unpickled in the main process it is the `Batch` again.
+
+    Where no anonymous file can be had, its pixels travel through the queue's pipe.
+    """
 
     def __init__(self, batch: Batch):
         pixels, self.labels = batch.images.permute(0, 2, 3, 1).numpy(), batch.labels.numpy()
         self.shape = pixels.shape
-        self.pixels: Callable | np.ndarray = _in_anonymous_file(pixels)
+        self.pixels: Any = pixels
+        if _can_send():
+            with contextlib.suppress(OSError):  # out of descriptors or memory; while the queue pickles, it would lose the batch
+                self.pixels = _in_anonymous_file(pixels)
 
     def __reduce__(self) -> tuple[Callable, tuple]:
         return _received, (self.pixels, self.shape, self.labels)
 
 
 def _in_anonymous_file(pixels: np.ndarray) -> Any:
-    """A handle on a copy; the array itself, which travels through a pipe, where the system gives no such file or handle.
+    """A handle (`DupFd`) on a copy. Raises OSError without memory or descriptors, AttributeError on other systems than Linux."""
+    descriptor = os.memfd_create("batch")
+    from multiprocessing.reduction import DupFd  # not there on Windows
 
-    Made here, and not while the queue pickles, since an error there would lose the batch.
-    """
     try:
-        descriptor = os.memfd_create("batch")
-        try:
-            with open(descriptor, "wb", closefd=False) as file:
-                file.write(np.ascontiguousarray(pixels))
-            return DupFd(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError:  # no memory or descriptors left, a sandbox that forbids it, no folder for the handle's socket
-        return pixels
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(np.ascontiguousarray(pixels))
+        return DupFd(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _received(pixels: Any, shape: tuple[int, ...], labels: np.ndarray) -> Batch:
-    if not isinstance(pixels, np.ndarray):
-        descriptor = pixels.detach()
-        try:
-            memory = mmap.mmap(descriptor, int(np.prod(shape)), flags=mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0))
-        finally:
-            os.close(descriptor)
-        pixels = np.frombuffer(memory, np.uint8).reshape(shape)
-    return as_batch(pixels, labels)
+    return as_batch(pixels if isinstance(pixels, np.ndarray) else _mapped(pixels, shape), labels)
+
+
+def _mapped(handle: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """The array (uint8) in an anonymous file, which is gone with the array."""
+    descriptor = handle.detach()
+    try:
+        memory = mmap.mmap(descriptor, int(np.prod(shape)), flags=mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0))
+    finally:
+        os.close(descriptor)
+    return np.frombuffer(memory, np.uint8).reshape(shape)

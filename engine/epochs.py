@@ -76,7 +76,7 @@ class Run:
             raise self._not_finite(progress) from fault
 
     def _interruptible(self, batches: Iterator[Batch], progress: Progress) -> Iterator[Batch]:
-        """The same batches; a lone process that is told to stop while it waits for one saves and stops at once."""
+        """The same batches; a lone process that gets a signal while it waits for one saves and stops at once."""
         while True:
             try:
                 with self.stop.at_once() if self.learner.team.size == 1 else contextlib.nullcontext():

@@ -1,11 +1,15 @@
-"""Being told to stop, by a scheduler (SIGTERM) or at the keyboard (SIGINT), and doing so where a run can be taken up again."""
+"""Stopping on a signal of a scheduler (SIGTERM) or the keyboard (SIGINT), where a run can be resumed; ending worker processes."""
 
 import contextlib
+import multiprocessing
 import os
+import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from multiprocessing.process import BaseProcess
+from multiprocessing.util import get_temp_dir
 
 from utils.distributed import Team
 from utils.errors import TRY_AGAIN, Stopped
@@ -14,7 +18,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 GRACE_SECONDS = 20.0  # from SIGTERM to the end; launchers and schedulers kill after 30
 POLL_SECONDS = 0.5
 OVERDUE = (
-    "stopped by SIGTERM: the step under way did not end within {:.0f} s and is lost; --resume goes on from the last checkpoint"
+    "stopped by SIGTERM: the work under way did not end within {:.0f} s; what was not saved is lost, "
+    "and --resume goes on from the last checkpoint"
 )
 
 
@@ -77,10 +82,13 @@ class StopRequest:
         while not self._is_over:
             time.sleep(POLL_SECONDS)
             if not self._must_end or self._held:
+                deadline = None  # what follows such a block has its own time
                 continue
             deadline = deadline or time.monotonic() + GRACE_SECONDS
             if time.monotonic() > deadline and not self._is_over:
                 os.write(2, f"\n{OVERDUE.format(GRACE_SECONDS)}\n".encode())
+                kill_workers()
+                shutil.rmtree(get_temp_dir(), ignore_errors=True)  # of the workers' sockets
                 os._exit(TRY_AGAIN)
 
     def end(self) -> None:
@@ -94,20 +102,53 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_requests(team: Team) -> Iterator[StopRequest]:
-    """Signals turned into a `StopRequest` for the time of the block."""
+    """Signals turned into a `StopRequest` for the time of the block; only a program's main thread can handle signals."""
     request = StopRequest(team)
-    try:
-        before = {number: signal.signal(number, request.receive) for number in SIGNALS}
-    except ValueError:  # only a program's main thread can handle signals; in another, nothing is different from before
-        before = {}
-    if before:
+    with _handled(SIGNALS, request.receive):
         threading.Thread(target=request.end_when_overdue, daemon=True).start()
+        try:
+            yield request
+        finally:
+            request.end()
+            if request.given is not None:
+                kill_workers()  # the interpreter would wait 5 s for each that is stuck
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """SIGTERM and SIGINT that come within the block are handled at its end, in whichever thread they arrive."""
+    came: list[int] = []
     try:
-        yield request
+        with _handled(SIGNALS, lambda number, _: came.append(number)):
+            yield
     finally:
-        request.end()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
+
+
+@contextlib.contextmanager
+def _handled(numbers: Iterable[int], handler: Callable | signal.Handlers) -> Iterator[None]:
+    """Within the block these signals have another handler; outside the main thread nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, signal.SIG_DFL if previous is None else previous)  # None: it was not set from Python
+
+
+def kill_workers(but: Collection[BaseProcess] = ()) -> None:
+    """End the worker processes (daemons) of this process, stuck ones too, other than `but`, and wait until they have gone."""
+    workers = [child for child in multiprocessing.active_children() if child.daemon and child not in but]
+    sigchld = [signal.SIGCHLD] if hasattr(signal, "SIGCHLD") else []
+    with _handled(sigchld, signal.SIG_DFL):  # PyTorch's handler takes a worker that was killed for an error
+        for worker in workers:
+            worker.kill()
+        for worker in workers:
+            worker.join(timeout=1)  # a process in a dead network drive does not even end by SIGKILL
 
 
 def leave_signals_to_main_process(worker: int) -> None:
