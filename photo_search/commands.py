@@ -10,13 +10,13 @@ from PIL import Image
 from datasets.images import opened
 from photo_search import indexing
 from photo_search.embedding import Network, open_network
-from photo_search.folder import AUTO, IndexFolder
+from photo_search.folder import AUTO, PHOTOS, IndexFolder
 from photo_search.pictures import save_grid
 from photo_search.searching import Hit, Searcher
 from retrieval.vector_index import KINDS
 from utils.devices import decoding_workers
 from utils.errors import InputError
-from utils.files import only_here, require_writable
+from utils.files import only_here, require_writable, why_no_file
 from utils.memory import enough_memory
 from utils.parser import Group, Parser, given_path, image_side, port, positive, whole_number, worker_count
 from utils.text import printable
@@ -47,22 +47,31 @@ def _parser(command: str, description: str, operands: str) -> Parser:
 def index(arguments: list[str]) -> None:
     """Make an index, or bring one up to date."""
     options = _index_options(arguments)
-    if options.checkpoint is not None and not options.checkpoint.is_file():
-        raise InputError(f"{options.checkpoint}: no such file; name the trained network by --checkpoint FILE")
-    folder = IndexFolder(options.output, make=options.checkpoint is not None)
-    with (
-        only_here(options.output / ".lock", f"{options.output}: is being indexed already; wait for that to end"),
-        enough_memory(THRIFT),
-    ):
-        folder.remove_unfinished()
-        if options.kind:
-            folder.store.keep_facts(kind=options.kind)
-        if options.remove:
-            print(f"removed {indexing.remove(folder.store, options.remove):,} photos from the index; their files stay")
-        roots = options.photos or [Path(root) for root in folder.store.fact("roots", []) if not options.remove]
-        if roots:
-            _update(folder, roots, options)
-        _say_search(folder, options)
+    with enough_memory(THRIFT):
+        folder, network = _to_index(options)
+        with only_here(options.output / ".lock", f"{options.output}: is being indexed already; wait for that to end"):
+            _bring_up_to_date(folder, network, options)
+
+
+def _to_index(options: argparse.Namespace) -> tuple[IndexFolder, Network | None]:
+    """The network is there if it was named; one that cannot be read leaves everything as it is."""
+    if options.checkpoint is None or (options.output / PHOTOS).is_file():
+        folder = IndexFolder(options.output)
+        return folder, _network_of(folder, options) if options.checkpoint else None
+    network = open_network(options.checkpoint, options.device, options.image_size)
+    return IndexFolder(options.output, make=True), network
+
+
+def _bring_up_to_date(folder: IndexFolder, network: Network | None, options: argparse.Namespace) -> None:
+    folder.remove_unfinished()
+    if options.kind:
+        folder.store.keep_facts(kind=options.kind)
+    if options.remove:
+        print(f"removed {indexing.remove(folder.store, options.remove):,} photos from the index; their files stay")
+    roots = options.photos or [Path(root) for root in folder.store.fact("roots", []) if not options.remove]
+    if roots:
+        _update(folder, network or _network_of(folder, options), roots, options)
+    _say_search(folder, options)
 
 
 def _index_options(arguments: list[str]) -> argparse.Namespace:
@@ -87,8 +96,7 @@ def _index_options(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _update(folder: IndexFolder, roots: list[Path], options: argparse.Namespace) -> None:
-    network = _network_of(folder, options)
+def _update(folder: IndexFolder, network: Network, roots: list[Path], options: argparse.Namespace) -> None:
     folder.belong_to(network)
     workers = decoding_workers(options.num_workers, network.device)
     started = time.perf_counter()
@@ -128,7 +136,7 @@ def query(arguments: list[str]) -> None:
     """Ask an index with pictures of drawings."""
     options = _query_options(arguments)
     if options.grid:
-        require_writable(options.grid, "--grid", ".png")
+        _require_place(options.grid)
     folder = IndexFolder(options.index)
     searcher = Searcher(folder, _network_of(folder, options))
     if len(folder.store) == 0:
@@ -138,6 +146,12 @@ def query(arguments: list[str]) -> None:
     if options.grid:
         save_grid(options.grid, drawings, results)
     _print(options.sketches, results, options.json)
+
+
+def _require_place(grid: Path) -> None:
+    if not grid.parent.is_dir():
+        raise InputError(f"--grid {grid}: there is no folder {grid.parent}; make it first, or choose another place")
+    require_writable(grid, "--grid", ".png")
 
 
 def _found(searcher: Searcher, path: str, drawing: Image.Image, options: argparse.Namespace) -> list[Hit]:
@@ -214,5 +228,6 @@ def _network_of(folder: IndexFolder, options: argparse.Namespace) -> Network:
             f"{folder.path}: holds no photos yet; `python search.py index PHOTOS --checkpoint FILE -o {folder.path}` adds some"
         )
     if not Path(checkpoint).is_file():
-        raise InputError(f"{checkpoint}: no such file; name the network that {folder.path} was made with by --checkpoint FILE")
+        advice = f"name the network that {folder.path} was made with by --checkpoint FILE"
+        raise InputError(f"{checkpoint}: {why_no_file(Path(checkpoint))}; {advice}")
     return open_network(Path(checkpoint), options.device, getattr(options, "image_size", None) or folder.store.fact("side"))

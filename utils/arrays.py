@@ -9,6 +9,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from utils.errors import InputError
+from utils.files import why_no_file
 
 
 def read_npz(
@@ -25,8 +26,7 @@ def read_npz(
     `advice` ends each message.
     """
     if not path.is_file():
-        fault = "is a folder, not a file" if path.is_dir() else "no such file"
-        raise InputError(f"{path}: {fault}; {advice}")
+        raise InputError(f"{path}: {why_no_file(path)}; {advice}")
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}

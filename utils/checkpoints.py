@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import torch
 
 from utils.errors import InputError
-from utils.files import written_whole
+from utils.files import why_no_file, written_whole
 from utils.unpickling import NumberType, Scalar, read_through
 
 PREFIX = "module."
@@ -40,8 +40,7 @@ def read_torch_file(path: Path, option: str = "the checkpoint") -> Any:
     files from before 2020 do), or holds tensors that are not plain arrays or anything that would have to be run.
     """
     if not path.is_file():
-        fault = "is a folder, not a file" if path.is_dir() else "no such file"
-        raise InputError(f"{path}: {fault}; {option} needs a checkpoint file")
+        raise InputError(f"{path}: {why_no_file(path)}; {option} needs a checkpoint file")
     try:
         with torch.serialization.safe_globals(ALLOWED), warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -40,6 +40,11 @@ def full_disk_named(place: Path, advice: str) -> Iterator[None]:
         raise
 
 
+def why_no_file(path: Path) -> str:
+    """What to say of a path that is no regular file."""
+    return "is a folder, not a file" if path.is_dir() else "no such file"
+
+
 def require_writable(path: Path, option: str, suffix: str) -> None:
     """Raise InputError, before any work is done, if a file of this kind cannot be written there."""
     if path.suffix != suffix or path.is_dir():

@@ -280,6 +280,31 @@ def test_a_picture_of_what_was_found(photos, index, drawing, tmp_path, search):
         assert grid.width > 4 * 112 and grid.height > 2 * 112
 
 
+def test_no_folder_is_made_for_a_picture_of_what_was_found(index, drawing, tmp_path, search):
+    code, _, err = search("query", drawing, "--index", index, "--grid", tmp_path / "nowhere" / "grid.png")
+    assert code == 2 and f"--grid {tmp_path}/nowhere/grid.png: there is no folder {tmp_path}/nowhere" in err
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_checkpoint_that_cannot_be_read_leaves_nothing_behind(photos, tmp_path, search):
+    (tmp_path / "bad.pth.tar").write_bytes(b"no checkpoint")
+    for name, message in [
+        ("bad.pth.tar", "bad.pth.tar: damaged or not a PyTorch file"),
+        ("photos", "photos: is a folder, not a file"),
+        ("nowhere.pth", "nowhere.pth: no such file"),
+    ]:
+        code, _, err = search("index", photos, "--checkpoint", tmp_path / name, "-o", tmp_path / "new")
+        assert code == 2 and message in err and not (tmp_path / "new").exists()
+
+
+def test_a_checkpoint_that_cannot_be_read_changes_nothing(photos, index, tmp_path, search):
+    (tmp_path / "bad.pth.tar").write_bytes(b"no checkpoint")
+    words = ["index", "-o", index, "--remove", photos / "new", "--kind", "hnsw", "--checkpoint", tmp_path / "bad.pth.tar"]
+    code, _, err = search(*words)
+    assert code == 2 and "bad.pth.tar: damaged" in err and len(names_in(index)) == 12
+    assert IndexFolder(index).store.fact("kind") is None
+
+
 def test_a_damaged_search_file_is_made_anew(photos, index, search):
     path = index / "vectors.index"
     path.write_bytes(path.read_bytes()[:-50])
@@ -359,6 +384,7 @@ def mistakes():
         "another version": (of_another_version, [], "was made by another version"),
         "another checkpoint": (None, ["--checkpoint", "OTHER"], "was made with another checkpoint"),
         "no checkpoint": (None, ["--checkpoint", "nowhere.pth"], "nowhere.pth: no such file; name the network"),
+        "a folder as checkpoint": (None, ["--checkpoint", "."], ".: is a folder, not a file; name the network"),
     }
 
 
