@@ -87,6 +87,9 @@ class _Connection(H11Protocol):
         super().data_received(data)
         self._note()
 
+    def _should_upgrade(self) -> bool:
+        return False  # a wish, which HTTP lets a server pass over; uvicorn would advise on it in the log
+
     def on_response_complete(self) -> None:
         self._waiting.leave(self)  # the time of the next wait begins now
         super().on_response_complete()

@@ -45,15 +45,12 @@ class Gate:
     async def __call__(self, scope, receive, send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
-        elif scope["type"] == "http":
+        else:
             self.requests += 1
             try:
                 await self._answer(scope, receive, _with_headers(send))
             finally:
                 self.requests -= 1
-        else:  # a websocket, which nothing here has
-            await receive()
-            await send({"type": "websocket.close", "code": 1008})
 
     async def _answer(self, scope: dict, receive: Callable, send: Callable) -> None:
         refusal = self._refusal(scope["path"], dict(scope["headers"]))

@@ -117,3 +117,13 @@ def test_unfinished_uploads_keep_nobody_out(searcher):
     with serving(searcher) as served, connections(served, 200, unfinished):
         assert served.ask("/picture", bytes_of(drawing(1))).status == 200
         assert served.ask("/search", bytes_of(drawing(1))).status == 200
+
+
+def test_a_visitor_who_wants_another_protocol_is_answered_without_a_word(searcher, capsys):
+    capsys.readouterr()  # of indexing
+    with serving(searcher) as served:
+        for other in ("websocket", "h2c"):
+            wish = {"Connection": "Upgrade", "Upgrade": other, "Sec-WebSocket-Key": "x", "Sec-WebSocket-Version": "13"}
+            assert served.ask("/photo/1", **wish).status == 200
+            assert served.ask("/gradio_api/queue/join", **wish).status == 404
+    assert capsys.readouterr().err == ""
