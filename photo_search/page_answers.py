@@ -19,7 +19,7 @@ from photo_search.searching import Hit, Searcher
 from photo_search.store import Store
 from utils.errors import InputError
 
-MOST_PHOTOS = 200
+MOST_PHOTOS, USUAL_PHOTOS = 200, 20
 DRAWING_BYTES, PICTURE_BYTES = 4 * 10**6, 20 * 10**6
 WAITING, UPLOADING = 100, 10  # requests
 UPLOADED_BYTES = 64 * 10**6  # of all uploads in memory
@@ -28,7 +28,7 @@ LONG, NEVER = {"Cache-Control": "private, max-age=86400"}, {"Cache-Control": "no
 OWN = pathlib.Path(__file__).parent / "page_files"
 NONE_FOUND = "No photo was found: the index is empty, or its photos are gone. Index again."
 
-PhotosAsked = Query(20, ge=1, le=MOST_PHOTOS)
+PhotosAsked = Query(USUAL_PHOTOS, ge=1, le=MOST_PHOTOS)
 PhotoId = Annotated[int, Path(ge=0, lt=2**63)]  # as SQLite counts
 
 

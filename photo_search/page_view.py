@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from photo_search.page_answers import MOST_PHOTOS
+from photo_search.page_answers import MOST_PHOTOS, USUAL_PHOTOS
 from photo_search.page_examples import DRAWINGS
 
 TITLE = "Find photos by drawing"
@@ -29,8 +29,8 @@ aria-describedby="keys"></canvas><p class="hint">Draw here. Photos come as you l
 <div class="options"><fieldset id="compare"><legend>Compare by</legend>
 <label><input type="radio" name="compare" value="real" checked>Real</label>
 <label><input type="radio" name="compare" value="hash">Hash</label></fieldset>
-<fieldset id="k"><legend>Photos</legend><input type="range" min="1" max="{most}" value="20" aria-label="Photos">
-<input type="number" min="1" max="{most}" value="20" inputmode="numeric"
+<fieldset id="k"><legend>Photos</legend><input type="range" min="1" max="{most}" value="{usual}" aria-label="Photos">
+<input type="number" min="1" max="{most}" value="{usual}" inputmode="numeric"
 aria-label="Number of photos, 1 to {most}"></fieldset></div>"""
 EXAMPLE = """<button type="button" data-example="{number}" title="Start from: {name}">
 <img src="example/{number}" alt="{name}"></button>"""
@@ -52,7 +52,8 @@ def page_view(photos: int) -> gr.Blocks:
         gr.HTML(TOP.format(title=TITLE, photos=photos), elem_id="top", js_on_load=BEGIN.format(part="shade"))
         with gr.Row():
             with gr.Column(scale=2, min_width=300, elem_id="drawing"):
-                pad = PAD.format(examples=examples, most=MOST_PHOTOS)
+                most = min(MOST_PHOTOS, photos) or MOST_PHOTOS  # an empty index will be filled
+                pad = PAD.format(examples=examples, most=most, usual=min(USUAL_PHOTOS, most))
                 gr.HTML(pad, elem_id="pad", js_on_load=BEGIN.format(part="pad"))
             with gr.Column(scale=3, min_width=300):
                 gr.HTML(FOUND, elem_id="found", js_on_load=BEGIN.format(part="found"))

@@ -259,7 +259,8 @@ def test_the_control_shows_the_number_of_photos_that_is_used(served, visit):
     page = visit(served)
     draw(page)
     number, slider = page.locator("#k input[type=number]"), page.locator("#k input[type=range]")
-    for typed, used in (("0", "1"), ("-3", "1"), ("999", "200"), ("4.4", "4"), ("", "4"), ("1e9", "200"), ("7", "7")):
+    assert (number.input_value(), slider.input_value()) == ("12", "12")  # no more than there are
+    for typed, used in (("0", "1"), ("-3", "1"), ("999", "12"), ("4.4", "4"), ("", "4"), ("1e9", "12"), ("7", "7")):
         number.fill(typed)
         number.press("Enter")
         assert (number.input_value(), slider.input_value()) == (used, used)
@@ -268,7 +269,7 @@ def test_the_control_shows_the_number_of_photos_that_is_used(served, visit):
     slider.press("ArrowLeft")
     page.wait_for_function("document.querySelectorAll('#found .photo').length === 6")
     assert number.input_value() == "6"
-    assert all(1 <= int(request.url.partition("k=")[2].partition("&")[0]) <= 200 for request in asked_for(page, "search"))
+    assert all(1 <= int(request.url.partition("k=")[2].partition("&")[0]) <= 12 for request in asked_for(page, "search"))
 
 
 def keys_on_the_pad(page, *keys):
@@ -422,11 +423,33 @@ def test_a_narrow_screen_and_a_finger(served, visit):
 
 
 CUT_OFF = """() => Array.from(document.querySelectorAll("#top *, #pad *, #found *"))
-    .filter((each) => !each.children.length && each.id !== "keys" && (each.textContent.trim() || each.matches("input, canvas")))
+    .filter((each) => !each.children.length && (each.textContent.trim() || each.matches("input, canvas")))
     .filter((each) => each.scrollWidth > each.clientWidth + 1 && getComputedStyle(each).display !== "inline"
         || each.getBoundingClientRect().right > innerWidth || each.getBoundingClientRect().left < 0)
     .filter((each) => !each.matches("[type=file]") && each.getClientRects().length)
     .map((each) => `${each.tagName} ${each.textContent}`)"""
+
+
+COVERED_BY_THE_HINT = """() => {
+    const hint = document.querySelector("#keys").getBoundingClientRect();
+    const others = document.querySelectorAll("#top *, #pad :is(button, input, canvas, label, legend, span, img), #found *");
+    return Array.from(others).filter((each) => !each.matches("[type=file]")).filter((each) => {
+        const box = each.getBoundingClientRect();
+        return box.width && box.left < hint.right && box.right > hint.left && box.top < hint.bottom && box.bottom > hint.top;
+    }).map((each) => `${each.tagName} ${each.textContent}`);
+}"""
+
+
+@pytest.mark.parametrize("how", [{}, {"has_touch": True, "is_mobile": True}], ids=["mouse", "finger"])
+@pytest.mark.parametrize("width", [320, 768, 1280])
+def test_the_hint_about_the_keys_covers_nothing(served, visit, width, how):
+    page = visit(served, viewport={"width": width, "height": 740}, **how)
+    at(page, [])
+    hint = page.locator("#keys")
+    assert (hint.bounding_box()["height"] > 10) == (not how)  # where fingers draw, it comes with the first key
+    page.keyboard.press("Tab")
+    keys_on_the_pad(page, "ArrowLeft")
+    assert hint.bounding_box()["height"] > 10 and page.evaluate(COVERED_BY_THE_HINT) == []
 
 
 @pytest.mark.parametrize("width", [320, 375, 768])
