@@ -35,7 +35,7 @@ def collect(roots: Iterable[Path]) -> Collected:
         if not root.exists():
             raise InputError(f"{root}: no such file or folder; name photos, or folders that hold some")
         path = os.path.abspath(root)
-        _note_link(path, found)
+        found.links |= linked([path])
         if root.is_file():
             _take(path, found)
         else:
@@ -54,18 +54,18 @@ def deepest(path: str, places: Iterable[str]) -> int:
     return max(map(len, holders), default=-1)
 
 
+def linked(paths: Iterable[str]) -> dict[str, str]:
+    """{absolute path: where it leads} of those with a link on the way."""
+    real_paths = {path: os.path.realpath(path) for path in paths}
+    return {path: real_path for path, real_path in real_paths.items() if real_path != path}
+
+
 def _take(path: str, found: Collected) -> None:
     try:
         status = os.stat(path)
     except OSError:
         return  # gone since it was listed
     found.photos[path] = PhotoFile(path, status.st_size, status.st_mtime_ns)
-
-
-def _note_link(path: str, found: Collected) -> None:
-    real_path = os.path.realpath(path)
-    if real_path != path:
-        found.links[path] = real_path
 
 
 def _take_below(root: str, found: Collected) -> None:
@@ -82,5 +82,5 @@ def _take_below(root: str, found: Collected) -> None:
             if name.lower().endswith(SUFFIXES) and os.path.isfile(path):
                 _take(path, found)
                 if os.path.islink(path):
-                    _note_link(path, found)
+                    found.links |= linked([path])
             found.not_read += name.lower().endswith(NOT_READ)

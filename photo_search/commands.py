@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -198,8 +199,21 @@ def serve(arguments: list[str]) -> None:
     except ImportError as error:
         raise InputError(f"the page needs gradio ({error}): pip install 'gradio>=6.0'") from error
     folder = IndexFolder(options.index)
+    _keep_linked_roots(folder)
     with page.listening(options.host, options.port) as socket:
         page.serve(Searcher(folder, _network_of(folder, options)), socket, options.host, options.auth)
+
+
+def _keep_linked_roots(folder: IndexFolder) -> None:
+    """Photos behind a link that is not known are not shown."""
+    try:
+        links = indexing.keep_linked_roots(folder.store)
+    except InputError as error:
+        advice = f"run `python search.py index -o {folder.path}` where it may be written"
+        print(f"note: photos behind links are not shown ({printable(error)}): {advice}", file=sys.stderr)
+        return
+    for path, real_path in links.items():
+        print(f"note: {printable(path)} leads to {printable(real_path)}, and its photos are shown from there", file=sys.stderr)
 
 
 def _serve_options(arguments: list[str]) -> argparse.Namespace:

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from datasets.images import decode
 from datasets.loading import Loading
-from photo_search.collecting import Collected, collect, deepest, is_below
+from photo_search.collecting import Collected, collect, deepest, is_below, linked
 from photo_search.embedding import Network
 from photo_search.folder import IndexFolder
 from photo_search.store import PhotoFile, Store
@@ -71,6 +71,7 @@ def update(folder: IndexFolder, network: Network, roots: list[Path], batch_size:
     there = [root for root, place in zip(roots, places, strict=True) if root.exists() or place not in known]
     found = collect(there)
     _require_some(there, found, known)
+    keep_linked_roots(store)
     every = {*store.fact("roots", []), *(os.path.abspath(root) for root in there)}
     left_out = set(store.fact("left_out", [])) - set(places)
     wanted = {path: photo for path, photo in found.photos.items() if deepest(path, every) >= deepest(path, left_out)}
@@ -105,6 +106,20 @@ def remove(store: Store, places: list[Path]) -> int:
     left_out = {*store.fact("left_out", []), *(place for place in absolute if is_below(place, roots))}
     store.keep_facts(roots=roots, left_out=sorted(left_out))
     return len(chosen)
+
+
+def keep_linked_roots(store: Store) -> dict[str, str]:
+    """{path: where it leads} of the places that were named to an earlier version, which did not keep it; later {}.
+
+    Whoever named them meant what lies behind them. Of links among the photos themselves that cannot be said. Raises InputError if
+    nothing can be written.
+    """
+    if store.keeps_links:
+        return {}
+    links = linked(store.fact("roots", []))
+    if links:
+        store.keep_links(links, [])
+    return links
 
 
 def _require_some(roots: list[Path], found: Collected, known: dict) -> None:

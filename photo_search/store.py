@@ -151,6 +151,11 @@ class Store:
         row = self._one("SELECT path, size, changed FROM photos WHERE id = ?", int(id_))
         return None if row is None else PhotoFile(os.fsdecode(row[0]), *row[1:])
 
+    @property
+    def keeps_links(self) -> bool:
+        """Not so in an index of an earlier version, until it is brought up to date."""
+        return self._one("SELECT 1 FROM sqlite_master WHERE name = 'links'") is not None
+
     def keep_links(self, links: dict[str, str], places: Iterable[str]) -> None:
         """{path of a file or folder: where it led when it was indexed}; what was kept of paths in `places` goes."""
         rows = [(os.fsencode(path), os.fsencode(real)) for path, real in links.items()]
@@ -163,7 +168,7 @@ class Store:
 
     def real_path(self, path: str) -> str:
         """Where an indexed photo's absolute path led when it was indexed: `path` itself, if no link was on its way."""
-        if self._one("SELECT 1 FROM sqlite_master WHERE name = 'links'") is None:
+        if not self.keeps_links:
             return path
         for place in (path, *map(str, Path(path).parents)):
             row = self._one("SELECT real FROM links WHERE path = ?", os.fsencode(place))

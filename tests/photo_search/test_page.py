@@ -249,6 +249,75 @@ def test_photos_behind_a_linked_folder_that_was_named_are_shown(photos, network_
         assert {served.ask(f"/photo/{id_}").status for id_ in range(1, 13)} == {404}
 
 
+def of_an_earlier_version(photos, network_file, folder):
+    """An index in which it was not kept where links led."""
+    searcher = searcher_of(photos, network_file, folder)
+    with searcher.folder.store.changes() as connection:
+        connection.execute("DROP TABLE links")
+    return searcher
+
+
+@pytest.fixture
+def start_to_serve(run_script, monkeypatch, capsys):
+    """What `search.py serve` says on stderr as it starts."""
+
+    def start(searcher):
+        capsys.readouterr()  # of indexing
+        with monkeypatch.context() as patch:
+            patch.setattr("uvicorn.Server.run", lambda *_, **__: None)
+            code, _, err = run_script("search.py", "serve", "--index", searcher.folder.path, "--port", 0)
+        assert code == 0, err
+        return err
+
+    return start
+
+
+def linked(place, target):
+    place.symlink_to(target)
+    return place
+
+
+@pytest.mark.parametrize("below", [".", "old"])
+def test_linked_folders_of_an_earlier_version_are_shown_and_said_once(photos, network_file, tmp_path, start_to_serve, below):
+    link = linked(tmp_path / "link", photos)
+    searcher = of_an_earlier_version(link / below, network_file, tmp_path / "index")
+    ids = searcher.folder.store.ids()
+    err = start_to_serve(searcher)
+    assert f"note: {link / below} leads to {(photos / below).resolve()}" in err and len(err.strip().splitlines()) == 1
+    with serving(again(searcher)) as served:
+        assert {served.ask(f"/photo/{id_}").status for id_ in ids} == {200}
+        link.unlink()
+        shutil.copytree(photos, tmp_path / "private")
+        linked(link, tmp_path / "private")
+        assert start_to_serve(searcher) == ""
+        assert {served.ask(f"/photo/{id_}").status for id_ in ids} == {404}
+
+
+def test_linked_folders_of_an_earlier_version_outlive_another_that_is_indexed(photos, network_file, tmp_path):
+    searcher = of_an_earlier_version(linked(tmp_path / "link", photos / "old"), network_file, tmp_path / "index")
+    searcher = searcher_of(photos / "new", network_file, tmp_path / "index")
+    with serving(again(searcher)) as served:
+        assert {served.ask(f"/photo/{id_}").status for id_ in range(1, 13)} == {200}
+
+
+def test_an_earlier_version_without_links_stays_as_it_is(photos, network_file, tmp_path, start_to_serve):
+    searcher = of_an_earlier_version(photos.resolve(), network_file, tmp_path / "index")
+    before = (tmp_path / "index" / "photos.sqlite").read_bytes()
+    assert start_to_serve(searcher) == ""
+    assert (tmp_path / "index" / "photos.sqlite").read_bytes() == before
+
+
+def test_where_links_cannot_be_kept_it_is_said_what_to_do(photos, network_file, tmp_path, start_to_serve, monkeypatch):
+    searcher = of_an_earlier_version(linked(tmp_path / "link", photos), network_file, tmp_path / "index")
+
+    def refused(*_):
+        raise InputError("photos.sqlite: attempt to write a readonly database")
+
+    monkeypatch.setattr("photo_search.store.Store.keep_links", refused)
+    err = start_to_serve(searcher)
+    assert f"run `python search.py index -o {tmp_path}/index`" in err and len(err.strip().splitlines()) == 1
+
+
 def test_a_photo_that_has_changed_is_shown_and_a_text_in_its_place_is_not(served, photos):
     path = photos / "old" / "1.png"
     id_ = id_of(served.searcher, path)
