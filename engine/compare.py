@@ -49,6 +49,9 @@ def compare(options: argparse.Namespace) -> dict:
     # runs with the queries of the first are estimated together, on the same redraws; each of the others by itself
     together = [run for run, reason in zip(runs, reasons, strict=True) if reason is None]
     alone = [[run] for run, reason in zip(runs, reasons, strict=True) if reason is not None]
+    lacking = {run.number: lacking_figures(run, keys) for run in runs}
+    for run in runs:
+        _require_figures(run, keys, lacking[run.number], options.figures or ())
     estimates: dict[tuple[int, str, str], Estimate] = {}
     for group in (together, *alone):
         estimates |= estimate(group, keys, options.resamples, options.seed)
@@ -59,7 +62,7 @@ def compare(options: argparse.Namespace) -> dict:
         "draws": DRAWS,
         "seed": options.seed,
         "p_corrected_for_several_tests": False,
-        "runs": [_of_run(runs[0], run, reason) for run, reason in zip(runs, reasons, strict=True)],
+        "runs": [_of_run(runs[0], run, reason, lacking[run.number]) for run, reason in zip(runs, reasons, strict=True)],
         "figures": [_of_figure(*place, estimates[place]) for place in _in_table_order(estimates, keys)],
     }
     print(format_comparison(results))
@@ -77,8 +80,7 @@ def chosen_figures(keys: Sequence[str] | None) -> list[str]:
 def estimate(runs: Sequence[Run], keys: Sequence[str], resamples: int, seed: int) -> dict[tuple[int, str, str], Estimate]:
     """{(run number, ranking, key of FIGURES): Estimate} of runs with equal queries, each compared with the first of them.
 
-    A ranking that a run lacks has no entry, and one that only the first lacks has no difference. Raises InputError if a
-    run's file lacks a per-query figure.
+    A ranking or figure that a run lacks has no entry, and one that only the first lacks has no difference.
     """
     labels = runs[0].queries.labels
     weights = {mean: query_weights(labels, mean) for mean in ("query", "class")}
@@ -87,14 +89,31 @@ def estimate(runs: Sequence[Run], keys: Sequence[str], resamples: int, seed: int
         for ranking, figures in run.queries.figures.items():
             for key in keys:
                 figure = FIGURES[key]
-                if figure.per_query not in figures:
-                    lacks = f"`{ranking}/{figure.per_query}`, which {key} is made of"
-                    raise InputError(f"{run.file.with_suffix('.npz')}: lacks {lacks}; repeat the test, or leave {key} out")
-                shares[run.number, ranking, key] = figures[figure.per_query] * weights[figure.mean]
+                if figure.per_query in figures:
+                    shares[run.number, ranking, key] = figures[figure.per_query] * weights[figure.mean]
     places = {place: column for column, place in enumerate(shares)}
     baselines = [places.get((runs[0].number, *place[1:])) if place[0] != runs[0].number else None for place in shares]
     estimates = compare_figures(np.stack(list(shares.values()), axis=1), baselines, labels, resamples, DRAWS, seed)
     return dict(zip(shares, estimates, strict=True))
+
+
+def lacking_figures(run: Run, keys: Sequence[str]) -> dict[str, str]:
+    """{key of FIGURES: the array, as `real/p100`, that the run's file lacks for it}; an older test kept fewer."""
+    lacking = {}
+    for key in keys:
+        per_query = FIGURES[key].per_query
+        without = [ranking for ranking, figures in run.queries.figures.items() if per_query not in figures]
+        if without:
+            lacking[key] = f"{without[0]}/{per_query}"
+    return lacking
+
+
+def _require_figures(run: Run, keys: Sequence[str], lacking: dict[str, str], by_name: Sequence[str]) -> None:
+    """Raise InputError if the run lacks a figure that was asked for by its name, or all that are to be shown."""
+    refused = list(lacking) if len(lacking) == len(keys) else [key for key in lacking if key in by_name]
+    if refused:
+        lacks = f"`{lacking[refused[0]]}`, which {refused[0]} is made of"
+        raise InputError(f"{run.file.with_suffix('.npz')}: lacks {lacks}; repeat the test, or leave {refused[0]} out")
 
 
 def _figure(text: str) -> str:
@@ -113,10 +132,11 @@ def _in_table_order(places: Iterable[tuple[int, str, str]], keys: Sequence[str])
     return sorted(places, key=lambda place: (rankings.index(place[1]), keys.index(place[2]), place[0]))
 
 
-def _of_run(first: Run, run: Run, reason: str | None) -> dict[str, Any]:
+def _of_run(first: Run, run: Run, reason: str | None, lacking: Iterable[str]) -> dict[str, Any]:
     named = {"run": run.number, "name": run.name, "results": run.file, **run.about}
     counts = {"queries": len(run.queries.names), "matched_by_row": run.matched_by_row, "left_out": run.left_out}
-    return named | counts | {"not_compared": reason, "other_settings": other_settings(first, run)}
+    notes = {"not_compared": reason, "other_settings": other_settings(first, run), "figures_lacking": list(lacking)}
+    return named | counts | notes
 
 
 def _of_figure(run: int, ranking: str, key: str, found: Estimate) -> dict[str, Any]:

@@ -62,6 +62,12 @@ def _notes(results: dict, has_test: bool) -> list[str]:
         if run["left_out"]:
             left_out = f"{run['left_out']} queries have no photo of their class in the gallery"
             notes.append(f"run {run['run']}: {left_out} and are left out")
+        if run["figures_lacking"]:
+            untested = ", so those of the others are not tested" if run["run"] == 1 and len(results["runs"]) > 1 else ""
+            lacking = ", ".join(run["figures_lacking"])
+            notes.append(
+                f"run {run['run']} lacks {lacking}, which its test did not keep; repeat the test, which now keeps all{untested}"
+            )
     return notes + _lacking(results)
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ def _results_file(argument: Path) -> Path:
 def _read_run(number: int, name: str, file: Path) -> Run:
     content = _read_results(file)
     per_query = file.with_suffix(".npz")
-    queries = read_per_query(per_query)
+    queries = _with_p100_within_gallery(read_per_query(per_query), content["gallery"])
     if content["queries"] != len(queries.names) or not _agree(content, queries):
         raise InputError(f"{file} and {per_query.name} are not of the same test; repeat the test, which writes both")
     counted = np.flatnonzero(queries.has_positive)
@@ -142,6 +142,20 @@ def _stated(facts: dict[str, Any]) -> dict[str, str | int | float | None]:
 
 def _printable(text: str) -> str:
     return "".join(filter(str.isprintable, text))
+
+
+def _with_p100_within_gallery(queries: PerQuery, gallery: int) -> PerQuery:
+    """Tests that did not keep this figure yet kept `p100`, which is the same where 100 photos or more are ranked.
+
+    gallery: photos ranked for each query; results files count it without photos that are queries.
+    """
+    if gallery < 100:
+        return queries
+    figures = {
+        ranking: {"p100_within_gallery": part["p100"], **part} if "p100" in part else part
+        for ranking, part in queries.figures.items()
+    }
+    return replace(queries, figures=figures)
 
 
 def _agree(content: dict[str, Any], queries: PerQuery) -> bool:

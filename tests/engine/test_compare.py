@@ -115,7 +115,13 @@ def test_the_output_says_what_the_numbers_are(runs, compare):
     }
     assert {key: found[key] for key in settings} == settings
     named = {"run": 2, "name": "second", "results": f"{runs[1]}/results.json", "queries": 60, "left_out": 0}
-    nothing = {"gallery_digest": None, "matched_by_row": False, "not_compared": None, "other_settings": None}
+    nothing = {
+        "gallery_digest": None,
+        "matched_by_row": False,
+        "not_compared": None,
+        "other_settings": None,
+        "figures_lacking": [],
+    }
     assert found["runs"][1] == {**ABOUT, **named, **nothing}
 
 
@@ -383,6 +389,51 @@ def test_a_figure_that_a_file_lacks_is_named(tmp_path, compare):
     assert compare(tmp_path)[0] == 0
     message = refused(compare, tmp_path, "--figures", "recall_200")
     assert f"{tmp_path}/results.npz: lacks `real/recall_200`, which recall_200 is made of; repeat the test" in message
+
+
+def write_old_run(folder: Path, seed: int, gallery: int) -> dict[str, Scores]:
+    """What a test left before P@100 within the gallery was kept, `p100_released` being the class mean of `p100`."""
+    scores = made_scores(seed)
+    for scored in scores.values():
+        scored.figures["p100_within_gallery"] = scored.figures["p100"]
+    summaries = {ranking: scored.summary() for ranking, scored in scores.items()}
+    for scored in scores.values():
+        del scored.figures["p100_within_gallery"]
+    write_per_query(folder / "results.npz", scores, NAMES)
+    write_results(folder / "results.json", {**ABOUT, "gallery": gallery, "queries": len(NAMES), **summaries})
+    return scores
+
+
+def test_older_results_have_the_released_precision_where_100_photos_or_more_are_ranked(runs, compare, tmp_path):
+    write_old_run(tmp_path / "old", 7, gallery=100)
+    found, out = numbers(compare, tmp_path / "old", "--figures", "p100_released", "p100_class_mean", "p100_within_gallery")
+    values = {(row["ranking"], row["figure"]): row["value"] for row in found["figures"]}
+    for ranking in ("real", "hash"):
+        assert values[ranking, "p100_released"] == values[ranking, "p100_class_mean"]
+    assert len(values) == 6 and "lacks" not in out
+    write_old_run(tmp_path / "beside", 7, gallery=ABOUT["gallery"])
+    found, _ = numbers(compare, runs[0], tmp_path / "beside")
+    tested = {row["figure"] for row in found["figures"] if row["difference"]}
+    assert tested == set(SHOWN)
+
+
+def test_older_results_of_a_small_gallery_are_shown_without_the_released_precision(compare, tmp_path):
+    write_old_run(tmp_path / "old", 7, gallery=99)
+    write_run(tmp_path / "new", 1, gallery=99)
+    note = "lacks p100_released, which its test did not keep; repeat the test, which now keeps all"
+    found, out = numbers(compare, tmp_path / "new", tmp_path / "old")
+    assert f"run 2 {note}\n" in out and [run["figures_lacking"] for run in found["runs"]] == [[], ["p100_released"]]
+    assert [row["figure"] for row in found["figures"] if row["run"] == 2] == ["map_all_released"] * 2
+    found, out = numbers(compare, tmp_path / "old", tmp_path / "new", "--figures", "all")
+    assert "run 1 lacks p100_released, p100_within_gallery, which" in out and "the others are not tested\n" in out
+    assert {row["figure"] for row in found["figures"] if row["run"] == 2 and not row["difference"]} == {
+        "p100_released",
+        "p100_within_gallery",
+    }
+    _, out = numbers(compare, tmp_path / "old")
+    assert f"run 1 {note}\n" in out
+    message = refused(compare, tmp_path / "old", "--figures", "map_all", "p100_released")
+    assert "lacks `real/p100_within_gallery`, which p100_released is made of; repeat the test, or leave p100_released" in message
 
 
 def test_a_comparison_never_overwrites_a_run(runs, compare):
