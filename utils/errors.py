@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import os
 import re
 import sys
@@ -38,6 +39,7 @@ def one_clear_line() -> Iterator[None]:
     nobody reads the output. Of several processes with the same complaint the first one's is the one to be read: the others wait
     a little, in which torchrun ends them.
     """
+    _print_anything()
     try:
         with _output_flushed():
             yield
@@ -62,6 +64,13 @@ def one_clear_line() -> Iterator[None]:
         _end(f"error: a worker process that decodes images has ended ({ending[1]}); {advice}", 2)
     except KeyboardInterrupt:
         _end("\ninterrupted", 130)
+
+
+def _print_anything() -> None:
+    r"""Letters that the encoding of the output lacks are printed as `\xf7`, so that printing them does not end the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def is_disk_full(error: BaseException | None) -> bool:

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from utils.text import printable
 
@@ -59,6 +59,11 @@ class Parser(argparse.ArgumentParser):
         elif message.startswith(UNRECOGNIZED):
             message = self._explained(message.removeprefix(UNRECOGNIZED))
         self.exit(2, f"error: {printable(' '.join(message.split()))} (see {self.prog} --help)\n")
+
+    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+        """argparse's own drops an OSError: help that cannot be written would end with exit code 0."""
+        if message:
+            (file or sys.stderr).write(message)
 
     def _explained(self, unknown: str) -> str:
         """What is wrong with the words, joined by blanks, that no option takes; only the first is named."""

@@ -51,6 +51,22 @@ def test_a_mistake_is_named_though_the_output_cannot_be_written():
     assert code == 2 and "No space left on device" in err and len(err.splitlines()) == 1
 
 
+@needs_full
+@pytest.mark.parametrize("words", [(), ("-u",)], ids=["buffered", "unbuffered"])
+def test_help_that_cannot_be_written_is_one_line(words):
+    code, err = end_of("from utils.parser import Parser; Parser('Does nothing.').parse_args(['--help'])", FULL, *words)
+    assert code == 2 and "No space left on device" in err and len(err.splitlines()) == 1
+
+
+def test_letters_that_the_output_cannot_encode_are_written_out():
+    code = "from utils.errors import InputError, one_clear_line\nwith one_clear_line():\n"
+    code += "    print('\\xf7 100')\n    raise InputError('写真: no such file')"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "\\xf7 100\n")
+    assert done.stderr == "error: \\u5199\\u771f: no such file\n"
+
+
 def test_a_reader_that_has_gone_is_no_fault():
     code = "from utils.errors import one_clear_line\nwith one_clear_line():\n    input(); print('nobody reads this')"
     with subprocess.Popen(
