@@ -79,7 +79,7 @@ def _looked_at(path: str) -> tuple[str | None, int, np.ndarray]:
         thumbnail = np.asarray(Image.fromarray(decode(path, SIDE)).convert("L"))
         content = Path(path).read_bytes()
     except InputError as error:
-        return " ".join(str(error).split()), 0, np.zeros((SIDE, SIDE), np.uint8)
+        return str(error), 0, np.zeros((SIDE, SIDE), np.uint8)
     except OSError as error:
         return f"{path}: cannot be read ({error.strerror})", 0, np.zeros((SIDE, SIDE), np.uint8)
     return None, int.from_bytes(hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest(), "little"), thumbnail

@@ -25,6 +25,7 @@ from datasets.drawn_shapes import SEEN, UNSEEN, fitted, geometry, moved, sample_
 from utils.errors import InputError, one_clear_line
 from utils.files import written_whole
 from utils.pools import process_pool
+from utils.text import one_line
 
 VERSION = 1  # raise it when the same settings draw other pictures
 FINE = 2  # things are drawn this many times too large and reduced, for smooth edges
@@ -312,7 +313,7 @@ def draw_dataset(
             (folder / "drawn.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
             folder.rename(target)
     except OSError as error:
-        raise InputError(f"cannot draw into {root}: {error}; give another --root") from error
+        raise InputError(f"cannot draw into {root}: {one_line(error)}; give another --root") from error
     return target
 
 
@@ -353,7 +354,7 @@ def _opened(file):
     try:
         return Image.open(file).convert("RGB")
     except OSError as error:
-        raise InputError(f"cannot read {file}: {error}; draw the dataset again") from error
+        raise InputError(f"cannot read {file}: {one_line(error)}; draw the dataset again") from error
 
 
 def main():

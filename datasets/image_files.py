@@ -44,7 +44,7 @@ def as_batch(pixels: np.ndarray, labels: np.ndarray) -> Batch:
 
 
 def require_readable(batch: Batch | InputError) -> Batch:
-    """The batch, or the error a worker met."""
+    """The batch; raises InputError, with the option that helps, where a worker met an unreadable image."""
     if isinstance(batch, InputError):
-        raise batch
+        raise InputError(f"{batch} (--skip_bad_images leaves out all that cannot be read)") from batch
     return batch

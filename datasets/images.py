@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from utils.errors import InputError
+from utils.text import one_line
 
 # Each is decoded within this process; others call programs (EPS calls Ghostscript) or are never photos.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
@@ -96,7 +97,7 @@ def _read(path: str | os.PathLike | BinaryIO) -> Iterator[Image.Image]:
     except Exception as error:  # a broken file can make a decoder raise nearly anything
         if isinstance(error, UnidentifiedImageError) and is_heif(_head(path)):
             raise InputError(f"{path}: HEIC and AVIF images are not read here; save it as JPEG or PNG") from error
-        raise InputError(f"{path}: not a readable image ({error}); replace it, or leave it out") from error
+        raise InputError(f"{path}: not a readable image ({one_line(error)}); replace it, or leave it out") from error
 
 
 def is_heif(head: bytes) -> bool:

@@ -9,6 +9,7 @@ from datasets.loading import Loading
 from utils.distributed import Team
 from utils.errors import InputError
 from utils.progress import progress_bar
+from utils.text import printable
 
 SIDE = 32  # pixels; however small, the decoder reads the file to its end
 CHUNK = 64  # images tried at a time
@@ -60,5 +61,5 @@ def _fault(path: str) -> str | None:
     try:
         decode(path, SIDE)
     except InputError as error:
-        return " ".join(str(error).split())
+        return printable(error)
     return None

@@ -20,6 +20,7 @@ from models.restore import restore_student
 from utils.errors import InputError
 from utils.files import require_writable, written_whole
 from utils.parser import Group, Parser, given_path, image_side, positive
+from utils.text import one_line
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt"}
 STEM = "embedding"  # of the files' names, where only a folder is given
@@ -150,7 +151,7 @@ def _require_onnx() -> None:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
     except ImportError as error:
-        fault = str(error) or "which do not load here"
+        fault = one_line(error) or "which do not load here"
         raise InputError(
             f"--format onnx: needs onnx and onnxruntime ({fault}); pip install {ONNX_LIBRARIES}, or --format torchscript"
         ) from error

@@ -18,6 +18,7 @@ from utils.errors import InputError
 from utils.files import remove_unfinished, written_whole
 from utils.runs import BEGUN_ANEW, BEST, DAMAGED, LAST, NOT_FINITE, PREVIOUS, keep_previous, options_as_text, runs_below
 from utils.seeding import random_state, restore_random_state
+from utils.text import one_line
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what Adam keeps of a parameter it has moved
 # of options that may differ between a run and its continuation without changing what it computes
@@ -103,7 +104,7 @@ def _restored(path: Path, content: dict, learner: Learner, optimizer: torch.opti
         restore_random_state(content.get("random_state"), learner.device)
     except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(
-            f"{path}: epoch, best value, progress or optimizer state do not fit this run ({error}); start anew"
+            f"{path}: epoch, best value, progress or optimizer state do not fit this run ({one_line(error)}); start again"
         ) from error
     return progress
 

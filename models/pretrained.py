@@ -13,6 +13,7 @@ from models.cse_resnet import FEATURE_DIM
 from models.dsn import Student, Teacher
 from utils.checkpoints import read_tensors, require_finite_floats, without_prefix
 from utils.errors import InputError
+from utils.text import one_line
 
 IMAGENET, NONE = "imagenet", "none"
 TIMM_NAME = "legacy_seresnet50"
@@ -88,8 +89,9 @@ def _download() -> dict[str, torch.Tensor]:
     except Exception as error:  # timm raises whatever its transport does: URLError, OSError, hub errors, RuntimeError
         config = timm.models.get_pretrained_cfg(TIMM_NAME)
         where = config.url or f"https://huggingface.co/{config.hf_hub_id}"
+        reason = f"{type(error).__name__}: {one_line(error)}"
         raise InputError(
-            f"the ImageNet weights cannot be downloaded ({type(error).__name__}: {error}). Fetch {where} on a machine that can, "
+            f"the ImageNet weights cannot be downloaded ({reason}). Fetch {where} on a machine that can, "
             "then pass --pretrained_weights FILE; or pass --pretrained_weights none to train from scratch, without a teacher"
         ) from error
 

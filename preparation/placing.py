@@ -21,6 +21,7 @@ from utils.errors import InputError
 from utils.files import full_disk_named, hidden_beside
 from utils.pools import process_pool
 from utils.progress import progress_bar
+from utils.text import one_line
 
 CHUNK = 64  # images given to a process at a time, at most
 UNPACKED = ".unpacked"  # below the dataset's folder, while what cannot be unpacked in place is
@@ -184,9 +185,11 @@ def _place_chunk(root: Path, packed: Path | None, take: Callable, tasks: list[Ta
             raise
         except OSError as error:
             where = error.filename or path
-            raise InputError(f"{where}: {error.strerror or error}; correct that, then run the same command again") from error
+            raise InputError(
+                f"{where}: {error.strerror or one_line(error)}; correct that, then run the same command again"
+            ) from error
         except Exception as error:  # unpacking what is damaged can fail in nearly any way
-            raise InputError(f"{packed}: its member {name!r} is damaged ({error}); download it again") from error
+            raise InputError(f"{packed}: its member {name!r} is damaged ({one_line(error)}); download it again") from error
         finally:
             temporary.unlink(missing_ok=True)
         placed.images += 1
@@ -205,7 +208,7 @@ def _shrunk(image: Path, target: str, side: int, root: Path, placed: Placed) -> 
     try:
         return shrunk(image, side) if side else None
     except ValueError as error:
-        fault = " ".join(str(error).replace(repr(str(image)), "it").split())
+        fault = one_line(error).replace(repr(str(image)), "it")
         note_unreadable(root, target, fault)
         placed.unreadable[target] = fault
         return None

@@ -21,7 +21,7 @@ from typing import BinaryIO
 from utils.errors import InputError
 from utils.files import full_disk_named
 from utils.progress import progress_bar
-from utils.text import printable
+from utils.text import one_line, printable
 
 IMAGES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 JOURNAL = ".placed.json"  # in a dataset's folder: which sources' images were put there, and how
@@ -426,7 +426,7 @@ def _damage_named(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.filename:
             raise
-        raise InputError(f"{path}: cannot be unpacked ({error.strerror or error}); {DOWNLOAD_AGAIN}") from error
+        raise InputError(f"{path}: cannot be unpacked ({error.strerror or one_line(error)}); {DOWNLOAD_AGAIN}") from error
     except Exception as error:
-        reason = str(error) or type(error).__name__
+        reason = one_line(error) or type(error).__name__
         raise InputError(f"{path}: damaged, or not downloaded whole ({reason}); {DOWNLOAD_AGAIN}") from error

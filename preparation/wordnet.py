@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.errors import InputError
+from utils.text import one_line
 
 if TYPE_CHECKING:
     from nltk.corpus.reader.wordnet import Synset, WordNetCorpusReader
@@ -139,7 +140,7 @@ def _texts(place: Path) -> dict[str, str]:
     except InputError:
         raise
     except Exception as error:  # a damaged archive can fail anywhere in unzipping
-        raise InputError(f"{place}: cannot be read, or is damaged ({error}); {GET_IT}") from error
+        raise InputError(f"{place}: cannot be read, or is damaged ({one_line(error)}); {GET_IT}") from error
     missing = [name for name in (NOUNS, INDEX) if name not in contents]
     if missing:
         raise InputError(f"{place}: no WordNet, for it holds no {missing[0]}; {GET_IT}")
@@ -225,4 +226,4 @@ def _reader(place: Path, texts: dict[str, str]) -> "WordNetCorpusReader":
             warnings.simplefilter("ignore")  # that there are no other languages
             return Nouns(InMemory(), None)
     except Exception as error:  # StopIteration too
-        raise InputError(f"{place}: {INDEX} or another file is damaged ({error}); {GET_IT}") from error
+        raise InputError(f"{place}: {INDEX} or another file is damaged ({one_line(error)}); {GET_IT}") from error

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from utils.errors import InputError
+from utils.text import one_line
 
 PATIENCE = datetime.timedelta(days=1)  # with a process that decodes while the others wait; that one is gone is noticed anyway
 PATIENCE_OF_GPUS = datetime.timedelta(minutes=30)  # in a step, or with the slowest to begin one
@@ -162,7 +163,9 @@ def joined(device: str) -> Iterator[Team]:
         dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE_OF_GPUS if on_gpu else PATIENCE)
         messages = dist.new_group(backend="gloo", timeout=PATIENCE) if on_gpu else None
     except (ValueError, RuntimeError) as error:
-        raise InputError(f"WORLD_SIZE is {size}, but the processes cannot join ({error}); start them with torchrun") from error
+        raise InputError(
+            f"WORLD_SIZE is {size}, but the processes cannot join ({one_line(error)}); start them with torchrun"
+        ) from error
     try:
         yield Team(rank, size, local, here, messages)
     except RuntimeError as error:

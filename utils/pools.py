@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
+from utils.text import one_line
+
 CANNOT_START = (OSError, ImportError, NotImplementedError, BrokenProcessPool)  # no /dev/shm, a limit on processes, and the like
 
 
@@ -30,6 +32,6 @@ def _started(workers: int, initializer: Callable[[], object] | None) -> ProcessP
     except CANNOT_START as error:
         if pool is not None:
             pool.shutdown(wait=True, cancel_futures=True)
-        print(f"note: worker processes cannot be started ({error}); this process does all the work", flush=True)
+        print(f"note: worker processes cannot be started ({one_line(error)}); this process does all the work", flush=True)
         return None
     return pool

@@ -1,14 +1,21 @@
 """Text from outside, such as file names, made safe to print."""
 
+import re
 import unicodedata
 
 CONTROLS = ("Cc", "Cs", "Zl", "Zp")  # escape bytes, newlines, bytes that are not UTF-8, line and paragraph separators
+LINE_BREAK = re.compile(r"\s*[\r\n]\s*")
 BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # reorder what is around them
 
 
 def printable(text: object) -> str:
-    r"""`str(text)` on one line that no terminal obeys: `a\nb`, `\x1b[31m`, `\u202e` as they would be written in Python."""
+    r"""`str(text)` on one line, with what a terminal acts on written as in Python: `a\nb`, `\x1b[31m`, `\u202e`."""
     return "".join(map(_escaped, str(text)))
+
+
+def one_line(text: object) -> str:
+    """What a library says, on one line: each line break, with the blanks around it, is one blank; names stay as they are."""
+    return LINE_BREAK.sub(" ", str(text).strip())
 
 
 def _escaped(letter: str) -> str:

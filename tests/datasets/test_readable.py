@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,3 +55,10 @@ def test_a_list_without_any_readable_image_is_refused(tiny_dataset):
         (photos.root / path).write_bytes(b"none")
     with pytest.raises(InputError, match=r"filelist_zero\.txt: no image of the list can be read \(the first: \S+/star/0\.jpg"):
         readable(photos, 0)
+
+
+def test_names_in_what_is_said_stay_as_they_are(tiny_dataset):
+    photos = Split(SKETCHY, tiny_dataset, "zeroshot1").photos("zero")
+    (photos.root / "photo/two  blanks.jpg").write_bytes(b"none")
+    _, messages = readable(replace(photos, paths=["photo/two  blanks.jpg", *photos.paths[1:]]), 0)
+    assert len(messages) == 1 and messages[0].startswith(f"{photos.root}/photo/two  blanks.jpg: not a readable image (")

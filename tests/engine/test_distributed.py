@@ -14,6 +14,7 @@ from unittest import mock
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from datasets.image_files import Batch
@@ -254,7 +255,16 @@ def test_half_an_environment_is_named(monkeypatch, environment, device, said):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(InputError, match=said), joined(device):
+    with pytest.raises(InputError, match=said) as error, joined(device):
+        pass
+    assert "\n" not in str(error.value)
+
+
+def test_what_the_library_says_of_processes_that_cannot_join_is_one_line(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setattr(dist, "init_process_group", mock.Mock(side_effect=RuntimeError("no store\n  at all")))
+    with pytest.raises(InputError, match=r"cannot join \(no store at all\); start them with torchrun"), joined("cpu"):
         pass
 
 

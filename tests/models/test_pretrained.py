@@ -118,13 +118,13 @@ def test_an_impossible_download_says_what_to_do(monkeypatch):
     import timm
 
     def refuse(*args, **kwargs):
-        raise OSError("no route to host")
+        raise OSError("no route\n    to host")
 
     monkeypatch.setattr(timm, "create_model", refuse)
     with pytest.raises(InputError) as error:
         imagenet_state("imagenet")
     assert "--pretrained_weights FILE" in str(error.value)
-    assert "http" in str(error.value)
+    assert "http" in str(error.value) and "(OSError: no route to host)" in str(error.value)
 
 
 @pytest.mark.parametrize(

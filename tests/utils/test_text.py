@@ -1,6 +1,6 @@
 import pytest
 
-from utils.text import printable
+from utils.text import one_line, printable
 
 
 @pytest.mark.parametrize("text", ["alarm clock", "été", "写真", "a\u202fb", "a\u3000b", "👩\u200d🎨", "می\u200cخواهم"])
@@ -24,3 +24,8 @@ def test_what_a_terminal_only_shows_stays(text):
 def test_what_a_terminal_would_obey_is_written_out(text, shown):
     assert printable(text) == shown
     printable(text).encode("utf-8")
+
+
+def test_what_libraries_say_is_one_line_and_names_in_it_stay():
+    error = RuntimeError("\nno store:\r\n   /data/two  blanks/a\tb.jpg\n\nsee the manual\n")
+    assert one_line(error) == "no store: /data/two  blanks/a\tb.jpg see the manual"
