@@ -7,15 +7,15 @@ from checking.contact_sheet import save_contact_sheet
 from checking.findings import CAUTION, FAULT, Findings
 from checking.inspection import Inspection, inspect
 from checking.overlaps import check_near_duplicates, check_overlaps
-from checking.readiness import BATCH_SIZE, DATA_ROOT, check_batches, check_mask, command, script_for
+from checking.readiness import BATCH_SIZE, check_batches, check_mask, command, script_for
 from checking.samples import check_samples, counts_table
 from checking.split_lists import TITLES, SplitLists, read_split
-from datasets.catalog import DATASETS
+from datasets.catalog import DATA_ROOT, DATASETS
 from datasets.file_lists import Split
 from utils.cores import usable_cores
 from utils.files import require_writable, written_whole
 from utils.parser import Group, Parser, given_path, positive, worker_count
-from utils.text import printable
+from utils.text import counted, printable
 
 MOST_PROCESSES = 8
 SHEET, REPORT = "contact_sheet.png", "check.txt"
@@ -98,13 +98,9 @@ def _verdict(findings: Findings, strict: bool, ready: str) -> tuple[str, int]:
     """The last line, and the exit code."""
     faults, cautions = findings.count(FAULT), findings.count(CAUTION)
     if strict and cautions:
-        faults, with_cautions = faults + cautions, f", {_counted(cautions, 'caution')} among them (--strict)"
+        faults, with_cautions = faults + cautions, f", {counted(cautions, 'caution', 'cautions')} among them (--strict)"
     else:
         with_cautions = ""
     if not faults:
         return printable(f"ready to train: {ready}"), 0
-    return f"{_counted(faults, 'fault')}{with_cautions}: not ready; mend them, then check again", 1
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" + "s" * (count != 1)
+    return f"{counted(faults, 'fault', 'faults')}{with_cautions}: not ready; mend them, then check again", 1

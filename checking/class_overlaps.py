@@ -9,6 +9,7 @@ from datasets.class_names import same_classes, spelling
 from datasets.file_lists import LARGEST_MASK, MASK_ARRAYS, SEEN_MASK, UNSEEN_MASK
 from utils.arrays import read_npz
 from utils.errors import InputError
+from utils.text import counted
 
 SHOWN = 40  # unseen classes named on the screen
 
@@ -28,10 +29,12 @@ def check_classes(lists: SplitLists, findings: Findings) -> None:
         spelt = {name: name if name == other else f"{name} ({other})" for name, other in both.items()}
         same = [spelt[name] for name, other in both.items() if spelling(name) == spelling(other)]
         if same:
-            findings.fault(f"{len(same)} unseen classes are seen classes too; take them off one side", same)
+            shared = counted(len(same), "unseen class is a seen class", "unseen classes are seen classes")
+            findings.fault(f"{shared} too; keep each on one side", same)
         alike = [spelt[name] for name, other in both.items() if spelling(name) != spelling(other)]
         if alike:
-            findings.caution(f"{len(alike)} unseen classes differ from seen ones in what stands in brackets alone", alike)
+            differ = counted(len(alike), "unseen class differs", "unseen classes differ")
+            findings.caution(f"{differ} from seen ones in what stands in brackets alone", alike)
 
 
 def _compare(side: str, own: list[str] | None, published: list[str], findings: Findings) -> None:
@@ -47,7 +50,8 @@ def _compare(side: str, own: list[str] | None, published: list[str], findings: F
         message = f"the {side} classes are not the published ones ({len(different)} ids name others): this is a split of its own"
         findings.caution(message, different, shown=1)
     elif different:
-        message = f"{len(different)} {side} classes have other ids than published: what names classes by id does not fit"
+        other_ids = counted(len(different), f"{side} class has another id", f"{side} classes have other ids")
+        message = f"{other_ids} than published: what names classes by id does not fit"
         findings.caution(f"{message}, published checkpoints say", different, shown=1)
 
 
@@ -66,7 +70,8 @@ def check_imagenet(lists: SplitLists, findings: Findings) -> None:
     findings.fact(message)
     if unseen.any():
         names = [lists.unseen[row] for row in np.flatnonzero(unseen)]
-        message = f"{len(names)} unseen classes were seen by whatever was trained on ImageNet, teacher and starting weights"
+        were_seen = counted(len(names), "unseen class was", "unseen classes were")
+        message = f"{were_seen} seen by whatever was trained on ImageNet, teacher and starting weights"
         findings.caution(message, names, shown=SHOWN)
 
 

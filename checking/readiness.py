@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from checking.findings import Findings
 from checking.split_lists import SplitLists
-from datasets.catalog import IMAGENET_CLASSES, OWN, QUICKDRAW, SKETCHY, TUBERLIN, Dataset
+from datasets.catalog import DATA_ROOT, IMAGENET_CLASSES, OWN, QUICKDRAW, SKETCHY, TUBERLIN, Dataset
+from datasets.file_lists import REMAKE_MASK
 from utils.errors import InputError
 
-DATA_ROOT, BATCH_SIZE = Path("dataset"), 96  # what the training scripts do without being told
-NO_TEACHER = "training with a teacher cannot start; prepare_dataset.py makes it, or train with --pretrained_weights none"
+BATCH_SIZE = 96  # what the training scripts take by default
 
 
 class Script(NamedTuple):
@@ -43,10 +43,17 @@ def check_mask(lists: SplitLists, findings: Findings) -> None:
     try:
         width = lists.split.semantic_mask().shape[1]
         if width != IMAGENET_CLASSES:
-            findings.fault(f"{lists.split.mask_file}: {width} wide, and ImageNet has {IMAGENET_CLASSES} classes: {NO_TEACHER}")
+            fault = f"{lists.split.mask_file}: {width} wide, and ImageNet has {IMAGENET_CLASSES} classes"
+            findings.fault(_without_teacher(fault))
     except InputError as error:
         if lists.seen is not None:  # else that is what it says
-            findings.fault(f"{error}: {NO_TEACHER}")
+            findings.fault(_without_teacher(str(error)))
+
+
+def _without_teacher(fault: str) -> str:
+    """A fault of the mask with what follows from it; most of the messages do not say yet where a mask comes from."""
+    makes = "until then" if REMAKE_MASK in fault else "prepare_dataset.py makes the mask; until then"
+    return f"{fault}: training with a teacher cannot start; {makes}, train with --pretrained_weights none"
 
 
 def check_batches(lists: SplitLists, script: Script, batch_size: int, findings: Findings) -> int:

@@ -26,6 +26,9 @@ class Counts:
     gallery_photos: int | None = None
 
 
+DATA_ROOT = Path("dataset")  # where scripts look for datasets, and prepare them, by default
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Names of one dataset's folder and lists; list names are completed with `train`, `test` or `zero`."""

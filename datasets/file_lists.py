@@ -2,13 +2,14 @@
 
 import hashlib
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from datasets.catalog import OWN, SAME_SPLIT, Dataset
+from datasets.catalog import DATA_ROOT, OWN, SAME_SPLIT, Dataset
 from utils.arrays import read_npz
 from utils.errors import InputError
 from utils.text import printable
@@ -78,7 +79,9 @@ class Split:
         if dataset is not OWN and (data_root / OWN.folder).is_dir() and not (data_root / dataset.folder).exists():
             split = OWN.default_split if split == dataset.default_split else split
             dataset = OWN
-            print(printable(f"{data_root / OWN.folder}: your own folders, for {data_root} holds no {folder_of_script}"))
+            print(
+                printable(f"{data_root / OWN.folder}: your own folders are used, because {data_root} holds no {folder_of_script}")
+            )
         self.dataset, self.sieve = dataset, sieve
         self.root = data_root / dataset.folder
         same = SAME_SPLIT.get(split, split)
@@ -87,7 +90,8 @@ class Split:
             there = sorted(names.parent.name for names in self.root.glob("*/cname_cid.txt"))
             if there:
                 raise InputError(f"{self.folder}: no such split; {self.root} has {', '.join(there)}: name one")
-            command = f"python prepare_dataset.py {dataset.key} --source FOLDER_OR_ARCHIVE"
+            output = [] if data_root == DATA_ROOT else ["--output", str(data_root)]
+            command = shlex.join(["python", "prepare_dataset.py", dataset.key, "--source", "FOLDER_OR_ARCHIVE", *output])
             raise InputError(
                 f"{self.folder}: no such folder. {dataset.how_to_get} and run `{command}`, which makes "
                 f"{self.folder}/{dataset.photo_list.format(part='train')} and the other lists; or point --data_root at the "
@@ -235,7 +239,7 @@ def _pickled_mask(path: Path) -> dict:
 def _path_and_id(line: str) -> tuple[str, str]:
     """The two parts of a line, or two empty strings; an id of more than nine digits is none.
 
-    Only ASCII blanks part them: a path may hold any others, at its ends too.
+    Only ASCII blanks separate them: a path may hold other kinds, at its ends too.
     """
     name, _, label = line.replace("\t", " ").rpartition(" ")
     return (name.strip(BLANKS), label) if label.isdecimal() and len(label) <= 9 else ("", "")

@@ -19,7 +19,7 @@ from models.dsn import Student
 from models.restore import restore_student
 from utils.errors import InputError
 from utils.files import require_writable, written_whole
-from utils.parser import Group, Parser, given_path, image_side, positive
+from utils.parser import Group, Parser, given_path, image_side, layer_size
 from utils.text import one_line
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt"}
@@ -43,7 +43,7 @@ def export_options(arguments: list[str] | None = None) -> argparse.Namespace:
     network = Group(parser, "network")
     network.add("--checkpoint", type=given_path, required=True, help="any checkpoint file, of ours or downloaded")
     network.add("--image_size", type=image_side, default=None, help=f"None: that of the training, if recorded, else {IMAGE_SIZE}")
-    network.add("--num_hashing", type=positive, default=64, help="length of the embedding")
+    network.add("--num_hashing", type=layer_size, default=64, help="length of the embedding")
     network.add("--pretrained", action="store_true", help="give the 2048-d pooled feature instead of the embedding")
 
     written = Group(parser, "what is written")

@@ -4,11 +4,23 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.catalog import Dataset
+from datasets.catalog import DATA_ROOT, Dataset
 from models.pretrained import IMAGENET
 from retrieval.evaluation import TIES
 from retrieval.hashing import FITS
-from utils.parser import Group, Parser, given_path, image_side, natural, positive, positive_real, real, share, worker_count
+from utils.parser import (
+    Group,
+    Parser,
+    given_path,
+    image_side,
+    layer_size,
+    natural,
+    positive,
+    positive_real,
+    real,
+    share,
+    worker_count,
+)
 
 ARCHITECTURES = ("cse_resnet50",)
 
@@ -128,7 +140,7 @@ def hash_codes(parser: Parser, fits: tuple[str, ...] = FITS) -> Group:
 
 def _data(parser: Parser, dataset: Dataset) -> Group:
     group = Group(parser, "data")
-    group.add("--data_root", type=given_path, default=Path("dataset"), help=f"the folder that holds {dataset.folder}/")
+    group.add("--data_root", type=given_path, default=DATA_ROOT, help=f"the folder that holds {dataset.folder}/")
     group.add("--zero_version", default=dataset.default_split, help="split folder, e.g. zeroshot1 or zeroshot2 of Sketchy")
     group.add("--image_size", type=image_side, default=224, help="side in pixels the network sees, 32 to 8192")
     group.add(
@@ -149,7 +161,7 @@ def _model(parser: Parser, training: bool) -> None:
     group = Group(parser, "model")
     group.add("--arch", "-a", choices=ARCHITECTURES, default=ARCHITECTURES[0], help="backbone")
     group.add("--num_classes", type=positive, default=None, help="seen classes; None: read from the data or the checkpoint")
-    group.add("--num_hashing", type=positive, default=64, help="length of the embedding")
+    group.add("--num_hashing", type=layer_size, default=64, help="length of the embedding")
     if training:
         group.add("--pretrained_weights", default=IMAGENET, help="imagenet, a SE-ResNet-50 file, or none: no teacher either")
         group.add("--ems-loss", action="store_true", help="class logits by distance to learned centres, with a margin")
@@ -160,10 +172,10 @@ def _objective(parser: Parser, only_names_the_run: bool = False) -> None:
     group.add("--kd_lambda", type=real, default=1.0, help="factor on the teacher's logits")
     group.add("--kdneg_lambda", type=real, default=0.3, help="factor on the semantic mask added to them")
     group.add("--sake_lambda", type=real, default=1.0, help="weight of the distillation loss")
-    group.add("--contrastive_dim", type=positive, default=128, help="output of the projection head, if there is one")
+    group.add("--contrastive_dim", type=layer_size, default=128, help="output of the projection head, if there is one")
     group.add("--contrastive_lambda", type=real, default=0.1, help="weight of the contrastive loss; 0 spares its two views")
     group.add("--temperature", type=positive_real, default=0.07, help="of the contrastive loss")
-    group.add("--topk", type=positive, default=10, help="memory slots of a class")
+    group.add("--topk", type=layer_size, default=10, help="memory slots of a class")
     group.add("--memory_lambda", type=real, default=1.0, help="weight of the memory loss")
     group.add("--cls_lambda", type=real, default=1.0, help="weight of the cross-entropy")
     if not only_names_the_run:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.catalog import DATASETS, OWN, Dataset
+from datasets.catalog import DATA_ROOT, DATASETS, OWN, Dataset
 from datasets.file_lists import MASK_PICKLE
 from preparation.journal import known_sources, note_sources
 from preparation.layouts import Image, recognise
@@ -38,7 +38,7 @@ def preparation_options(arguments: list[str] | None = None) -> argparse.Namespac
     data.add(
         "--source", type=given_path, nargs="+", required=True, help="archives (zip, tar, 7z) or folders, as many as there are"
     )
-    data.add("--output", type=given_path, default=Path("dataset"), help="data root: the folder that holds Sketchy/ and so on")
+    data.add("--output", type=given_path, default=DATA_ROOT, help="data root: the folder that holds Sketchy/ and so on")
     data.add("--split", default=None, help="zeroshot1 or zeroshot2 of Sketchy, zeroshot of others; a new name wants --unseen")
     data.add("--unseen", nargs="+", default=None, help="of your own split: classes, their number or share; None: a fifth")
     data.add("--held_out", type=positive, default=None, help="sketches a seen class for validation; None: 50, or 10")
@@ -84,7 +84,7 @@ def prepare(options: argparse.Namespace) -> Path:
     started = time.perf_counter()
     with _held(options.output):
         sources = [open_source(path) for path in dict.fromkeys(options.source)]
-        plan, told = _plan(options, sources)
+        plan, facts_of_mask = _plan(options, sources)
         manner = Manner(plan.root, options.side, options.copy, options.num_workers or usable_cores())
         images = missing(plan.found.all(), manner, known_sources(sources, manner), options.force)
         require_free(plan.folder, plan.files, options.force)
@@ -94,7 +94,7 @@ def prepare(options: argparse.Namespace) -> Path:
             write_split(plan.folder, plan.files)
         facts = {"dataset": plan.dataset.key, "split": plan.folder.name, "sources": list(map(str, options.source))}
         facts |= {"seed": options.seed, "held_out": plan.held_out, "side": options.side, "unseen": plan.classes.unseen}
-        record(plan.folder, plan.found, placed, **facts, **told)
+        record(plan.folder, plan.found, placed, **facts, **facts_of_mask)
     say_outcome(plan.dataset, plan.folder, plan.found, plan.files, placed, time.perf_counter() - started)
     return plan.folder
 
@@ -148,8 +148,8 @@ def _plan(options: argparse.Namespace, sources: list[Source]) -> tuple[Plan, dic
         print("the split's lists came with the images, and stay as they are")
     held_out = dataset.held_out if options.held_out is None else options.held_out
     files = came or lists_of(dataset, classes, found.images, held_out, options.seed)
-    masks, told = mask_files(dataset, options.wordnet, classes, found, files.get(MASK_PICKLE))
-    return Plan(dataset, folder, classes, found, files | masks, None if came else held_out), told
+    masks, facts_of_mask = mask_files(dataset, options.wordnet, classes, found, files.get(MASK_PICKLE))
+    return Plan(dataset, folder, classes, found, files | masks, None if came else held_out), facts_of_mask
 
 
 def _require_alone(output: Path) -> None:

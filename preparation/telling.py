@@ -5,7 +5,7 @@ import shlex
 from collections import Counter
 from pathlib import Path
 
-from datasets.catalog import Dataset
+from datasets.catalog import DATA_ROOT, Dataset
 from preparation.layouts import PHOTO, SKETCH
 from preparation.placing import Placed
 from preparation.splits import Classes, Sorted
@@ -52,7 +52,7 @@ def say_outcome(dataset: Dataset, folder: Path, found: Sorted, files: dict[str, 
             if name in files:
                 print(f"  {name}: {len(files[name].splitlines()):,}")
     _say_other_counts(dataset, folder.name, photos, sketches)
-    root = [] if str(folder.parent.parent) == "dataset" else ["--data_root", str(folder.parent.parent)]
+    root = [] if folder.parent.parent == DATA_ROOT else ["--data_root", str(folder.parent.parent)]
     split = [] if folder.name == dataset.default_split else ["--split", folder.name]
     print(printable(f"next: {shlex.join(['python', 'check_dataset.py', dataset.key, *root, *split])}"))
 

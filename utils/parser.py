@@ -136,6 +136,7 @@ def given_path(text: str) -> Path:
 
 port = whole_number(0, 65535, kind="a port")
 positive = whole_number(1)
+layer_size = whole_number(1, 65_536)  # more only runs out of memory
 natural = whole_number(0)
 worker_count = whole_number(0, MOST_WORKERS)
 image_side = whole_number(32, 8192, kind="a whole number of pixels")

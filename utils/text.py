@@ -18,6 +18,11 @@ def one_line(text: object) -> str:
     return LINE_BREAK.sub(" ", str(text).strip())
 
 
+def counted(count: int, one: str, more: str) -> str:
+    """`1 class is` or `2 classes are`, from the number and the words for one and for any other number."""
+    return f"{count:,} {one if count == 1 else more}"
+
+
 def _escaped(letter: str) -> str:
     if unicodedata.category(letter) not in CONTROLS and letter not in BIDI:
         return letter

@@ -336,7 +336,9 @@ def short_mask(path):
 )
 def test_an_unusable_mask_is_a_fault(check, root, damage, said):
     damage(lists_of(root) / "cid_mask.pickle")
-    only_fault(*check(root), f"{said}.*prepare_dataset.py makes it, or train with --pretrained_weights none")
+    code, out = check(root)
+    only_fault(code, out, f"{said}.*training with a teacher cannot start; .*until then, train with --pretrained_weights none")
+    assert len(re.findall("prepare_dataset.py makes", next(line for line in out.splitlines() if line.startswith("fault: ")))) == 1
 
 
 def test_unseen_classes_that_imagenet_has(check, root):
@@ -347,7 +349,7 @@ def test_unseen_classes_that_imagenet_has(check, root):
     np.savez(lists_of(root) / "cid_mask.npz", **arrays)
     code, out = check(root)
     assert code == 0 and "note: 1 of 3 seen and 1 of 2 unseen classes are ImageNet-1k classes, or above" in out
-    only_caution_beside(out, found(before, CAUTION), "1 unseen classes were seen by .*: tea pot$")
+    only_caution_beside(out, found(before, CAUTION), "1 unseen class was seen by .*: tea pot$")
 
 
 def test_unseen_classes_that_imagenet_has_by_their_photos_names(check, root):
@@ -359,13 +361,13 @@ def test_unseen_classes_that_imagenet_has_by_their_photos_names(check, root):
     gallery.write_text(gallery.read_text().replace("star/0.", "star/n01440764_5.").replace("tea pot/0.", "tea pot/n00000001_5."))
     code, out = check(root)
     assert code == 0 and "0 of 3 seen and 1 of 2 unseen classes are ImageNet-1k classes, by their photos' names alone" in out
-    only_caution_beside(out, found(before, CAUTION), "1 unseen classes were seen by .*: star$")
+    only_caution_beside(out, found(before, CAUTION), "1 unseen class was seen by .*: star$")
 
 
 def test_classes_that_are_seen_and_unseen_are_a_fault(check, root):
     names = lists_of(root) / "cname_cid_zero.txt"
     names.write_text("Alarm-Clock 0\ntea pot 1\n")
-    only_fault(*check(root), r"1 unseen classes are seen classes too; .*: Alarm-Clock \(alarm clock\)$")
+    only_fault(*check(root), r"1 unseen class is a seen class too; .*: Alarm-Clock \(alarm clock\)$")
 
 
 @pytest.mark.parametrize("dataset, split", [(SKETCHY, "zeroshot1"), (SKETCHY, "zeroshot2"), (TUBERLIN, "zeroshot")])

@@ -31,6 +31,13 @@ def test_lists_are_read_in_their_order_blanks_and_all(shared_dataset):
     assert split.semantic_mask().shape == (3, 1000)
 
 
+def test_a_missing_dataset_is_prepared_where_it_is_looked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = "run `python prepare_dataset.py sketchy --source FOLDER_OR_ARCHIVE{}`, which makes {}/Sketchy/zeroshot1/"
+    assert said.format(" --output 'my data'", "my data") in refusal(Split, SKETCHY, "my data", "zeroshot1")
+    assert said.format("", "dataset") in refusal(Split, SKETCHY, "dataset", "zeroshot1")
+
+
 def test_tabs_blank_lines_byte_order_marks_and_windows_line_ends_are_read(tiny_dataset):
     path = tiny_dataset / "list.txt"
     path.write_bytes(b"\xef\xbb\xbfphoto/mug/0.jpg\t0\r\n\r\nphoto/alarm clock/1.jpg 1  \r\n")
