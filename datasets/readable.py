@@ -36,7 +36,7 @@ def readable(files: FileList, num_workers: int, team: Team | None = None) -> tup
     """
     team = team or Team()
     own = files.subset(np.arange(len(files))[team.share(len(files))])
-    faults = [fault for told in team.all_told(_faults(own, num_workers)) for fault in told]
+    faults = [fault for share in team.all_told(_faults(own, num_workers)) for fault in share]
     good = np.flatnonzero([fault is None for fault in faults])
     messages = [fault for fault in faults if fault is not None]
     if not len(good):

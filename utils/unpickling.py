@@ -80,7 +80,7 @@ def _array(data: bytes | str, kind: NumberType, shape: tuple, order: str) -> np.
 
 
 class _Bounded:
-    """A binary file with `left` bytes to read, which refuses to be asked for more before any memory is taken for them."""
+    """A binary file with `left` bytes to read; asking for more raises ValueError before any memory is taken."""
 
     def __init__(self, file: BinaryIO, left: int):
         self.file, self.left = file, left

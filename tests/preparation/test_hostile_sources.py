@@ -261,7 +261,7 @@ def test_links_are_copied_and_none_is_linked_through(mine, tmp_path):
     assert os.path.samefile(tmp_path / "out/photos/bell/bell_0.jpg", mine / "photos/bell/bell_0.jpg")
 
 
-def test_a_source_that_is_itself_a_link_is_linked_from_as_ever(mine, tmp_path):
+def test_a_source_that_is_itself_a_link_is_linked_from_like_any_other(mine, tmp_path):
     (tmp_path / "shortcut").symlink_to(mine)
     placed_below(tmp_path / "out", tmp_path / "shortcut")
     assert os.path.samefile(tmp_path / "out/photos/bell/bell_0.jpg", mine / "photos/bell/bell_0.jpg")

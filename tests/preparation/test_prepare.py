@@ -7,6 +7,7 @@ import pickle
 import shutil
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -145,20 +146,32 @@ def test_large_images_are_shrunk_with_their_proportions(mine, tmp_path, prepare)
     assert not os.path.samefile(copied / "cup_0.jpg", mine / "photos/cup/cup_0.jpg")
 
 
-def test_a_run_cut_short_goes_on(mine, tmp_path, prepare, monkeypatch):
+@pytest.fixture
+def prepare_cut_short(prepare, monkeypatch) -> Callable[[int, Path, Path], None]:
+    """prepare_cut_short(count, source, output): Ctrl-C comes as the image of that number, from 1, is put in its place."""
+    original = preparation.placing._write
+
+    def run(count: int, source: Path, output: Path) -> None:
+        written = []
+
+        def cut(temporary: Path, *arguments: object) -> None:
+            written.append(temporary)
+            if len(written) == count:
+                raise KeyboardInterrupt
+            return original(temporary, *arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(preparation.placing, "_write", cut)
+            with pytest.raises(AssertionError):  # it has no line of error
+                prepare("folders", source, "--output", str(output))
+
+    return run
+
+
+def test_a_run_cut_short_goes_on(mine, tmp_path, prepare, prepare_cut_short):
     Image.new("RGB", (900, 600), "red").save(mine / "photos/cup/large.jpg")
-    out, original, written = tmp_path / "out", preparation.placing._write, []
-
-    def power_cut(temporary, *arguments):
-        written.append(temporary.name)
-        if len(written) == 20:
-            raise KeyboardInterrupt
-        return original(temporary, *arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(preparation.placing, "_write", power_cut)
-        with pytest.raises(AssertionError):  # it has no line of error
-            prepare("folders", mine, "--output", str(out))
+    out = tmp_path / "out"
+    prepare_cut_short(20, mine, out)
     placed = {path for path in (out / "Own").rglob("*.*") if path.is_file() and not path.name.startswith(".")}
     assert len(placed) == 19 and not (out / "Own/zeroshot").exists()
     damaged = next(iter(placed))
@@ -340,22 +353,12 @@ def test_several_processes_do_what_one_does(mine, tmp_path, prepare):
     assert all((one / file).read_bytes() == (three / file).read_bytes() for file in files if not file.name.startswith("."))
 
 
-def test_unreadable_images_are_named_by_a_run_that_goes_on(mine, tmp_path, prepare, monkeypatch):
+def test_unreadable_images_are_named_by_a_run_that_goes_on(mine, tmp_path, prepare, prepare_cut_short):
     """By an interrupted one's successor, by a later one that places nothing, and until they can be read."""
-    out, original, written = tmp_path / "out", preparation.placing._write, []
+    out = tmp_path / "out"
     for folder in ("photos/apple", "photos/cup", "sketches/fish"):
         (mine / folder / "broken.png").write_bytes(b"no image")
-
-    def power_cut(temporary, *arguments):
-        written.append(temporary)
-        if len(written) == 40:
-            raise KeyboardInterrupt
-        return original(temporary, *arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(preparation.placing, "_write", power_cut)
-        with pytest.raises(AssertionError):  # it has no line of error
-            prepare("folders", mine, "--output", str(out))
+    prepare_cut_short(40, mine, out)
     found = [out / "Own" / folder / "broken.png" for folder in ("photos/apple", "photos/cup", "sketches/fish")]
     assert [file.exists() for file in found] == [True, True, False]
     for _ in range(2):
