@@ -159,7 +159,7 @@ def _pool(manner: Manner, images: list[Image]) -> Iterator[Callable]:
             yield run
         except BrokenProcessPool as error:
             raise InputError(
-                "a process was ended from outside, for want of memory perhaps; try a smaller --num_workers"
+                "a worker process was ended from outside, perhaps because memory ran out; try a smaller --num_workers"
             ) from error
 
 
