@@ -109,7 +109,7 @@ def lacking_figures(run: Run, keys: Sequence[str]) -> dict[str, str]:
 
 
 def _require_figures(run: Run, keys: Sequence[str], lacking: dict[str, str], by_name: Sequence[str]) -> None:
-    """Raise InputError if the run lacks a figure that was asked for by its name, or all that are to be shown."""
+    """Raise InputError if the run lacks a figure that `--figures` names, or all figures that would be shown."""
     refused = list(lacking) if len(lacking) == len(keys) else [key for key in lacking if key in by_name]
     if refused:
         lacks = f"`{lacking[refused[0]]}`, which {refused[0]} is made of"
