@@ -28,14 +28,14 @@ DEMO_RUN := $(DEMO_DATA) --contrastive_lambda 0 --memory_lambda 0.02
 .PHONY: demo page test faults new_enough
 
 demo: $(READY)
-	$(PY) -m datasets.drawn --root demo/dataset --contact_sheet demo/dataset.png
+	$(PY) -m synthetic.draw --root demo/dataset --contact_sheet demo/dataset.png
 	$(PY) train_cse_resnet_sketchy_ext.py $(DEMO_TRAIN) --savedir demo/untrained --epochs 0
 	$(PY) train_cse_resnet_sketchy_ext.py $(DEMO_TRAIN) --savedir demo/trained
 	$(PY) test_cse_resnet_sketchy_zeroshot.py $(DEMO_RUN) --resume_dir demo/untrained --results demo/untrained.json --no_report
 	$(PY) test_cse_resnet_sketchy_zeroshot.py $(DEMO_RUN) --resume_dir demo/trained --results demo/trained.json
 	rm -rf demo/index
 	$(PY) search.py index demo/dataset/Sketchy/256x256/photo --checkpoint demo/trained/*/model_best.pth.tar -o demo/index
-	$(PY) -m engine.demo demo
+	$(PY) -m synthetic.demo_summary demo
 
 page:
 	@test -d demo/index || { echo "there is no demo yet: run make demo first"; exit 2; }

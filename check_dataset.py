@@ -11,7 +11,7 @@ start; 1: it cannot; 2: there is no such dataset.
 import sys
 
 import utils.python_version  # noqa: F401  # first: ends on an old Python
-from checking.check import check_dataset, check_options
+from preparation.checks.check import check_dataset, check_options
 from utils.errors import one_clear_line
 
 if __name__ == "__main__":

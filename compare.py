@@ -8,7 +8,7 @@ Needs no GPU and no data: it reads what the test scripts wrote.
 """
 
 import utils.python_version  # noqa: F401  # first: ends on an old Python
-from engine.compare import compare, comparison_options
+from evaluation.compare_runs import compare, comparison_options
 from utils.errors import one_clear_line
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ Each file: `features` (n, d) and `labels` (n,), as np.savez("Q.npz", features=..
 """
 
 import utils.python_version  # noqa: F401  # first: ends on an old Python
-from engine.features import feature_options, score_features
+from evaluation.score_features import feature_options, score_features
 from utils.errors import one_clear_line
 
 if __name__ == "__main__":

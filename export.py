@@ -9,7 +9,7 @@ Output: embedding (B, d), float32 of length 1. Needs no GPU and no data.
 """
 
 import utils.python_version  # noqa: F401  # first: ends on an old Python
-from engine.export import export_network, export_options
+from evaluation.export import export_network, export_options
 from utils.errors import one_clear_line
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ python test_cse_resnet_quickdraw_zeroshot.py --generalized 0.2       # seen clas
 
 import utils.python_version  # noqa: F401  # first: ends on an old Python
 from datasets.catalog import QUICKDRAW
-from engine.evaluate import zero_shot_test
-from engine.options import retrieval_options
+from evaluation.zero_shot import zero_shot_test
+from training.config import retrieval_options
 from utils.errors import one_clear_line
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ python train_cse_resnet_quickdraw_ext.py --device cpu --image_size 64 --epochs 2
 
 import utils.python_version  # noqa: F401  # first: ends on an old Python
 from datasets.catalog import QUICKDRAW
-from engine.options import Recipe, training_options
-from engine.train import train
+from training.config import Recipe, training_options
+from training.train import train
 from utils.errors import one_clear_line
 
 RECIPE = Recipe(

@@ -27,10 +27,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks import links
 from benchmarks.links import Links, Sent
 from benchmarks.setting import RECIPE, Setting, machine, parser, setting
-from engine.epochs import train_one_epoch
-from engine.progress import Progress
-from engine.step import take_step
-from engine.wiring import optimizer
+from training.build import optimizer
+from training.state import Progress
+from training.step import take_step
+from training.trainer import train_one_epoch
 from utils.distributed import Team, joined
 from utils.errors import one_clear_line
 from utils.parser import positive, positive_real

@@ -13,13 +13,13 @@ from torch.utils.data import DataLoader
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.plain import PlainImages
 from benchmarks.setting import Setting, machine, parser, setting
-from engine.epochs import train_one_epoch
-from engine.progress import Progress
-from engine.step import take_step
-from engine.wiring import optimizer
+from training.build import optimizer
+from training.state import Progress
+from training.step import take_step
+from training.trainer import train_one_epoch
 from utils.devices import finished
 from utils.errors import one_clear_line
-from utils.memory import peak_memory
+from utils.ram import peak_memory
 
 
 def steps_alone(it: Setting, steps: int) -> float:

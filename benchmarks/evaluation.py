@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from retrieval.evaluation import evaluate_ranking
+from retrieval.scores import evaluate_ranking
 from utils.devices import finished
 
 QUERIES, PHOTOS, BITS, CLASSES = 15_229, 17_101, 64, 25

@@ -18,14 +18,14 @@ import torch
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from datasets.drawn import draw_photo
-from datasets.drawn_shapes import SEEN
 from datasets.images import decode
 from models.dsn import Student
 from photo_search import indexing
 from photo_search.collecting import collect
-from photo_search.embedding import open_network
+from photo_search.encoder import open_network
 from photo_search.folder import IndexFolder
+from synthetic.draw import draw_photo
+from synthetic.shapes import SEEN
 from utils.devices import decoding_workers
 from utils.errors import one_clear_line
 from utils.parser import image_side, natural, positive

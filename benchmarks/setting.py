@@ -15,14 +15,14 @@ import torch
 from benchmarks.plain import PlainBank, plain_step
 from datasets.batches import MixedBatches
 from datasets.catalog import SKETCHY
-from datasets.drawn import draw_dataset
 from datasets.file_lists import Split
 from datasets.image_files import Batch
-from engine import wiring
-from engine.options import Recipe, training_options
-from engine.step import Learner
 from losses.objective import Terms
 from models.dsn import Teacher
+from synthetic.draw import draw_dataset
+from training import build as wiring
+from training.config import Recipe, training_options
+from training.step import Learner
 from utils.devices import choose_device, decoding_workers, finished, uses_bf16
 from utils.distributed import Team
 from utils.parser import positive

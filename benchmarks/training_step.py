@@ -19,9 +19,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.setting import Setting, machine, milliseconds, parser, setting, side_by_side
 from datasets.image_files import Batch
-from engine.step import Learner, take_step
-from engine.wiring import optimizer
 from models.cse_resnet import PHOTO
+from training.build import optimizer
+from training.step import Learner, take_step
 from utils.devices import autocast
 from utils.errors import one_clear_line
 from utils.phases import MeasuredPhases

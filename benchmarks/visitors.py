@@ -19,8 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from datasets.drawn import draw_sketch
-from datasets.drawn_shapes import SEEN
+from synthetic.draw import draw_sketch
+from synthetic.shapes import SEEN
 from utils.errors import one_clear_line
 from utils.parser import positive
 

@@ -25,8 +25,8 @@ from utils.distributed import Team
 from utils.errors import InputError
 from utils.files import held_by_one, written_whole
 from utils.fingerprints import fingerprint
-from utils.memory import available_memory, gigabytes
 from utils.progress import progress_bar
+from utils.ram import available_memory, gigabytes
 
 CHUNK = 64  # images decoded at a time
 CODE = ("datasets/images.py", "datasets/image_files.py", "datasets/decoded.py")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from datasets.images import opened
 from photo_search import indexing
-from photo_search.embedding import Network, open_network
+from photo_search.encoder import Network, open_network
 from photo_search.folder import AUTO, PHOTOS, IndexFolder
 from photo_search.pictures import save_grid
 from photo_search.searching import Hit, Searcher
@@ -18,8 +18,8 @@ from retrieval.vector_index import KINDS
 from utils.devices import decoding_workers
 from utils.errors import InputError
 from utils.files import only_here, require_writable, why_no_file
-from utils.memory import enough_memory
 from utils.parser import Group, Parser, given_path, image_side, port, positive, whole_number, worker_count
+from utils.ram import enough_memory
 from utils.text import printable
 
 THRIFT = "lower --batch_size, or --num_workers"
@@ -195,7 +195,7 @@ def serve(arguments: list[str]) -> None:
     """A page to draw on, until Ctrl-C."""
     options = _serve_options(arguments)
     try:
-        from photo_search import page
+        from photo_search import service as page
     except ImportError as error:
         raise InputError(f"the page needs gradio ({error}): pip install 'gradio>=6.0'") from error
     folder = IndexFolder(options.index)

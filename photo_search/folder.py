@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from photo_search.embedding import Network
+from photo_search.encoder import Network
 from photo_search.store import FORMAT, DiskFull, Store
 from retrieval import vector_index
 from retrieval.vector_index import VectorIndex, choose_kind

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from datasets.images import decode
 from datasets.loading import Loading
 from photo_search.collecting import Collected, collect, deepest, is_below, linked
-from photo_search.embedding import Network
+from photo_search.encoder import Network
 from photo_search.folder import IndexFolder
 from photo_search.store import PhotoFile, Store
 from utils.errors import InputError

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from datasets.drawings import as_training_sketch
 from datasets.images import decode
-from photo_search.embedding import Network
+from datasets.sketch_cleanup import as_training_sketch
+from photo_search.encoder import Network
 from photo_search.folder import IndexFolder
 from utils.errors import InputError
 

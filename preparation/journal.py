@@ -4,7 +4,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from preparation.placing import Manner
+from preparation.copying import Manner
 from preparation.sources import JOURNAL, Source
 from utils.files import written_whole
 

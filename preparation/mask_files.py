@@ -7,11 +7,11 @@ import numpy as np
 
 from datasets.catalog import IMAGENET_CLASSES, Dataset, published_mask_rows
 from datasets.file_lists import MASK_ARRAYS, MASK_PICKLE, read_semantic_mask
+from preparation.console import say_some
 from preparation.layouts import PHOTO
 from preparation.semantic_mask import Mask, mask_rows, write_masks
 from preparation.spellings import counterparts
 from preparation.splits import Classes, Sorted
-from preparation.telling import say_some
 from preparation.wordnet import open_wordnet
 from utils.errors import InputError
 from utils.text import printable

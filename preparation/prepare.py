@@ -11,16 +11,16 @@ from pathlib import Path
 
 from datasets.catalog import DATA_ROOT, DATASETS, OWN, Dataset
 from datasets.file_lists import MASK_PICKLE
+from preparation.console import record, say_classes, say_left_out, say_outcome
+from preparation.copying import Manner, Placed, place, require_space
+from preparation.existing_files import missing
 from preparation.journal import known_sources, note_sources
 from preparation.layouts import Image, recognise
 from preparation.mask_files import mask_files
-from preparation.placing import Manner, Placed, place, require_space
-from preparation.presence import missing
-from preparation.published import lists_that_came
+from preparation.published_lists import lists_that_came
 from preparation.sources import FREE_SPACE, Source, open_source
 from preparation.split_folder import require_free, write_split
 from preparation.splits import Classes, Sorted, classes_of_split, lists_of, sort_images, split_name
-from preparation.telling import record, say_classes, say_left_out, say_outcome
 from preparation.unreadable import keep_notes, remembered
 from utils.cores import usable_cores
 from utils.errors import InputError

@@ -1,1 +1,1 @@
-"""Ranking, metrics and hash codes on plain feature arrays; knows nothing of training."""
+"""Ranking, metrics, hash codes and statistics on plain arrays; no model, no files."""

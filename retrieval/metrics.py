@@ -215,7 +215,7 @@ class Scores:
     figures: dict[str, np.ndarray]  # as `figures_of`, float64 (n,)
     nearest: np.ndarray = field(repr=False)  # (n, up to 100) int32: gallery indices, nearest first
     curve: np.ndarray = field(repr=False)  # (n, 101) float32: interpolated precision at RECALL_LEVELS
-    ties: str = "stable"  # or "average": what `retrieval.evaluation` did with equal distances
+    ties: str = "stable"  # or "average": what `retrieval.scores` did with equal distances
 
     @property
     def without_positive(self):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from benchmarks.plain import PlainBank, PlainImages, plain_step
-from engine.step import take_step
-from tests.engine.test_step import batch, learner
+from tests.helpers.learner import batch, learner
+from training.step import take_step
 
 
 def test_plain_losses_are_ours_step_by_step():

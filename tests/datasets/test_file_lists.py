@@ -6,7 +6,8 @@ import pytest
 
 from datasets.catalog import OWN, SKETCHY
 from datasets.file_lists import Split, read_class_names, read_list, read_semantic_mask
-from tests.conftest import Hostile, write_tiny_dataset
+from tests.helpers.hostile import Hostile
+from tests.helpers.tiny_dataset import write_tiny_dataset
 from utils.errors import InputError
 
 

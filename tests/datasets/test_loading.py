@@ -14,14 +14,13 @@ import sys
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch.utils.data import Dataset
 
 import datasets.loading
-from datasets.image_files import as_batch
 from datasets.loading import Loading, _Sent
+from tests.helpers.pictures import Pictures
 from utils.errors import one_clear_line
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,24 +28,10 @@ ROOT = Path(__file__).resolve().parents[2]
 THROUGH = """
 import subprocess, sys
 subprocess.run(["mount", "-t", "tmpfs", *sys.argv[1:], "tmpfs", "/dev/shm"], check=True)
-from tests.datasets.test_loading import Pictures
+from tests.helpers.pictures import Pictures
 from datasets.loading import Loading
 print(*(int(batch.images.sum(dtype=int)) for batch in Loading(Pictures(12, 512), 4, 2)))
 """
-
-
-class Pictures(Dataset):
-    """`count` pictures of `side` pixels, each of noise of its own."""
-
-    def __init__(self, count: int = 10, side: int = 8):
-        self.count, self.side = count, side
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitems__(self, rows):
-        pictures = [np.random.default_rng(row).integers(0, 256, (self.side, self.side, 3), np.uint8) for row in rows]
-        return as_batch(np.stack(pictures), np.array(rows))
 
 
 class Killed(Dataset):
@@ -222,7 +207,7 @@ def test_batches_larger_than_shared_memory_come_through(options):
 def test_stuck_workers_neither_keep_the_program_from_ending_nor_leave_anything(tmp_path):
     code = (
         "import multiprocessing, os, signal, sys\n"
-        "from tests.datasets.test_loading import Pictures\n"
+        "from tests.helpers.pictures import Pictures\n"
         "from datasets.loading import Loading\n"
         "loading = Loading(Pictures(), 3, 2, persistent=True)\n"
         "list(loading)\n"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from tests.engine.test_scripts import RUN_NAME, TRAIN, same
+from tests.helpers.scripts import RUN_NAME, TRAIN, same
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS, SEED = int(os.environ.get("KILLS", "1")), int(os.environ.get("FAULTS_SEED", "0"))

@@ -32,9 +32,9 @@ from torch import nn
 from datasets.catalog import SKETCHY
 from datasets.file_lists import Split, read_class_names, read_list, read_semantic_mask
 from datasets.images import decode
-from engine.saving import _restored
-from losses.memory import MemoryBank
-from tests.conftest import SEEN
+from losses.memory_bank import MemoryBank
+from tests.helpers.tiny_dataset import SEEN
+from training.checkpointing import _restored
 from utils.checkpoints import load_state, read_checkpoint, read_tensors, write_checkpoint
 from utils.errors import InputError
 

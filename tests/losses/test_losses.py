@@ -11,7 +11,7 @@ from losses.classification import classification_loss, distance_margin_loss, mar
 from losses.contrastive import contrastive_loss
 from losses.distillation import distillation_loss
 from losses.objective import Terms, Weights
-from tests import golden_values
+from tests.helpers import golden_values
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from models.dsn import Student, Teacher
-from tests import golden_values
+from tests.helpers import golden_values
 
 TAGS = torch.tensor([0.0, 0.0, 1.0, 1.0])
 

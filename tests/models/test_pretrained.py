@@ -5,21 +5,8 @@ import torch
 
 from models.dsn import Student, Teacher
 from models.pretrained import factor_classifier, imagenet_state, start_student
+from tests.helpers.network import seresnet_state
 from utils.errors import InputError
-
-
-def seresnet_state(classes: int = 12, seed: int = 0) -> dict[str, torch.Tensor]:
-    """What timm's legacy_seresnet50 or the original file holds: attention as 1×1 convolutions, no tag column."""
-    torch.manual_seed(seed)
-    state = Teacher(classes).state_dict()
-    for key in list(state):
-        if "fc2.weight" in key:
-            state[key] = state[key][:, :-1, None, None].clone()
-        elif "fc1.weight" in key:
-            state[key] = state[key][:, :, None, None].clone()
-        elif key.endswith("num_batches_tracked"):
-            del state[key]
-    return state
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from PIL import Image
 pytest.importorskip("faiss")
 pytest.importorskip("gradio")
 
-from photo_search.page_photos import PhotoFiles
-from tests.photo_search.serving import again, bytes_of, drawing, searcher_of, serving
+from photo_search.thumbnails import PhotoFiles
+from tests.helpers.serving import again, bytes_of, drawing, searcher_of, serving
 from utils.errors import InputError
 
 SECRET = b"nothing to be seen by visitors"

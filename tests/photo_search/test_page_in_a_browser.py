@@ -13,7 +13,7 @@ pytest.importorskip("playwright")
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from tests.photo_search.serving import bytes_of, drawing, searcher_of, serving
+from tests.helpers.serving import bytes_of, drawing, searcher_of, serving
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from photo_search.embedding import open_network
+from photo_search.encoder import open_network
 from photo_search.folder import IndexFolder
 from photo_search.searching import Searcher
 from retrieval import vector_index
-from tests.photo_search.conftest import write_checkpoint
-from tests.preparation.trees import picture
+from tests.helpers.network import write_checkpoint
+from tests.helpers.trees import picture
 from utils.errors import InputError
 
 pytest.importorskip("faiss")
@@ -66,8 +66,8 @@ def test_a_photo_finds_itself_and_the_order_is_by_similarity(photos, index, sear
 
 
 def test_a_drawing_is_compared_with_every_photo_as_the_network_does(photos, index, network_file, drawing, search):
-    from datasets.drawings import as_training_sketch
     from datasets.images import decode, opened
+    from datasets.sketch_cleanup import as_training_sketch
 
     network = open_network(network_file)
     query = network.embed_sketches(as_training_sketch(opened(drawing), 32)[None])[0]

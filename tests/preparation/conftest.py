@@ -6,7 +6,7 @@ import pytest
 
 import preparation.mask_files
 from preparation.wordnet import NoWordNet
-from tests.preparation.trees import write_tree
+from tests.helpers.trees import write_tree
 
 
 @pytest.fixture(autouse=True)

@@ -18,10 +18,10 @@ import pytest
 import preparation.sources
 from datasets.catalog import OWN
 from datasets.file_lists import Split
+from preparation.copying import Manner, place
 from preparation.layouts import recognise
-from preparation.placing import Manner, place
 from preparation.sources import Archive, open_source
-from tests.preparation.trees import picture, write_tree
+from tests.helpers.trees import picture, write_tree
 from utils.errors import InputError
 
 PACK = {"tar": bytes, "gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}

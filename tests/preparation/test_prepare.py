@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import preparation.placing
+import preparation.copying
 from datasets.catalog import OWN, QUICKDRAW, SKETCHY, TUBERLIN, published_classes
 from datasets.file_lists import Split
-from tests.preparation.trees import listed, picture, write_published, write_tree
+from tests.helpers.trees import listed, picture, write_published, write_tree
 
 SPLITS = [(SKETCHY, "zeroshot1"), (SKETCHY, "zeroshot2"), (TUBERLIN, "zeroshot"), (QUICKDRAW, "zeroshot")]
 
@@ -149,7 +149,7 @@ def test_large_images_are_shrunk_with_their_proportions(mine, tmp_path, prepare)
 @pytest.fixture
 def prepare_cut_short(prepare, monkeypatch) -> Callable[[int, Path, Path], None]:
     """prepare_cut_short(count, source, output): Ctrl-C comes as the image of that number, from 1, is put in its place."""
-    original = preparation.placing._write
+    original = preparation.copying._write
 
     def run(count: int, source: Path, output: Path) -> None:
         written = []
@@ -161,7 +161,7 @@ def prepare_cut_short(prepare, monkeypatch) -> Callable[[int, Path, Path], None]
             return original(temporary, *arguments)
 
         with monkeypatch.context() as patch:
-            patch.setattr(preparation.placing, "_write", cut)
+            patch.setattr(preparation.copying, "_write", cut)
             with pytest.raises(AssertionError):  # it has no line of error
                 prepare("folders", source, "--output", str(output))
 

@@ -11,7 +11,7 @@ import preparation.mask_files
 from datasets.catalog import DATASETS, OWN, QUICKDRAW, SKETCHY, TUBERLIN, published_classes, published_mask_rows
 from datasets.file_lists import Split
 from preparation.semantic_mask import Mask
-from tests.preparation.trees import write_published, write_tree
+from tests.helpers.trees import write_published, write_tree
 
 # sha256 of the seen classes' float32 rows by class id, of SAKE's files (QuickDraw: as made once, all 110 classes)
 DIGESTS = {

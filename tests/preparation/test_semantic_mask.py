@@ -9,7 +9,7 @@ from datasets.catalog import SKETCHY, imagenet_wnids, published_classes
 from datasets.file_lists import read_semantic_mask
 from preparation.semantic_mask import Nearness, mask_rows, synset_of_name, write_masks
 from preparation.wordnet import noun, on_this_machine, open_wordnet, wnid_of
-from tests.tiny_wordnet import random_nouns, write_wordnet
+from tests.helpers.tiny_wordnet import random_nouns, write_wordnet
 from utils.errors import InputError
 
 pytest.importorskip("nltk")

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from datasets.catalog import OWN
+from preparation.copying import Manner, place, require_space
 from preparation.layouts import recognise
-from preparation.placing import Manner, place, require_space
 from preparation.sources import Archive, open_source
-from tests.preparation.trees import picture, write_tree
+from tests.helpers.trees import picture, write_tree
 from utils.errors import InputError
 
 

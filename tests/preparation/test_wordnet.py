@@ -8,7 +8,7 @@ import pytest
 
 from preparation import wordnet as room
 from preparation.wordnet import NoWordNet, noun, open_wordnet, wnid_of
-from tests.tiny_wordnet import LICENCE, write_wordnet
+from tests.helpers.tiny_wordnet import LICENCE, write_wordnet
 from utils.errors import InputError
 
 nltk = pytest.importorskip("nltk")

@@ -19,7 +19,7 @@ from retrieval.metrics import (
     precision_at_k_released,
     recall_at_k,
 )
-from tests import slow_retrieval as slow
+from tests.helpers import slow_retrieval as slow
 
 
 def relevance_rows(max_columns=40):

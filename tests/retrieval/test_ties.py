@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval.evaluation import evaluate_ranking
+from retrieval.scores import evaluate_ranking
 from retrieval.ties import TieGroups
-from tests import slow_retrieval as slow
+from tests.helpers import slow_retrieval as slow
 
 
 def groups_of(distances, relevant, bits=6):

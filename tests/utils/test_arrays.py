@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from tests.conftest import Hostile
+from tests.helpers.hostile import Hostile
 from utils.arrays import read_npz
 from utils.errors import InputError
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from utils.files import held_by_one, remove_unfinished, require_writable, written_whole
-from utils.memory import available_memory, gigabytes, peak_memory
+from utils.ram import available_memory, gigabytes, peak_memory
 
 
 @pytest.mark.parametrize("length", [200, 230, 255])

@@ -5,14 +5,14 @@ from collections.abc import Callable
 
 import pytest
 
-from checking.check import check_options
 from datasets.catalog import SKETCHY
-from engine.compare import comparison_options
-from engine.export import export_options
-from engine.features import feature_options
-from engine.options import Recipe, retrieval_options, training_options
+from evaluation.compare_runs import comparison_options
+from evaluation.export import export_options
+from evaluation.score_features import feature_options
 from photo_search import commands
+from preparation.checks.check import check_options
 from preparation.prepare import preparation_options
+from training.config import Recipe, retrieval_options, training_options
 from utils import parser
 
 RECIPE = Recipe(dataset=SKETCHY, photos_per_sketch=2, epochs=20, validation_batches=300, seed=1)

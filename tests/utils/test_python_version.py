@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.helpers.scripts import ROOT
 from utils.python_version import NEEDED, require_python
 
 SCRIPTS = sorted(path.name for path in ROOT.glob("*.py"))
@@ -70,4 +70,4 @@ def test_make_says_it_too(tmp_path, words):
     )
     assert run.returncode == 2
     assert "error: DSN needs Python 3.10 or newer; this is 3.9.18" in run.stderr
-    assert not (tmp_path / ".venv").exists() and "datasets.drawn" not in run.stdout
+    assert not (tmp_path / ".venv").exists() and "synthetic.draw" not in run.stdout

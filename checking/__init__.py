@@ -1,1 +1,0 @@
-"""A dataset looked through before it is trained on."""

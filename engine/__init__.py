@@ -1,1 +1,0 @@
-"""Options, the training loop and the zero-shot test, shared by the entry scripts."""

@@ -1,0 +1,123 @@
+import argparse
+from pathlib import Path
+
+import pytest
+
+from datasets.catalog import SKETCHY, TUBERLIN
+from training.config import Recipe, retrieval_options, training_options
+from utils.runs import run_folder
+
+RECIPE = Recipe(dataset=SKETCHY, photos_per_sketch=2, epochs=20, validation_batches=300, seed=1)
+DEFAULTS = {
+    "savedir": Path("cse_resnet50/checkpoint"),
+    "arch": "cse_resnet50",
+    "num_classes": None,
+    "num_hashing": 64,
+    "epochs": 20,
+    "batch_size": 96,
+    "lr": 1e-4,
+    "weight_decay": 5e-4,
+    "print_freq": 10,
+    "evaluate": False,
+    "resume": False,
+    "freeze_features": False,
+    "ems_loss": False,
+    "kd_lambda": 1.0,
+    "kdneg_lambda": 0.3,
+    "sake_lambda": 1.0,
+    "cls_lambda": 1.0,
+    "contrastive_lambda": 0.1,
+    "temperature": 0.07,
+    "contrastive_dim": 128,
+    "topk": 10,
+    "memory_lambda": 1.0,
+    "zero_version": "zeroshot1",
+    "data_root": Path("dataset"),
+    "seed": 1,
+}
+
+
+def test_defaults_are_the_released_ones():
+    options = vars(training_options(RECIPE, []))
+    assert {name: options[name] for name in DEFAULTS} == DEFAULTS
+    tested = retrieval_options(TUBERLIN, [])
+    assert (tested.batch_size, tested.print_freq, tested.zero_version) == (50, 20, "zeroshot")
+    assert (tested.resume_dir, tested.resume_file) == (Path("cse_resnet50/checkpoint"), "model_best.pth.tar")
+    assert tested.amp == "off"
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "value"),
+    [
+        ("--weight-decay 0.1", "weight_decay", 0.1),
+        ("--weight_decay 0.1", "weight_decay", 0.1),
+        ("--wd 0.1", "weight_decay", 0.1),
+        ("--num_hashing 128", "num_hashing", 128),
+        ("--num-hashing 128", "num_hashing", 128),
+        ("--print_freq 3", "print_freq", 3),
+        ("-p 3", "print_freq", 3),
+        ("--ems_loss", "ems_loss", True),
+        ("--ems-loss", "ems_loss", True),
+        ("-s elsewhere", "savedir", Path("elsewhere")),
+        ("-e", "evaluate", True),
+        ("-r", "resume", True),
+        ("-f", "freeze_features", True),
+        ("-a cse_resnet50", "arch", "cse_resnet50"),
+    ],
+)
+def test_both_spellings_and_the_short_ones(words, name, value):
+    assert getattr(training_options(RECIPE, words.split()), name) == value
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--num_hashin 3", "unknown option --num_hashin; did you mean --num_hashing?"),
+        ("--frobnicate", "unknown option --frobnicate"),
+        ("--epochs -1", "--epochs: must be a whole number from 0 to 4294967295, not '-1'"),
+        ("--batch_size 0", "must be a whole number from 1 to 4294967295"),
+        ("--num_hashing 4294967295", "--num-hashing: must be a whole number from 1 to 65536, not '4294967295'"),
+        ("--contrastive_dim 65537", "must be a whole number from 1 to 65536, not '65537'"),
+        ("--topk 65537", "must be a whole number from 1 to 65536, not '65537'"),
+        ("--lr zero", "must be a number above 0, up to 4294967295, not 'zero'"),
+        ("--kd_lambda 1e400", "must be a number from 0 to 4294967295, not '1e400'"),
+        ("--lr nan", "must be a number above 0"),
+        ("--memory_grad maybe", "invalid choice"),
+        ("--image_size 8", "pixels from 32 to 8192"),
+        ("--seed 100000000000000000000000", "--seed: must be a whole number from 0 to 4294967295, not '1000"),
+        ("--seed 4294967296", "must be a whole number from 0 to 4294967295"),
+        ("--resume yes", "error: --resume takes no value, but 'yes' follows it; leave the value out (see "),
+        ("--epochs 3 -r 3 --seed 1", "-r takes no value, but '3' follows it"),
+        ("--resume=yes", "--resume takes no value, but 'yes' follows it"),
+        ("--ems-loss on", "--ems-loss takes no value, but 'on' follows it"),
+        ("--data_root my data", "unknown option 'data'; an option takes one value, and a value that holds blanks needs quotes"),
+        ("--lr " + "9" * 400, "must be a number"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(words, said, capsys):
+    with pytest.raises(SystemExit) as end:
+        training_options(RECIPE, words.split())
+    error = capsys.readouterr().err
+    assert end.value.code == 2
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_an_empty_word_is_a_mistake_like_any_other(capsys):
+    with pytest.raises(SystemExit) as end:
+        training_options(RECIPE, [""])
+    assert end.value.code == 2
+    assert "unknown option" in capsys.readouterr().err
+
+
+def test_the_test_scripts_take_every_lambda_of_the_train_scripts():
+    words = "--kd_lambda 2 --kdneg_lambda 2 --sake_lambda 2 --cls_lambda 2 --contrastive_lambda 2 --memory_lambda 2 --topk 2"
+    assert retrieval_options(SKETCHY, words.split()).cls_lambda == 2
+
+
+def test_the_run_folder_has_the_released_name():
+    options = training_options(RECIPE, [])
+    name = "sketchy_kd(1.0)_kdneg(0.3)_sake(1.0)_dim(64)_contrastive(128-0.1)_T(0.07)_memory(10-1.0)"
+    assert run_folder(options.savedir, "sketchy", options) == Path("cse_resnet50/checkpoint") / name
+    assert run_folder(Path(), "sketchy", retrieval_options(SKETCHY, [])).name == name
+    assert isinstance(options, argparse.Namespace)

@@ -1,0 +1,287 @@
+"""Several processes mean what one does: losses, gradients, memory bank, BatchNorm statistics and weights."""
+
+import argparse
+import functools
+import hashlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from datasets.image_files import Batch
+from datasets.views import ThreeViews
+from models.batchnorm import synchronise_batchnorm
+from tests.helpers.learner import learner
+from tests.helpers.scripts import RUN_NAME, SHORT, SMALL, TEST, TRAIN, weights_of
+from training.build import _forward, _unread
+from training.step import take_step
+from utils.distributed import Team, dealt, joined, part
+from utils.errors import InputError
+
+SKETCHES, PHOTOS = 5, 7  # neither goes evenly round two or four processes
+ROOT = Path(__file__).resolve().parents[2]
+to_float = torch.Tensor.float
+# In float64 the network as it is. In float32 rounding turns a ReLU here and there, which moves gradients by far more than
+# rounding (and does so between two runs of one process, if their numbers of threads differ): there the kinks are rounded off
+# and the residual branches start small. In float64 there is no teacher, so that one head is left without a gradient.
+SETTINGS = {
+    "float64": {"steps": 3, "lr": 1e-4, "eps": 1e-8, "tolerance": 1e-8},
+    "float32": {"steps": 10, "lr": 1e-5, "eps": 1e-3, "tolerance": 1e-5},
+}
+
+
+def batch_of(step: int, own: list[int]) -> Batch:
+    generator = torch.Generator().manual_seed(step)
+    images = torch.randint(0, 256, (SKETCHES + PHOTOS, 3, 37, 37), generator=generator, dtype=torch.uint8)
+    return Batch(images[own], torch.randint(3, (SKETCHES + PHOTOS,), generator=generator))
+
+
+class Views(ThreeViews):
+    """In the learner's precision."""
+
+    dtype = torch.float32
+
+    def __call__(self, *arguments, **keywords):
+        with mock.patch.object(torch.Tensor, "float", to_float):
+            return tuple(view.to(self.dtype) for view in super().__call__(*arguments, **keywords))
+
+
+def trained(team: Team, setting: str) -> dict:
+    """Everything that some steps leave; the losses' `.float()`, there for bfloat16, is not to make float64 less."""
+    if setting == "float32":
+        return some_steps(team, setting)
+    with mock.patch.object(torch.Tensor, "float", lambda tensor: tensor if tensor.is_floating_point() else tensor.double()):
+        return some_steps(team, setting)
+
+
+def some_steps(team: Team, setting: str) -> dict:
+    torch.set_num_threads(1)
+    with_values = SETTINGS[setting]
+    dtype = torch.float32 if setting == "float32" else torch.float64
+    it = learner()
+    it.team = team
+    it.views = Views(32, 0)
+    it.views.dtype = dtype
+    if setting == "float32":
+        tame(it.student)
+    for module in (it.student, it.teacher, it.bank):
+        module.to(dtype)
+    it.semantic_mask = it.semantic_mask.to(dtype)
+    if setting == "float64":
+        it.teacher = None
+    if team.size > 1:
+        synchronise_batchnorm(it.student)
+        options = argparse.Namespace(compile=False, batchnorm="synchronised")
+        it.forward = _forward(it.student, options, it.device, team, _unread(it.student, it.teacher, options))
+    it.student.train()
+    start = {name: value.clone() for name, value in it.student.named_parameters()}
+    optimizer = torch.optim.Adam(it.student.parameters(), lr=with_values["lr"], weight_decay=5e-4, eps=with_values["eps"])
+    own = team.own(SKETCHES, PHOTOS)
+    losses, gradients = [], {}
+    for step in range(with_values["steps"]):
+        losses.append(take_step(it, optimizer, batch_of(step, own), SKETCHES, 0, step))
+        if step in (0, with_values["steps"] - 1):
+            gradients[step] = torch.cat([p.grad.flatten() for p in it.student.parameters() if p.grad is not None])
+    return {
+        "losses": torch.stack(losses),
+        "gradients": torch.stack(list(gradients.values())),
+        "slots": it.bank.slots[:-1],  # the last row is for scratch
+        "counts": it.bank.counts[:-1],
+        "weights": it.student.state_dict(),
+        "moved": max((value - start[name]).abs().max() for name, value in it.student.named_parameters()).item(),
+    }
+
+
+def tame(student: nn.Module) -> None:
+    for module in list(student.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.ReLU):
+                setattr(module, name, nn.Softplus())
+            elif name == "bn3":
+                nn.init.constant_(child.weight, 0.2)
+
+
+def digest(outcome: dict) -> str:
+    whole = hashlib.sha256()
+    for value in (outcome["losses"], outcome["slots"], *outcome["weights"].values()):
+        whole.update(value.contiguous().numpy())
+    return whole.hexdigest()
+
+
+def started(size: int, *words: object, **keywords) -> list[subprocess.Popen]:
+    """So many processes of one program, as torchrun would start them."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    places = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size), "OMP_NUM_THREADS": "1"}
+    return [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", *map(str, words)],
+            cwd=ROOT,
+            env={**os.environ, **places, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            **keywords,
+        )
+        for rank in range(size)
+    ]
+
+
+def run_as_team(size: int, setting: str, folder: Path) -> tuple[dict, list[str]]:
+    """What the first process was left with, and a digest of what each was."""
+    processes = started(size, "-m", "tests.training.test_distributed", setting, folder)
+    assert [process.wait(timeout=600) for process in processes] == [0] * size
+    digests = [path.read_text() for path in folder.glob("*.digest")]
+    return torch.load(folder / "first.pt", weights_only=True), digests
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return functools.lru_cache(maxsize=1)(lambda setting: trained(Team(), setting))  # they are large
+
+
+@pytest.mark.parametrize("size, setting", [(2, "float64"), (2, "float32"), (4, "float32")])
+def test_a_team_learns_what_one_process_learns(size, setting, alone, tmp_path):
+    expected, tolerance = alone(setting), SETTINGS[setting]["tolerance"]
+
+    def assert_close(found, wanted, name):
+        torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance, msg=lambda text: f"{name}: {text}")
+
+    found, digests = run_as_team(size, setting, tmp_path)
+    assert torch.equal(found["counts"], expected["counts"])
+    for name in ("losses", "slots", "gradients"):
+        assert_close(found[name], expected[name], name)
+    assert found["weights"].keys() == expected["weights"].keys()
+    for name, value in expected["weights"].items():
+        assert_close(found["weights"][name], value, name)
+    assert found["moved"] > 5 * tolerance  # else the weights would agree without any training
+    assert len(digests) == size and len(set(digests)) == 1  # every process has the same bank and weights, to the last bit
+
+
+def torchrun(*words: object) -> str:
+    """What two processes of an entry script print; they must succeed."""
+    launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *map(str, words)]
+    ended = subprocess.run(launched, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    return ended.stdout
+
+
+@pytest.fixture(scope="module")
+def trained_by_two(shared_dataset, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("team")
+    out = torchrun(TRAIN, *SMALL, *SHORT, "--epochs", 1, "--cache", "ram", "--data_root", shared_dataset, "-s", folder)
+    assert out.count("in 2 processes") == 1 and out.count("epoch 1/1") == 1  # the first process prints
+    return folder
+
+
+def test_torchrun_trains_what_one_process_trains(trained_by_two, shared_dataset, tmp_path, run_script):
+    """To what an epoch of float32 leaves of it; the exact comparison is above."""
+    code, _, err = run_script(TRAIN, *SMALL, *SHORT, "--epochs", 1, "--data_root", shared_dataset, "-s", tmp_path)
+    assert code == 0, err
+    ours, theirs = weights_of(trained_by_two), weights_of(tmp_path)
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        if value.is_floating_point():
+            assert (ours[name] - value).norm() <= 0.02 * value.norm() + 1e-3, name
+    assert not list((trained_by_two / RUN_NAME).glob(".*.tar"))
+
+
+def test_torchrun_tests_what_one_process_tests(trained_by_two, shared_dataset, tmp_path, run_script):
+    """Features come from the same network on the same images, in batches of other sizes; then from the cache."""
+    tested = [TEST, *SMALL, "--data_root", shared_dataset, "--resume_dir", trained_by_two, "--no_report"]
+    code, _, err = run_script(*tested, "--no_cache", "--results", tmp_path / "one.json")
+    assert code == 0, err
+    torchrun(*tested, "--results", tmp_path / "two.json")
+    code, out, err = run_script(*tested, "--results", tmp_path / "cached.json")
+    assert code == 0 and out.count("features from") == 2, err
+    one, two, cached = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two", "cached"))
+    for ranking in ("real", "hash"):
+        assert two[ranking] == pytest.approx(one[ranking], abs=1e-3)
+        assert cached[ranking] == two[ranking]
+
+
+def test_a_mistake_is_told_once_and_ends_all(shared_dataset, tmp_path):
+    launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", TRAIN, *SMALL]
+    ended = subprocess.run([*launched, "--data_root", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert ended.returncode != 0
+    assert ended.stderr.count("error: ") == 1 and f"{tmp_path / 'Sketchy/zeroshot1'}: no such folder" in ended.stderr
+
+
+def test_a_process_that_is_killed_ends_the_others_in_one_line(shared_dataset, tmp_path):
+    words = [TRAIN, *SMALL, *SHORT, "--epochs", 900, "--data_root", shared_dataset, "-s", tmp_path]
+    first, second = started(2, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while "epoch 1/900" not in (line := first.stdout.readline()):
+        assert line, first.stderr.read()
+    second.kill()
+    _, err = first.communicate(timeout=300)
+    second.communicate()
+    assert first.returncode == 2
+    assert "error: another process of this run has ended" in err and "Traceback" not in err
+
+
+def test_a_team_told_to_stop_saves_and_one_process_goes_on(shared_dataset, tmp_path, run_script):
+    """Only one process is told; they stop together, once the first has saved."""
+    words = [TRAIN, *SMALL, *SHORT, "--data_root", shared_dataset, "-s", tmp_path]
+    first, second = started(2, *words, "--epochs", 900, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while "epoch 1/900" not in (line := first.stdout.readline()):
+        assert line, first.stderr.read()
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(timeout=300) == 75
+    epochs = torch.load(tmp_path / RUN_NAME / "checkpoint.pth.tar", weights_only=True)["epoch"]  # whole by now
+    _, err = first.communicate()
+    assert first.returncode == 75 and "stopped by another process, saved after" in err
+    code, out, err = run_script(*words, "--epochs", epochs + 1, "--resume")
+    assert code == 0, err
+    assert f"resuming after {epochs} epochs" in out
+
+
+@pytest.mark.parametrize(
+    "environment, device, said",
+    [
+        ({"WORLD_SIZE": "two"}, "cpu", "WORLD_SIZE is 'two'"),
+        ({"WORLD_SIZE": "2"}, "cpu", "RANK is ''"),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "cpu", "cannot join"),
+    ],
+)
+def test_half_an_environment_is_named(monkeypatch, environment, device, said):
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=said) as error, joined(device):
+        pass
+    assert "\n" not in str(error.value)
+
+
+def test_what_the_library_says_of_processes_that_cannot_join_is_one_line(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setattr(dist, "init_process_group", mock.Mock(side_effect=RuntimeError("no store\n  at all")))
+    with pytest.raises(InputError, match=r"cannot join \(no store at all\); start them with torchrun"), joined("cpu"):
+        pass
+
+
+@pytest.mark.parametrize("count, size", [(0, 3), (2, 4), (9, 2), (9, 4), (8, 4)])
+def test_parts_go_round_once_and_in_order(count, size):
+    parts = [range(count)[part(count, rank, size)] for rank in range(size)]
+    assert [position for share in parts for position in share] == list(range(count))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_a_share_has_sketches_first_and_then_photos():
+    assert [dealt((3, 4), rank, 2) for rank in range(2)] == [[0, 1, 3, 4], [2, 5, 6]]
+
+
+if __name__ == "__main__":
+    with joined("cpu") as team:
+        outcome, folder = trained(team, sys.argv[1]), Path(sys.argv[2])
+        (folder / f"{team.rank}.digest").write_text(digest(outcome))
+        if team.leads:
+            torch.save(outcome, folder / "first.pt")
