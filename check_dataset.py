@@ -12,8 +12,8 @@ import sys
 
 import utils.python_version  # noqa: F401  # first: ends on an old Python
 from preparation.checks.check import check_dataset, check_options
-from utils.errors import one_clear_line
+from utils.errors import report_errors
 
 if __name__ == "__main__":
-    with one_clear_line():
+    with report_errors():
         sys.exit(check_dataset(check_options()))

@@ -9,8 +9,8 @@ Needs no GPU and no data: it reads what the test scripts wrote.
 
 import utils.python_version  # noqa: F401  # first: ends on an old Python
 from evaluation.compare_runs import compare, comparison_options
-from utils.errors import one_clear_line
+from utils.errors import report_errors
 
 if __name__ == "__main__":
-    with one_clear_line():
+    with report_errors():
         compare(comparison_options())

@@ -9,8 +9,8 @@ Each file: `features` (n, d) and `labels` (n,), as np.savez("Q.npz", features=..
 
 import utils.python_version  # noqa: F401  # first: ends on an old Python
 from evaluation.score_features import feature_options, score_features
-from utils.errors import one_clear_line
+from utils.errors import report_errors
 
 if __name__ == "__main__":
-    with one_clear_line():
+    with report_errors():
         score_features(feature_options())

@@ -10,8 +10,8 @@ Output: embedding (B, d), float32 of length 1. Needs no GPU and no data.
 
 import utils.python_version  # noqa: F401  # first: ends on an old Python
 from evaluation.export import export_network, export_options
-from utils.errors import one_clear_line
+from utils.errors import report_errors
 
 if __name__ == "__main__":
-    with one_clear_line():
+    with report_errors():
         export_network(export_options())

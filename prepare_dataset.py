@@ -9,8 +9,8 @@ python prepare_dataset.py folders --source mine --output my_dataset             
 
 import utils.python_version  # noqa: F401  # first: ends on an old Python
 from preparation.prepare import preparation_options, prepare
-from utils.errors import one_clear_line
+from utils.errors import report_errors
 
 if __name__ == "__main__":
-    with one_clear_line():
+    with report_errors():
         prepare(preparation_options())

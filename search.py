@@ -10,8 +10,8 @@ import sys
 
 import utils.python_version  # noqa: F401  # first: ends on an old Python
 from photo_search.commands import run
-from utils.errors import one_clear_line
+from utils.errors import report_errors
 
 if __name__ == "__main__":
-    with one_clear_line():
+    with report_errors():
         run(sys.argv[1:])

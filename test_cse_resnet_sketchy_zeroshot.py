@@ -10,8 +10,8 @@ import utils.python_version  # noqa: F401  # first: ends on an old Python
 from datasets.catalog import SKETCHY
 from evaluation.zero_shot import zero_shot_test
 from training.config import retrieval_options
-from utils.errors import one_clear_line
+from utils.errors import report_errors
 
 if __name__ == "__main__":
-    with one_clear_line():
+    with report_errors():
         zero_shot_test(SKETCHY, retrieval_options(SKETCHY))

@@ -8,7 +8,7 @@ import utils.python_version  # noqa: F401  # first: ends on an old Python
 from datasets.catalog import TUBERLIN
 from training.config import Recipe, training_options
 from training.train import train
-from utils.errors import one_clear_line
+from utils.errors import report_errors
 
 RECIPE = Recipe(
     dataset=TUBERLIN,
@@ -19,5 +19,5 @@ RECIPE = Recipe(
 )
 
 if __name__ == "__main__":
-    with one_clear_line():
+    with report_errors():
         train(RECIPE, training_options(RECIPE))

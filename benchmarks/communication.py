@@ -31,9 +31,9 @@ from training.build import optimizer
 from training.state import Progress
 from training.step import take_step
 from training.trainer import train_one_epoch
-from utils.distributed import Team, joined
-from utils.errors import one_clear_line
-from utils.parser import positive, positive_real
+from utils.distributed import Distributed, init_distributed
+from utils.errors import report_errors
+from utils.parser import positive_float, positive_int
 
 KINDS = {  # by the function that asks for the collective; what is gathered is told by its shape
     "_allreduce_fut": links.GRADIENTS,
@@ -76,20 +76,20 @@ def measured(it: Setting) -> tuple[dict[str, Sent], dict[str, float]]:
     for _ in range(2):  # buckets are rearranged after the first step, and the new order is told in the second
         take_step(learner, adam, batch, batches.shares[0], 0, 0)
     with counting(links.gathered_widths(learner.student)) as seen, profile(activities=[ProfilerActivity.CPU]) as profiler:
-        train_one_epoch(learner, adam, batches, Progress(), steps, after_step=lambda _: it.team.any(False))
+        train_one_epoch(learner, adam, batches, Progress(), steps, after_step=lambda _: it.distributed.any(False))
     found = {kind: Sent(name, len(sizes) // steps, sum(sizes) // steps) for (name, kind), sizes in seen.items()}
     witnessed = {event.key: event.count / steps for event in profiler.key_averages() if event.key.startswith("c10d::")}
     return found, witnessed
 
 
-def compare(options: argparse.Namespace, team: Team) -> None:
+def compare(options: argparse.Namespace, distributed: Distributed) -> None:
     """Measure in this process, one of the team, and print the table if it leads."""
-    with team.only_the_first_prints(), setting(options, team) as it:
+    with distributed.only_main_prints(), setting(options, distributed) as it:
         found, witnessed = measured(it)
         shares = it.batches().shares
-        expected = links.from_shapes(links.network(it.split.seen_classes), shares, team.size)
+        expected = links.from_shapes(links.network(it.split.seen_classes), shares, distributed.world_size)
         print(
-            f"{team.size} processes, {options.steps} steps of {shares[0]} sketches and {shares[1]} photos "
+            f"{distributed.world_size} processes, {options.steps} steps of {shares[0]} sketches and {shares[1]} photos "
             f"of {options.image_size} px, {it.split.seen_classes} classes; {machine(it.device, options.amp)}"
         )
         print(f"{'a step':32}{'':12}{'collectives':>12}{'predicted':>12}{'bytes':>14}{'predicted':>14}")
@@ -147,20 +147,20 @@ def predict(options: argparse.Namespace) -> None:
 def main() -> None:
     arguments = parser(__doc__.splitlines()[0], steps=2)
     arguments.set_defaults(device="cpu", image_size=32, threads=1)
-    arguments.add_argument("--processes", type=positive, default=2)
+    arguments.add_argument("--processes", type=positive_int, default=2)
     arguments.add_argument("--predict_only", action="store_true", help="start no processes")
-    arguments.add_argument("--step_ms", type=positive_real, nargs="+", default=[50, 100, 200], help="of 96 images on one GPU")
-    arguments.add_argument("--machine_bandwidth", type=positive_real, default=200, help="GB/s from GPU to GPU of one machine")
-    arguments.add_argument("--machine_latency", type=positive_real, default=30, help="µs of a collective among 8 GPUs")
+    arguments.add_argument("--step_ms", type=positive_float, nargs="+", default=[50, 100, 200], help="of 96 images on one GPU")
+    arguments.add_argument("--machine_bandwidth", type=positive_float, default=200, help="GB/s from GPU to GPU of one machine")
+    arguments.add_argument("--machine_latency", type=positive_float, default=30, help="µs of a collective among 8 GPUs")
     arguments.add_argument(
-        "--network_bandwidth", type=positive_real, default=40, help="GB/s from machine to machine (400 Gb/s are 50)"
+        "--network_bandwidth", type=positive_float, default=40, help="GB/s from machine to machine (400 Gb/s are 50)"
     )
-    arguments.add_argument("--network_latency", type=positive_real, default=100, help="µs of a collective among 64 GPUs")
-    arguments.add_argument("--flag_latency", type=positive_real, default=300, help="µs of the stop flag, from host to host")
+    arguments.add_argument("--network_latency", type=positive_float, default=100, help="µs of a collective among 64 GPUs")
+    arguments.add_argument("--flag_latency", type=positive_float, default=300, help="µs of the stop flag, from host to host")
     options = arguments.parse_args()
     if "WORLD_SIZE" in os.environ:
-        with joined("cpu") as team:
-            compare(options, team)
+        with init_distributed("cpu") as distributed:
+            compare(options, distributed)
         return
     if not options.predict_only:
         launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(options.processes)]
@@ -172,5 +172,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with one_clear_line():
+    with report_errors():
         main()

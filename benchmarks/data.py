@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.plain import PlainImages
 from benchmarks.setting import Setting, machine, milliseconds, parser, setting
 from datasets.views import ThreeViews
-from utils.errors import InputError, one_clear_line
+from utils.errors import InputError, report_errors
 
 AHEAD = 3  # one batch in the making and two waiting, as a DataLoader with one worker has
 
@@ -64,5 +64,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with one_clear_line():
+    with report_errors():
         main()

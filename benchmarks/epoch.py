@@ -18,7 +18,7 @@ from training.state import Progress
 from training.step import take_step
 from training.trainer import train_one_epoch
 from utils.devices import finished
-from utils.errors import one_clear_line
+from utils.errors import report_errors
 from utils.ram import peak_memory
 
 
@@ -85,5 +85,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with one_clear_line():
+    with report_errors():
         main()

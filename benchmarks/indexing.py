@@ -26,9 +26,9 @@ from photo_search.encoder import open_network
 from photo_search.folder import IndexFolder
 from synthetic.draw import draw_photo
 from synthetic.shapes import SEEN
-from utils.devices import decoding_workers
-from utils.errors import one_clear_line
-from utils.parser import image_side, natural, positive
+from utils.devices import resolve_workers
+from utils.errors import report_errors
+from utils.parser import image_side, non_negative_int, positive_int
 
 BATCH = 64
 
@@ -55,17 +55,17 @@ def rate(work: Callable, count: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--photos", type=positive, default=1000)
+    parser.add_argument("--photos", type=positive_int, default=1000)
     parser.add_argument("--image_size", type=image_side, default=224)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--num_workers", type=natural, default=None)
+    parser.add_argument("--num_workers", type=non_negative_int, default=None)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as aside:
         photos = Path(aside, "photos")
         photos.mkdir()
         write_photos(photos, options.photos)
         network = open_network(untrained(Path(aside, "network.pth")), options.device, options.image_size)
-        workers = decoding_workers(options.num_workers, network.device)
+        workers = resolve_workers(options.num_workers, network.device)
         paths = list(collect([photos]).photos)
         batch = np.stack([decode(path, network.side) for path in paths[:BATCH]])
         network.embed_photos(batch)
@@ -82,5 +82,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with one_clear_line():
+    with report_errors():
         main()

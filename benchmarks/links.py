@@ -8,7 +8,7 @@ from torch import nn
 
 from models.cse_resnet import FEATURE_DIM
 from models.dsn import Student
-from utils.distributed import dealt
+from utils.distributed import shard_positions
 
 GRADIENTS, BN_FORWARD, BN_BACKWARD, STOP_FLAG = "gradients", "BatchNorm forward", "BatchNorm backward", "stop flag"
 BN_BUFFERS = "BatchNorm buffers"
@@ -66,14 +66,17 @@ def from_shapes(student: Student, shares: tuple[int, int], processes: int) -> di
     """All of a step's collectives. shares: sketches and photos of the whole batch."""
     gradients = [4 * parameter.numel() for parameter in student.parameters() if parameter.requires_grad]
     channels = [module.num_features for module in student.modules() if isinstance(module, nn.BatchNorm2d)]
-    layers, images = len(channels), len(dealt(shares, 0, processes))  # the first process has the largest share; others are padded
+    layers, images = (
+        len(channels),
+        len(shard_positions(shares, 0, processes)),
+    )  # the first process has the largest share; others are padded
     sent = {
         GRADIENTS: Sent("all_reduce", _buckets(gradients), sum(gradients)),
         BN_FORWARD: Sent("all_gather", layers, processes * STATISTIC_BYTES * sum(2 * count + 1 for count in channels)),
         BN_BACKWARD: Sent("all_reduce", layers, STATISTIC_BYTES * sum(2 * count for count in channels)),
     }
     for shape, kind in gathered_widths(student).items():
-        rows, times = (len(dealt(shares[1:], 0, processes)), 2) if kind == TEACHER_LOGITS else (images, 1)
+        rows, times = (len(shard_positions(shares[1:], 0, processes)), 2) if kind == TEACHER_LOGITS else (images, 1)
         sent[kind] = Sent("all_gather", times, times * 4 * processes * rows * math.prod(shape))
     return sent | {STOP_FLAG: Sent("all_reduce", 1, 8)}
 

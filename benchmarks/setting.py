@@ -23,9 +23,9 @@ from synthetic.draw import draw_dataset
 from training import build as wiring
 from training.config import Recipe, training_options
 from training.step import Learner
-from utils.devices import choose_device, decoding_workers, finished, uses_bf16
-from utils.distributed import Team
-from utils.parser import positive
+from utils.devices import choose_device, finished, resolve_workers, uses_bf16
+from utils.distributed import Distributed
+from utils.parser import positive_int
 from utils.seeding import seed_everything
 
 RECIPE = Recipe(SKETCHY, photos_per_sketch=2, epochs=20, validation_batches=1, seed=1)
@@ -38,20 +38,20 @@ class Setting(NamedTuple):
     options: argparse.Namespace
     device: torch.device
     split: Split
-    team: Team = Team()
+    distributed: Distributed = Distributed()
 
     def batches(self, **changes: object) -> MixedBatches:
         """Real batches, with some options changed."""
         options = argparse.Namespace(**(vars(self.options) | changes))
         return wiring.training_batches(
-            self.recipe, self.split.sketches("train"), self.split.photos("train"), options, self.device, self.team
+            self.recipe, self.split.sketches("train"), self.split.photos("train"), options, self.device, self.distributed
         )
 
     def learner(self, **changes: object) -> Learner:
         """Student in train mode, teacher and all, with some options changed."""
         seed_everything(0)
         options = argparse.Namespace(**(vars(self.options) | changes))
-        learner = wiring.learner(self.split, options, self.device, self.team)
+        learner = wiring.learner(self.split, options, self.device, self.distributed)
         learner.student.train()
         return learner
 
@@ -75,36 +75,36 @@ def parser(description: str, steps: int) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--amp", default="auto", choices=("auto", "bf16", "off"))
-    parser.add_argument("--image_size", type=positive, default=224)
-    parser.add_argument("--batch_size", type=positive, default=96)
-    parser.add_argument("--threads", type=positive, default=None, help="CPU threads of the main process")
+    parser.add_argument("--image_size", type=positive_int, default=224)
+    parser.add_argument("--batch_size", type=positive_int, default=96)
+    parser.add_argument("--threads", type=positive_int, default=None, help="CPU threads of the main process")
     parser.add_argument("--num_workers", type=int, default=None)
-    parser.add_argument("--steps", type=positive, default=steps, help="measured steps or batches")
+    parser.add_argument("--steps", type=positive_int, default=steps, help="measured steps or batches")
     return parser
 
 
 @contextlib.contextmanager
-def setting(options: argparse.Namespace, team: Team | None = None) -> Iterator[Setting]:
+def setting(options: argparse.Namespace, distributed: Distributed | None = None) -> Iterator[Setting]:
     """Draws the dataset into a temporary folder, a few thousand files, gone with the block; a team's first process does."""
-    team = team or Team()
+    distributed = distributed or Distributed()
     if options.threads:
         torch.set_num_threads(options.threads)
     device = choose_device(options.device)
     with tempfile.TemporaryDirectory(prefix="dsn-benchmark-") as name:
-        folder = Path(team.all_told(name)[0])
+        folder = Path(distributed.all_gather_objects(name)[0])
         photos = -(-(options.steps + 1) * options.batch_size * 2 // 3 // 48)  # of 48 seen classes
-        if team.leads:
+        if distributed.is_main:
             print("drawing 256-px files …", file=sys.stderr)
             draw_dataset(folder, photos_per_class=photos, sketches_per_class=-(-photos // 2), held_out_per_class=1)
             torch.manual_seed(0)
             torch.save(Teacher(1000).state_dict(), folder / "teacher.pth")
-        team.all_told("drawn")
+        distributed.all_gather_objects("drawn")
         words = ["--data_root", folder, "--pretrained_weights", folder / "teacher.pth", "--steps_per_epoch", options.steps]
         words += ["--image_size", options.image_size, "--batch_size", options.batch_size, "--amp", options.amp]
         run = training_options(RECIPE, [str(word) for word in words])
-        run.num_workers = decoding_workers(options.num_workers, device)
-        yield Setting(RECIPE, run, device, Split(RECIPE.dataset, run.data_root, run.zero_version), team)
-        team.all_told("done")
+        run.num_workers = resolve_workers(options.num_workers, device)
+        yield Setting(RECIPE, run, device, Split(RECIPE.dataset, run.data_root, run.zero_version), distributed)
+        distributed.all_gather_objects("done")
 
 
 def machine(device: torch.device, amp: str) -> str:

@@ -23,7 +23,7 @@ from datasets.file_lists import FileList, Split
 from datasets.images import decode, opened
 from photo_search.encoder import Network, open_network
 from retrieval.scores import evaluate_ranking
-from utils.errors import one_clear_line
+from utils.errors import report_errors
 from utils.parser import image_side
 
 CANVAS, SHARE = (800, 600), (0.25, 0.6)
@@ -95,5 +95,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with one_clear_line():
+    with report_errors():
         main()

@@ -23,7 +23,7 @@ from models.cse_resnet import PHOTO
 from training.build import optimizer
 from training.step import Learner, take_step
 from utils.devices import autocast
-from utils.errors import one_clear_line
+from utils.errors import report_errors
 from utils.phases import MeasuredPhases
 
 
@@ -83,5 +83,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with one_clear_line():
+    with report_errors():
         main()

@@ -21,8 +21,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from synthetic.draw import draw_sketch
 from synthetic.shapes import SEEN
-from utils.errors import one_clear_line
-from utils.parser import positive
+from utils.errors import report_errors
+from utils.parser import positive_int
 
 SEARCH = Path(__file__).resolve().parent.parent / "search.py"
 
@@ -64,8 +64,8 @@ def row(title: str, seconds: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--index", type=Path, required=True)
-    parser.add_argument("--visitors", type=positive, default=20)
-    parser.add_argument("--drawings", type=positive, default=10, help="that each visitor asks with")
+    parser.add_argument("--visitors", type=positive_int, default=20)
+    parser.add_argument("--drawings", type=positive_int, default=10, help="that each visitor asks with")
     options = parser.parse_args()
     words = [sys.executable, str(SEARCH), "serve", "--index", str(options.index), "--port", "0"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
@@ -85,5 +85,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with one_clear_line():
+    with report_errors():
         main()

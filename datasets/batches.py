@@ -10,7 +10,7 @@ from datasets.decoded import Cache
 from datasets.file_lists import FileList
 from datasets.image_files import Batch, ImageFiles, require_readable
 from datasets.loading import Loading
-from utils.distributed import Team
+from utils.distributed import Distributed
 from utils.errors import InputError
 from utils.seeding import generator_for
 
@@ -69,20 +69,22 @@ class MixedBatches:
         pin_memory: bool = False,
         steps_per_epoch: int | None = None,
         cache: Cache | None = None,
-        team: Team | None = None,
+        distributed: Distributed | None = None,
     ):
-        team = team or Team()
+        distributed = distributed or Distributed()
         for files, needed in ((sketches, sketches_per_batch), (photos, photos_per_batch)):
             if len(files) < needed:
                 raise InputError(f"{files.source}: {len(files)} images do not fill a batch of {needed}; lower --batch_size")
-        if team.size > sketches_per_batch:
-            raise InputError(f"{team.size} processes: a batch has {sketches_per_batch} sketches; raise --batch_size or use fewer")
+        if distributed.world_size > sketches_per_batch:
+            raise InputError(
+                f"{distributed.world_size} processes: a batch has {sketches_per_batch} sketches; raise --batch_size or use fewer"
+            )
         self.shares = sketches_per_batch, photos_per_batch
         full_epoch = min(len(sketches) // sketches_per_batch, len(photos) // photos_per_batch)
         steps = min(full_epoch, steps_per_epoch or full_epoch)
-        self.order = MixedOrder((len(sketches), len(photos)), self.shares, steps, seed, team.own(*self.shares))
+        self.order = MixedOrder((len(sketches), len(photos)), self.shares, steps, seed, distributed.own_positions(*self.shares))
         self.images, self.cache = ImageFiles([sketches, photos], side), cache
-        self.num_workers, self.pin_memory, self.team = num_workers, pin_memory, team
+        self.num_workers, self.pin_memory, self.distributed = num_workers, pin_memory, distributed
 
     def prepare(self) -> None:
         """Fill the cache, if there is one, which takes its time; else the first epoch does."""
@@ -91,7 +93,7 @@ class MixedBatches:
     @functools.cached_property
     def loader(self) -> Loading:
         """Not made before it is needed: some runs never train."""
-        images = self.cache.of(self.images, self.team) if self.cache else self.images
+        images = self.cache.of(self.images, self.distributed) if self.cache else self.images
         return Loading(images, self.order, self.num_workers, pin_memory=self.pin_memory, persistent=True)
 
     def __len__(self) -> int:

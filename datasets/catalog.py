@@ -96,7 +96,7 @@ QUICKDRAW = Dataset(
 )
 
 # One's own folders, prepared: any script finds them under --data_root where its own dataset is not.
-OWN = Dataset(
+CUSTOM = Dataset(
     name="own folders",
     key="folders",
     folder="Own",
@@ -110,7 +110,7 @@ OWN = Dataset(
     held_out=10,
 )
 
-DATASETS = {dataset.key: dataset for dataset in (SKETCHY, TUBERLIN, QUICKDRAW, OWN)}
+DATASETS = {dataset.key: dataset for dataset in (SKETCHY, TUBERLIN, QUICKDRAW, CUSTOM)}
 SAME_SPLIT = {"zeroshot0": "zeroshot2"}  # what other repositories call Sketchy's 104/21 split
 
 

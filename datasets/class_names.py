@@ -17,8 +17,8 @@ def same_classes(names: Iterable[str], others: Iterable[str]) -> dict[str, str]:
 
 def spelling(name: str) -> str:
     """A class's name without case, what joins words, the signs (not the text) of brackets, and ways to code an accent."""
-    joined = re.sub(r"[\s_\-.,'’()\[\]]+", "", unicodedata.normalize("NFC", name).casefold())
-    return joined or name
+    init_distributed = re.sub(r"[\s_\-.,'’()\[\]]+", "", unicodedata.normalize("NFC", name).casefold())
+    return init_distributed or name
 
 
 def without_explanation(name: str) -> str:

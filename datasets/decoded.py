@@ -21,12 +21,12 @@ from torch.utils.data import Dataset
 
 from datasets.image_files import Batch, ImageFiles, as_batch, require_readable
 from datasets.loading import Loading
-from utils.distributed import Team
+from utils.distributed import Distributed
 from utils.errors import InputError
-from utils.files import held_by_one, written_whole
+from utils.files import atomic_write, wait_for_lock
 from utils.fingerprints import fingerprint
 from utils.progress import progress_bar
-from utils.ram import available_memory, gigabytes
+from utils.ram import available_memory, format_bytes
 
 CHUNK = 64  # images decoded at a time
 CODE = ("datasets/images.py", "datasets/image_files.py", "datasets/decoded.py")
@@ -68,13 +68,13 @@ class Cache:
     folder: Path
     workers: int
 
-    def of(self, images: ImageFiles, team: Team | None = None) -> DecodedImages:
+    def of(self, images: ImageFiles, distributed: Distributed | None = None) -> DecodedImages:
         """The same images, decoded; shows a bar while that takes. The processes of a team that share a machine share them.
 
         Raises InputError if an image is not readable or the pixels do not fit the disk or the memory.
         """
-        team = team or Team()
-        path = team.once_here(lambda: self._in_memory(images) if self.place == "ram" else self._on_disk(images))
+        distributed = distributed or Distributed()
+        path = distributed.once_per_node(lambda: self._in_memory(images) if self.place == "ram" else self._on_disk(images))
         return DecodedImages(path, images.labels, images.side)
 
     def _on_disk(self, images: ImageFiles) -> Path:
@@ -82,13 +82,13 @@ class Cache:
         path = self.folder / f"{images.lists[-1].source.stem}-{images.side}px-{_key(images)}.uint8"
         if not _is_whole(path, images):
             _require_folder(self.folder)
-            with held_by_one(path.with_suffix(".lock"), f"waiting: another run is decoding into {path}"):
+            with wait_for_lock(path.with_suffix(".lock"), f"waiting: another run is decoding into {path}"):
                 if not _is_whole(path, images):
                     print(f"decoding {len(images)} images once into {path}", flush=True)
-                    with written_whole(path) as temporary, temporary.open("wb") as file:
+                    with atomic_write(path) as temporary, temporary.open("wb") as file:
                         _reserve(file, _size(images), path)
                         self._decode(images, file)
-        print(f"decoded images: {path}, {gigabytes(_size(images))}{_others_beside(path)}")
+        print(f"decoded images: {path}, {format_bytes(_size(images))}{_others_beside(path)}")
         return path
 
     def _in_memory(self, images: ImageFiles) -> str:
@@ -97,8 +97,8 @@ class Cache:
             raise InputError("--cache ram: needs Linux; use --cache disk or off")
         if available is not None and size > MEMORY_SHARE * available:
             raise InputError(
-                f"--cache ram: {len(images)} images of {images.side} px take {gigabytes(size)}, and {gigabytes(available)} of "
-                "memory are free for them and the training; use --cache disk or off"
+                f"--cache ram: {len(images)} images of {images.side} px take {format_bytes(size)}, and "
+                f"{format_bytes(available)} of memory are free for them and the training; use --cache disk or off"
             )
         print(f"decoding {len(images)} images once into memory", flush=True)
         descriptor = os.memfd_create("decoded images")  # open as long as the run: its workers find it by number
@@ -108,10 +108,10 @@ class Cache:
         except BaseException as error:
             os.close(descriptor)
             if isinstance(error, OSError):
-                reason = f"{gigabytes(size)} do not fit the memory ({error.strerror})"
+                reason = f"{format_bytes(size)} do not fit the memory ({error.strerror})"
                 raise InputError(f"--cache ram: {reason}; use --cache disk or off") from error
             raise
-        print(f"decoded images: in memory, {gigabytes(size)}")
+        print(f"decoded images: in memory, {format_bytes(size)}")
         return f"/proc/{os.getpid()}/fd/{descriptor}"
 
     def _decode(self, images: ImageFiles, file: BinaryIO) -> None:
@@ -161,7 +161,7 @@ def _reserve(file: BinaryIO, size: int, path: Path) -> None:
         if error.errno in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # not on every file system
             return
         raise InputError(
-            f"{path}: takes {gigabytes(size)}, and {gigabytes(free)} are free there ({error.strerror}); free space, choose "
+            f"{path}: takes {format_bytes(size)}, and {format_bytes(free)} are free there ({error.strerror}); free space, choose "
             "another place with --cache_dir, or use --cache off"
         ) from error
 
@@ -182,4 +182,4 @@ def _others_beside(path: Path) -> str:
     if not sizes:
         return ""
     files = "file" if len(sizes) == 1 else "files"
-    return f" ({len(sizes)} other such {files} there, {gigabytes(sum(sizes))}: delete what you no longer need)"
+    return f" ({len(sizes)} other such {files} there, {format_bytes(sum(sizes))}: delete what you no longer need)"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.catalog import DATA_ROOT, OWN, SAME_SPLIT, Dataset
+from datasets.catalog import CUSTOM, DATA_ROOT, SAME_SPLIT, Dataset
 from utils.arrays import read_npz
 from utils.errors import InputError
 from utils.text import printable
@@ -72,17 +72,19 @@ class Split:
         data_root: str | os.PathLike,
         split: str,
         seen_classes: int | None = None,
-        sieve: Callable[[FileList], FileList] | None = None,
+        keep: Callable[[FileList], FileList] | None = None,
     ):
         data_root = Path(data_root)
         folder_of_script = dataset.folder
-        if dataset is not OWN and (data_root / OWN.folder).is_dir() and not (data_root / dataset.folder).exists():
-            split = OWN.default_split if split == dataset.default_split else split
-            dataset = OWN
+        if dataset is not CUSTOM and (data_root / CUSTOM.folder).is_dir() and not (data_root / dataset.folder).exists():
+            split = CUSTOM.default_split if split == dataset.default_split else split
+            dataset = CUSTOM
             print(
-                printable(f"{data_root / OWN.folder}: your own folders are used, because {data_root} holds no {folder_of_script}")
+                printable(
+                    f"{data_root / CUSTOM.folder}: your own folders are used, because {data_root} holds no {folder_of_script}"
+                )
             )
-        self.dataset, self.sieve = dataset, sieve
+        self.dataset, self.keep = dataset, keep
         self.root = data_root / dataset.folder
         same = SAME_SPLIT.get(split, split)
         self.folder = self.root / (split if (self.root / split).is_dir() else same)
@@ -145,8 +147,8 @@ class Split:
 
     def _list(self, pattern: str, part: str) -> FileList:
         classes = len(self.class_names("zero")) if part == "zero" else self.seen_classes
-        files = read_list(self.folder / pattern.format(part=part), self.root, classes, may_lack_files=self.sieve is not None)
-        return files if self.sieve is None else self.sieve(files)
+        files = read_list(self.folder / pattern.format(part=part), self.root, classes, may_lack_files=self.keep is not None)
+        return files if self.keep is None else self.keep(files)
 
 
 def read_list(path: Path, root: Path, num_classes: int, may_lack_files: bool = False) -> FileList:

@@ -6,7 +6,7 @@ from torch.utils.data import Dataset
 from datasets.file_lists import FileList
 from datasets.images import decode
 from datasets.loading import Loading
-from utils.distributed import Team
+from utils.distributed import Distributed
 from utils.errors import InputError
 from utils.progress import progress_bar
 from utils.text import printable
@@ -28,15 +28,15 @@ class _Trials(Dataset):
         return [_fault(f"{self.files.root}/{self.files.paths[row]}") for row in rows]
 
 
-def readable(files: FileList, num_workers: int, team: Team | None = None) -> tuple[FileList, list[str]]:
+def readable(files: FileList, num_workers: int, distributed: Distributed | None = None) -> tuple[FileList, list[str]]:
     """The images that can be decoded, in their order, and one message for each other one; decodes all, and shows a bar.
 
     num_workers: processes that decode, 0 for none but this one. The processes of a team share the work, and all get the same
     answer. Raises InputError if no image is left.
     """
-    team = team or Team()
-    own = files.subset(np.arange(len(files))[team.share(len(files))])
-    faults = [fault for share in team.all_told(_faults(own, num_workers)) for fault in share]
+    distributed = distributed or Distributed()
+    own = files.subset(np.arange(len(files))[distributed.shard_slice(len(files))])
+    faults = [fault for share in distributed.all_gather_objects(_faults(own, num_workers)) for fault in share]
     good = np.flatnonzero([fault is None for fault in faults])
     messages = [fault for fault in faults if fault is not None]
     if not len(good):

@@ -11,11 +11,11 @@ import numpy as np
 from evaluation.result_table import write_results
 from evaluation.runs_table import format_comparison
 from evaluation.tested_runs import Run, other_settings, read_runs, why_not_compared
-from retrieval.metrics import FIGURES
+from retrieval.metrics import METRICS
 from retrieval.statistics import DRAWS, LEVEL, RESAMPLES, Estimate, compare_figures, query_weights
 from utils.errors import InputError
 from utils.files import require_writable
-from utils.parser import Group, Parser, given_path, natural, whole_number
+from utils.parser import Group, Parser, non_negative_int, path_argument, whole_number
 
 SHOWN = ("map_all_released", "p100_released")  # what the papers publish
 RESAMPLES_ADMITTED = whole_number(100, 20_000)  # fewer leave the ends of an interval to chance, more fill the memory
@@ -25,14 +25,14 @@ def comparison_options(arguments: list[str] | None = None) -> argparse.Namespace
     """Parsed options of `compare.py`; a mistake exits with code 2 after one line."""
     about = "Compare tested runs, each with the first: figures with 95 % intervals over queries, differences, p values."
     parser = Parser(about, operands="RUN [RUN ...]")
-    parser.add_argument("runs", nargs="+", type=given_path, metavar="RUN", help="a run folder, or a results file")
+    parser.add_argument("runs", nargs="+", type=path_argument, metavar="RUN", help="a run folder, or a results file")
     shown = Group(parser, "what to show")
     keys = f"keys of a results file, e.g. map_all p100, or all; None: {' '.join(SHOWN)}"
     shown.add("--figures", nargs="+", type=_figure, default=None, help=keys)
-    shown.add("--json", type=given_path, default=None, help="also write the numbers to this file")
+    shown.add("--json", type=path_argument, default=None, help="also write the numbers to this file")
     chance = Group(parser, "chance")
     chance.add("--resamples", type=RESAMPLES_ADMITTED, default=RESAMPLES, help="redraws of the queries for the intervals")
-    chance.add("--seed", type=natural, default=0, help="of the redraws and of the test's signs")
+    chance.add("--seed", type=non_negative_int, default=0, help="of the redraws and of the test's signs")
     # intermixed: options may stand between the runs
     return parser.parse_intermixed_args(arguments)
 
@@ -73,12 +73,12 @@ def compare(options: argparse.Namespace) -> dict:
 
 
 def chosen_figures(keys: Sequence[str] | None) -> list[str]:
-    """The keys of FIGURES to show, each once, in the order asked for."""
-    return list(FIGURES) if keys and "all" in keys else list(dict.fromkeys(keys or SHOWN))
+    """The keys of METRICS to show, each once, in the order asked for."""
+    return list(METRICS) if keys and "all" in keys else list(dict.fromkeys(keys or SHOWN))
 
 
 def estimate(runs: Sequence[Run], keys: Sequence[str], resamples: int, seed: int) -> dict[tuple[int, str, str], Estimate]:
-    """{(run number, ranking, key of FIGURES): Estimate} of runs with equal queries, each compared with the first of them.
+    """{(run number, ranking, key of METRICS): Estimate} of runs with equal queries, each compared with the first of them.
 
     A ranking or figure that a run lacks has no entry, and one that only the first lacks has no difference.
     """
@@ -88,7 +88,7 @@ def estimate(runs: Sequence[Run], keys: Sequence[str], resamples: int, seed: int
     for run in runs:
         for ranking, figures in run.queries.figures.items():
             for key in keys:
-                figure = FIGURES[key]
+                figure = METRICS[key]
                 if figure.per_query in figures:
                     shares[run.number, ranking, key] = figures[figure.per_query] * weights[figure.mean]
     places = {place: column for column, place in enumerate(shares)}
@@ -98,10 +98,10 @@ def estimate(runs: Sequence[Run], keys: Sequence[str], resamples: int, seed: int
 
 
 def lacking_figures(run: Run, keys: Sequence[str]) -> dict[str, str]:
-    """{key of FIGURES: the array, as `real/p100`, that the run's file lacks for it}; an older test kept fewer."""
+    """{key of METRICS: the array, as `real/p100`, that the run's file lacks for it}; an older test kept fewer."""
     lacking = {}
     for key in keys:
-        per_query = FIGURES[key].per_query
+        per_query = METRICS[key].per_query
         without = [ranking for ranking, figures in run.queries.figures.items() if per_query not in figures]
         if without:
             lacking[key] = f"{without[0]}/{per_query}"
@@ -117,9 +117,9 @@ def _require_figures(run: Run, keys: Sequence[str], lacking: dict[str, str], by_
 
 
 def _figure(text: str) -> str:
-    if text in FIGURES or text == "all":
+    if text in METRICS or text == "all":
         return text
-    near = difflib.get_close_matches(text, [*FIGURES, "all"], n=1, cutoff=0)[0]
+    near = difflib.get_close_matches(text, [*METRICS, "all"], n=1, cutoff=0)[0]
     # the option would take every word that follows it
     runs_first = "; runs stand before --figures" if Path(text).exists() else ""
     raise argparse.ArgumentTypeError(f"unknown figure {text[:40]!r}; did you mean {near}?{runs_first}")
@@ -141,5 +141,5 @@ def _of_run(first: Run, run: Run, reason: str | None, lacking: Iterable[str]) ->
 
 def _of_figure(run: int, ranking: str, key: str, found: Estimate) -> dict[str, Any]:
     difference = found.difference._asdict() if found.difference else None
-    named = {"ranking": ranking, "figure": key, "text": FIGURES[key].text, "run": run}
+    named = {"ranking": ranking, "figure": key, "text": METRICS[key].text, "run": run}
     return named | {"value": found.value, "low": found.low, "high": found.high, "difference": difference}

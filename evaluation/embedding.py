@@ -14,7 +14,7 @@ from evaluation.feature_cache import FeatureCache
 from models.cse_resnet import FEATURE_DIM
 from models.dsn import Student
 from utils.devices import autocast, uses_bf16
-from utils.distributed import Team
+from utils.distributed import Distributed
 from utils.progress import progress_bar
 
 
@@ -31,7 +31,7 @@ class Embedder:
     pooled: bool = False
     bar_every: int = 1
     cache: FeatureCache | None = None
-    team: Team | None = None
+    distributed: Distributed | None = None
 
     def __call__(self, files: FileList, domain: float, title: str) -> torch.Tensor:
         """(n, d) float32 on the device, L2-normalised, in the list's order; `domain` is SKETCH or PHOTO.
@@ -40,14 +40,14 @@ class Embedder:
         """
         if self.cache is None:
             return self._embed(files, domain, title)
-        team = self.team or Team()
-        place = self._place(files, domain) if team.leads else None
-        features = self.cache.load(place, len(files)) if team.leads else None
-        if team.any(features is not None):
+        distributed = self.distributed or Distributed()
+        place = self._place(files, domain) if distributed.is_main else None
+        features = self.cache.load(place, len(files)) if distributed.is_main else None
+        if distributed.any(features is not None):
             print(f"{title}: features from {place}")
             return torch.empty(0, self._width, device=self.device) if features is None else features.to(self.device)
         features = self._embed(files, domain, title)
-        if team.leads:
+        if distributed.is_main:
             self.cache.store(place, features)
         return features
 
@@ -67,9 +67,9 @@ class Embedder:
 
     @torch.inference_mode()
     def _embed(self, files: FileList, domain: float, title: str) -> torch.Tensor:
-        team = self.team or Team()
+        distributed = self.distributed or Distributed()
         self.student.eval()
-        own = files.subset(np.arange(len(files))[team.share(len(files))])
+        own = files.subset(np.arange(len(files))[distributed.shard_slice(len(files))])
         batches = plain_batches(
             own,
             side=self.image_size,
@@ -86,4 +86,4 @@ class Embedder:
                     output = self.student(images, tags)
                 features.append((output.pooled if self.pooled else output.embedding).float())
                 bar.update(len(images))
-        return F.normalize(team.gathered(torch.cat(features), team.shares(len(files))), dim=1)
+        return F.normalize(distributed.all_gather(torch.cat(features), distributed.shard_sizes(len(files))), dim=1)

@@ -18,8 +18,8 @@ from models.cse_resnet import FEATURE_DIM, PHOTO, SKETCH
 from models.dsn import Student
 from models.restore import restore_student
 from utils.errors import InputError
-from utils.files import require_writable, written_whole
-from utils.parser import Group, Parser, given_path, image_side, layer_size
+from utils.files import atomic_write, require_writable
+from utils.parser import Group, Parser, image_side, layer_size, path_argument
 from utils.text import one_line
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt"}
@@ -41,7 +41,7 @@ def export_options(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parsed options of export.py; a mistake exits with code 2 after one line."""
     parser = Parser("Write the embedding network of a checkpoint as ONNX and TorchScript.", "--checkpoint FILE")
     network = Group(parser, "network")
-    network.add("--checkpoint", type=given_path, required=True, help="any checkpoint file, of ours or downloaded")
+    network.add("--checkpoint", type=path_argument, required=True, help="any checkpoint file, of ours or downloaded")
     network.add("--image_size", type=image_side, default=None, help=f"None: that of the training, if recorded, else {IMAGE_SIZE}")
     network.add("--num_hashing", type=layer_size, default=64, help="length of the embedding")
     network.add("--pretrained", action="store_true", help="give the 2048-d pooled feature instead of the embedding")
@@ -49,7 +49,7 @@ def export_options(arguments: list[str] | None = None) -> argparse.Namespace:
     written = Group(parser, "what is written")
     written.add("--format", nargs="+", choices=tuple(SUFFIXES), default=None, help="None: by --output's ending, or both")
     written.add(
-        "--output", "-o", type=given_path, default=None, help="FILE.onnx, FILE.pt or a folder; default: beside the checkpoint"
+        "--output", "-o", type=path_argument, default=None, help="FILE.onnx, FILE.pt or a folder; default: beside the checkpoint"
     )
     return parser.parse_args(arguments)
 
@@ -191,7 +191,7 @@ def _sha256(path: Path) -> str:
 
 def _write(export: Export, path: Path, write: Callable, load: Callable) -> float:
     """The greatest absolute difference to ours of the file that is now at `path`."""
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         try:
             with torch.no_grad(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # both exporters are called deprecated, and speak of what a trace cannot hold

@@ -15,7 +15,7 @@ from datasets.file_lists import FileList
 from models.restore import weights_digest
 from utils.arrays import read_npz
 from utils.errors import InputError
-from utils.files import written_whole
+from utils.files import atomic_write
 from utils.fingerprints import fingerprint
 
 CODE = (
@@ -54,7 +54,7 @@ class FeatureCache:
     def store(self, path: Path, features: torch.Tensor) -> None:
         """Keep them; where that is impossible, say so and go on."""
         try:
-            with written_whole(path) as temporary:
+            with atomic_write(path) as temporary:
                 np.savez(temporary, features=features.cpu().numpy())
         except InputError as error:
             print(f"note: features are not kept for the next test: {error}")

@@ -15,7 +15,7 @@ import numpy as np
 from retrieval.metrics import Scores
 from utils.arrays import read_npz
 from utils.errors import InputError
-from utils.files import written_whole
+from utils.files import atomic_write
 
 # Bytes. A hundred thousand queries with long names stay below; more is no per-query file, but something to fill the memory.
 LARGEST = 256 * 2**20
@@ -52,7 +52,7 @@ def write_per_query(path: Path, scores: dict[str, Scores], query_names: Sequence
             raise ValueError(f"{ranking!r}: {len(scored.query_labels)} scored queries are not the {len(query_names)} named ones")
         arrays |= {f"{ranking}/{name}": np.asarray(values, dtype=np.float64) for name, values in scored.figures.items()}
     # an open file, for given a name NumPy may write to another one
-    with written_whole(path) as temporary, temporary.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)
 
 

@@ -6,9 +6,9 @@ import textwrap
 
 import numpy as np
 
-from retrieval.metrics import FIGURES
+from retrieval.metrics import METRICS
 from utils.errors import InputError
-from utils.files import written_whole
+from utils.files import atomic_write
 
 RIGHT, WRONG = "#1a8f3c", "#c62828"
 THUMBNAIL = 160  # pixels a side of an image in the grid: sharp at its size, small in the file
@@ -20,10 +20,10 @@ def format_table(results):
     Returns text below 80 columns, without a final line break.
     """
     rankings = list(results)
-    width = max(len(figure.text) for figure in FIGURES.values())
+    width = max(len(figure.text) for figure in METRICS.values())
     lines = [f"{'':{width}}" + "".join(f"{ranking:>9}" for ranking in rankings)]
     lines.append("-" * len(lines[0]))
-    for key, figure in FIGURES.items():
+    for key, figure in METRICS.items():
         lines.append(f"{figure.text:{width}}" + "".join(f"{results[ranking][key]:>9.4f}" for ranking in rankings))
     return "\n".join(lines)
 
@@ -31,7 +31,7 @@ def format_table(results):
 def write_results(path, results):
     """Write the dict as JSON; the file appears whole or not at all. Raises InputError if it cannot be written."""
     text = json.dumps(results, indent=2, allow_nan=False, ensure_ascii=False, default=_plain) + "\n"
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -54,7 +54,7 @@ def retrieval_grid(path, query_images, retrieved, correct, titles=None, heading=
         _draw_sketch(axes[row, 0], sketch, titles[row] if titles else "")
         for axis, photo, right in zip(axes[row, 1:], found, correct[row], strict=False):
             _draw_photo(axis, photo, right)
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=100)
 
 

@@ -17,7 +17,7 @@ from training.config import hash_codes
 from utils.arrays import read_npz
 from utils.devices import choose_device
 from utils.errors import InputError
-from utils.parser import Group, Parser, given_path, positive
+from utils.parser import Group, Parser, path_argument, positive_int
 
 MOST_BITS = 64  # of the codes, unless --bits says more
 LARGEST_LABEL = 2**31 - 1
@@ -30,17 +30,20 @@ def feature_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = Parser("Score query and gallery features of any system by every definition of mAP and precision in use.")
     files = Group(parser, "features")
     files.add(
-        "--query", type=given_path, required=True, help=f"Q.npz with arrays {ARRAYS}; optional `paths` (n,): the queries' names"
+        "--query",
+        type=path_argument,
+        required=True,
+        help=f"Q.npz with arrays {ARRAYS}; optional `paths` (n,): the queries' names",
     )
-    files.add("--gallery", type=given_path, required=True, help="G.npz likewise; optional `names` (classes,)")
+    files.add("--gallery", type=path_argument, required=True, help="G.npz likewise; optional `names` (classes,)")
     files.add("--keep_norms", action="store_true", help="rank the rows as they are; otherwise each is L2-normalised first")
 
     codes = hash_codes(parser, fits=("queries", "gallery"))
     codes.add("--no-hash", action="store_true", help="no codes, only the ranking by the features themselves")
-    codes.add("--bits", type=positive, default=None, help=f"length of the codes; None: d, but at most {MOST_BITS}")
+    codes.add("--bits", type=positive_int, default=None, help=f"length of the codes; None: d, but at most {MOST_BITS}")
 
     written = Group(parser, "what is written")
-    written.add("--results", type=given_path, default=None, help="OUT.json, each query's figures as OUT.npz, and OUT_report/")
+    written.add("--results", type=path_argument, default=None, help="OUT.json, each query's figures as OUT.npz, and OUT_report/")
     written.add("--no_report", action="store_true", help="spare the HTML report")
 
     running = Group(parser, "running")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.per_query import PerQuery, read_per_query
-from retrieval.metrics import FIGURES
+from retrieval.metrics import METRICS
 from retrieval.statistics import query_weights
 from utils.errors import InputError
 from utils.parser import LARGEST
@@ -164,7 +164,7 @@ def _agree(content: dict[str, Any], queries: PerQuery) -> bool:
     weights = {mean: query_weights(counted.labels, mean) for mean in ("query", "class")}
     for ranking, values in counted.figures.items():
         stated = content.get(ranking)
-        for key, figure in FIGURES.items():
+        for key, figure in METRICS.items():
             value = stated.get(key) if isinstance(stated, dict) else None
             if isinstance(value, float) and figure.per_query in values:
                 mean = weights[figure.mean] @ values[figure.per_query]

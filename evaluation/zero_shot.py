@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from datasets.catalog import DATASETS, OWN, SAME_SPLIT, Dataset
+from datasets.catalog import CUSTOM, DATASETS, SAME_SPLIT, Dataset
 from datasets.file_lists import FileList, Split
 from datasets.images import decode
 from datasets.skipping import SKIPPED, BadImages
@@ -21,13 +21,13 @@ from report.page import ReportData
 from retrieval.hashing import itq_codes
 from retrieval.metrics import Scores
 from retrieval.scores import evaluate_ranking
-from utils.devices import choose_device, decoding_workers, finished
-from utils.distributed import Team, joined
+from utils.devices import choose_device, finished, resolve_workers
+from utils.distributed import Distributed, init_distributed
 from utils.errors import InputError
-from utils.ram import enough_memory
-from utils.runs import run_folder, runs_below
+from utils.ram import report_out_of_memory
+from utils.runs import list_runs, run_folder
 
-THRIFT = "lower --batch_size, or --image_size; --num_workers 0 spares the decoding processes"
+OUT_OF_MEMORY_HINT = "lower --batch_size, or --image_size; --num_workers 0 spares the decoding processes"
 
 
 def hash_scores(
@@ -49,15 +49,19 @@ def zero_shot_test(dataset: Dataset, options: argparse.Namespace) -> dict:
 
     Started by torchrun, the processes share the embedding; the first one does the rest, and the others return nothing.
     """
-    with joined(options.device) as team, team.only_the_first_prints(), enough_memory(THRIFT):
-        return _zero_shot_test(dataset, options, team)
+    with (
+        init_distributed(options.device) as distributed,
+        distributed.only_main_prints(),
+        report_out_of_memory(OUT_OF_MEMORY_HINT),
+    ):
+        return _zero_shot_test(dataset, options, distributed)
 
 
-def _zero_shot_test(dataset: Dataset, options: argparse.Namespace, team: Team) -> dict:
+def _zero_shot_test(dataset: Dataset, options: argparse.Namespace, distributed: Distributed) -> dict:
     device = choose_device(options.device)
-    options.num_workers = decoding_workers(options.num_workers, device, team.here)
-    bad_images = BadImages(options.num_workers, team) if options.skip_bad_images else None
-    split = Split(dataset, options.data_root, options.zero_version, sieve=bad_images)
+    options.num_workers = resolve_workers(options.num_workers, device, distributed.local_world_size)
+    bad_images = BadImages(options.num_workers, distributed) if options.skip_bad_images else None
+    split = Split(dataset, options.data_root, options.zero_version, keep=bad_images)
     protocol = protocol_of(split, options)
     folder = run_folder(options.resume_dir, split.run_prefix, options)
     checkpoint = options.checkpoint or _of_run(folder, options.resume_file)
@@ -65,7 +69,7 @@ def _zero_shot_test(dataset: Dataset, options: argparse.Namespace, team: Team) -
     _say_what_is_tested(checkpoint, content, protocol, options)
     _say_other_split(content, split)
     results_file = options.results or checkpoint.parent / "results.json"
-    if team.leads:
+    if distributed.is_main:
         require_free(results_file)
 
     embed = Embedder(
@@ -78,13 +82,13 @@ def _zero_shot_test(dataset: Dataset, options: argparse.Namespace, team: Team) -
         pooled=options.pretrained,
         bar_every=options.print_freq,
         cache=None if options.no_cache else FeatureCache(checkpoint.parent / "features", student),
-        team=team,
+        distributed=distributed,
     )
     started = finished(device)
     queries = embed(protocol.queries, protocol.query_domain, "queries")
     gallery = embed(protocol.gallery, PHOTO, "gallery photos")
     training = _training_features(split, embed, protocol) if options.itq_fit == "train" else None
-    if not team.leads:
+    if not distributed.is_main:
         return {}
     embedded = finished(device)
     labels = [torch.from_numpy(files.labels).to(device) for files in (protocol.queries, protocol.gallery)]
@@ -144,7 +148,7 @@ def _training_features(split: Split, embed: Embedder, protocol: Protocol) -> tup
 
 def _of_run(folder: Path, name: str) -> Path:
     if not (folder / name).exists():
-        runs = runs_below(folder.parent)
+        runs = list_runs(folder.parent)
         found = f"the runs there are {', '.join(runs)}: repeat one's options" if runs else "no run is there: train one"
         raise InputError(f"{folder / name}: no such file; {found}, or name any file with --checkpoint FILE")
     return folder / name
@@ -178,7 +182,7 @@ def _say_other_split(content: dict, split: Split) -> None:
 def _names_of(split: Split) -> set[str]:
     """Under which options may have named it; own folders also answer to the scripts' defaults."""
     defaults = {dataset.default_split for dataset in DATASETS.values()}
-    return {split.name} | (defaults if split.dataset is OWN and split.name == OWN.default_split else set())
+    return {split.name} | (defaults if split.dataset is CUSTOM and split.name == CUSTOM.default_split else set())
 
 
 def _thumbnail(files: FileList, index: int) -> np.ndarray:

@@ -15,14 +15,14 @@ from photo_search.folder import AUTO, PHOTOS, IndexFolder
 from photo_search.pictures import save_grid
 from photo_search.searching import Hit, Searcher
 from retrieval.vector_index import KINDS
-from utils.devices import decoding_workers
+from utils.devices import resolve_workers
 from utils.errors import InputError
-from utils.files import only_here, require_writable, why_no_file
-from utils.parser import Group, Parser, given_path, image_side, port, positive, whole_number, worker_count
-from utils.ram import enough_memory
+from utils.files import exclusive_lock, require_writable, why_no_file
+from utils.parser import Group, Parser, image_side, path_argument, port, positive_int, whole_number, worker_count
+from utils.ram import report_out_of_memory
 from utils.text import printable
 
-THRIFT = "lower --batch_size, or --num_workers"
+OUT_OF_MEMORY_HINT = "lower --batch_size, or --num_workers"
 RECALL_AT = 20
 MOST_FOUND = 10_000  # photos for one drawing
 COMMANDS = "{index,query,serve} …"
@@ -48,9 +48,9 @@ def _parser(command: str, description: str, operands: str) -> Parser:
 def index(arguments: list[str]) -> None:
     """Make an index, or bring one up to date."""
     options = _index_options(arguments)
-    with enough_memory(THRIFT):
+    with report_out_of_memory(OUT_OF_MEMORY_HINT):
         folder, network = _to_index(options)
-        with only_here(options.output / ".lock", f"{options.output}: is being indexed already; wait for that to end"):
+        with exclusive_lock(options.output / ".lock", f"{options.output}: is being indexed already; wait for that to end"):
             _bring_up_to_date(folder, network, options)
 
 
@@ -77,12 +77,14 @@ def _bring_up_to_date(folder: IndexFolder, network: Network | None, options: arg
 
 def _index_options(arguments: list[str]) -> argparse.Namespace:
     parser = _parser("index", "Index photos, or bring an index up to date with them.", "PHOTOS… --checkpoint FILE -o INDEX")
-    parser.add_argument("photos", type=given_path, nargs="*", help="files or folders; none: those indexed before")
+    parser.add_argument("photos", type=path_argument, nargs="*", help="files or folders; none: those indexed before")
     group = Group(parser, "index")
-    group.add("--output", "-o", type=given_path, required=True, help="the index's folder")
-    group.add("--checkpoint", type=given_path, default=None, help="the trained network; may be left out of an index that has one")
+    group.add("--output", "-o", type=path_argument, required=True, help="the index's folder")
+    group.add(
+        "--checkpoint", type=path_argument, default=None, help="the trained network; may be left out of an index that has one"
+    )
     group.add("--image_size", type=image_side, default=None, help="None: as in training, if the checkpoint says so, else 224")
-    group.add("--remove", type=given_path, nargs="+", default=None, help="take these files or folders out of the index")
+    group.add("--remove", type=path_argument, nargs="+", default=None, help="take these files or folders out of the index")
     group.add(
         "--kind",
         choices=(AUTO, *KINDS[:-1]),
@@ -92,14 +94,14 @@ def _index_options(arguments: list[str]) -> argparse.Namespace:
     group.add("--codes", action="store_true", help="binary codes too, fitted on the photos")
     running = Group(parser, "running")
     running.add("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
-    running.add("--batch_size", type=positive, default=64, help="photos embedded at once")
+    running.add("--batch_size", type=positive_int, default=64, help="photos embedded at once")
     running.add("--num_workers", type=worker_count, default=None, help="processes that decode; None: up to 8, or 1 on a CPU")
     return parser.parse_args(arguments)
 
 
 def _update(folder: IndexFolder, network: Network, roots: list[Path], options: argparse.Namespace) -> None:
     folder.belong_to(network)
-    workers = decoding_workers(options.num_workers, network.device)
+    workers = resolve_workers(options.num_workers, network.device)
     started = time.perf_counter()
     done = indexing.update(folder, network, roots, options.batch_size, workers)
     seconds = time.perf_counter() - started
@@ -180,13 +182,13 @@ def _query_options(arguments: list[str]) -> argparse.Namespace:
     parser = _parser("query", "Find the photos that a drawing is most like.", "SKETCH… --index INDEX")
     parser.add_argument("sketches", nargs="+", metavar="SKETCH", help="pictures of drawings, in any size")
     group = Group(parser, "query")
-    group.add("--index", type=given_path, required=True, help="the folder that `search.py index` made")
+    group.add("--index", type=path_argument, required=True, help="the folder that `search.py index` made")
     group.add("--k", "-k", type=whole_number(1, MOST_FOUND), default=20, help=f"photos to find: 1 to {MOST_FOUND:,}")
     group.add("--codes", action="store_true", help="by binary codes")
     group.add("--photo", action="store_true", help="the pictures are photos: find others like them")
     group.add("--json", action="store_true", help="print results as JSON")
-    group.add("--grid", type=given_path, default=None, help="OUT.png: a picture of the drawings and what they found")
-    group.add("--checkpoint", type=given_path, default=None, help="where the network lies, if no longer where it was")
+    group.add("--grid", type=path_argument, default=None, help="OUT.png: a picture of the drawings and what they found")
+    group.add("--checkpoint", type=path_argument, default=None, help="where the network lies, if no longer where it was")
     group.add("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
     return parser.parse_args(arguments)
 
@@ -219,11 +221,11 @@ def _keep_linked_roots(folder: IndexFolder) -> None:
 def _serve_options(arguments: list[str]) -> argparse.Namespace:
     parser = _parser("serve", "Serve a page on which photos are found by drawing.", "--index INDEX")
     group = Group(parser, "serve")
-    group.add("--index", type=given_path, required=True, help="the folder that `search.py index` made")
+    group.add("--index", type=path_argument, required=True, help="the folder that `search.py index` made")
     group.add("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in: give --auth with it")
     group.add("--port", type=port, default=7860, help="0: any that is free")
     group.add("--auth", type=_auth, default=None, metavar="USER:PASSWORD", help="asked of everyone, for the page and for photos")
-    group.add("--checkpoint", type=given_path, default=None, help="where the network lies, if no longer where it was")
+    group.add("--checkpoint", type=path_argument, default=None, help="where the network lies, if no longer where it was")
     group.add("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
     return parser.parse_args(arguments)
 

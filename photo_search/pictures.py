@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 from datasets.images import decode
 from photo_search.searching import Hit
 from utils.errors import InputError
-from utils.files import written_whole
+from utils.files import atomic_write
 
 CELL, TEXT, GAP = 112, 16, 4  # pixels
 
@@ -24,7 +24,7 @@ def save_grid(file: Path, drawings: list[Image.Image], results: list[list[Hit]])
             left = GAP + column * (CELL + GAP)
             sheet.paste(_photo(hit.path), (left, top))
             pencil.text((left + 2, top + CELL + 1), f"{hit.similarity:.3f}", "black", font)
-    with written_whole(file) as temporary:
+    with atomic_write(file) as temporary:
         sheet.save(temporary, "PNG")
 
 

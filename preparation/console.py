@@ -9,7 +9,7 @@ from datasets.catalog import DATA_ROOT, Dataset
 from preparation.copying import Placed
 from preparation.layouts import PHOTO, SKETCH
 from preparation.splits import Classes, Sorted
-from utils.files import written_whole
+from utils.files import atomic_write
 from utils.text import printable
 
 RECORD = "prepared.json"  # in the split's folder
@@ -77,6 +77,6 @@ def _say_other_counts(dataset: Dataset, split: str, photos: int, sketches: int) 
 def record(folder: Path, found: Sorted, placed: Placed, **facts: object) -> None:
     """Write `prepared.json`: how the split was made, and all that was told of in part."""
     content = {**facts, "spelt_otherwise": dict(found.spelt), "other_folders": found.other_folders}
-    with written_whole(folder / RECORD) as temporary:
+    with atomic_write(folder / RECORD) as temporary:
         text = json.dumps({**content, "could_not_be_read": _faults(placed)}, indent=1, ensure_ascii=False)
         temporary.write_text(f"{text}\n", encoding="utf-8", errors="replace")

@@ -29,7 +29,7 @@ Task = tuple[str, str, int]  # (file, or member of a zip file, target below the 
 
 
 @dataclass(frozen=True)
-class Manner:
+class CopyOptions:
     """side: what larger images are shrunk to, in pixels, 0 for never; None: 256, and never what is in its published form."""
 
     root: Path
@@ -76,7 +76,7 @@ def _by_source(images: list[Image]) -> dict[Source, list[Image]]:
     return found
 
 
-def place(images: list[Image], manner: Manner) -> Placed:
+def place(images: list[Image], manner: CopyOptions) -> Placed:
     """Put images in their places, each under another name first; shows a bar.
 
     Raises InputError if the disk is full, a folder cannot be written, or an archive turns out to be damaged.
@@ -122,7 +122,7 @@ def _unpacked(source: Source, images: list[Image], root: Path) -> Iterator[Path 
                 (root / UNPACKED).rmdir()
 
 
-def _job(source: Source, manner: Manner) -> Callable[[list[Task]], Placed]:
+def _job(source: Source, manner: CopyOptions) -> Callable[[list[Task]], Placed]:
     if isinstance(source, Folder):
         take = shutil.copyfile if manner.copies else _link
     else:
@@ -130,7 +130,7 @@ def _job(source: Source, manner: Manner) -> Callable[[list[Task]], Placed]:
     return functools.partial(_place_chunk, manner.root, source.path if isinstance(source, Zip) else None, take)
 
 
-def _chunks(source: Source, images: list[Image], folder: Path | None, manner: Manner) -> list[list[Task]]:
+def _chunks(source: Source, images: list[Image], folder: Path | None, manner: CopyOptions) -> list[list[Task]]:
     """The work on these images in parts that keep all processes busy."""
     if isinstance(source, Zip):
         tasks = [(source.members[image.name].raw, image.target, manner.side_of(image)) for image in images]
@@ -141,7 +141,7 @@ def _chunks(source: Source, images: list[Image], folder: Path | None, manner: Ma
 
 
 @contextlib.contextmanager
-def _pool(manner: Manner, images: list[Image]) -> Iterator[Callable]:
+def _pool(manner: CopyOptions, images: list[Image]) -> Iterator[Callable]:
     """A function (function, chunks) → results as they come; in this process where more would not be worth their start."""
     is_quick = len(images) <= CHUNK and not any(map(manner.side_of, images))
     if manner.workers == 1 or len(images) < 2 or is_quick:

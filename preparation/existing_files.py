@@ -6,13 +6,13 @@ import os
 import zlib
 from pathlib import Path
 
-from preparation.copying import Manner
+from preparation.copying import CopyOptions
 from preparation.layouts import Image
 from preparation.sources import BUFFER, Folder, Source, Zip
 from utils.errors import InputError
 
 
-def missing(images: list[Image], manner: Manner, known: dict[Source, int], force: bool) -> list[Image]:
+def missing(images: list[Image], manner: CopyOptions, known: dict[Source, int], force: bool) -> list[Image]:
     """Those of the images that are not in their place yet; with `force`, all but those that lie there themselves.
 
     `known`: sources that an earlier run began to place in the same manner, and since when. A file that is the image gives way to
@@ -22,7 +22,7 @@ def missing(images: list[Image], manner: Manner, known: dict[Source, int], force
     return [image for image in images if image.target not in present or _is_wanted(image, manner, known.get(image.source), force)]
 
 
-def _is_wanted(image: Image, manner: Manner, since: int | None, force: bool) -> bool:
+def _is_wanted(image: Image, manner: CopyOptions, since: int | None, force: bool) -> bool:
     """Whether to replace what has the image's name."""
     if force or _lies_there(image, manner.root):
         return not _lies_there(image, manner.root)

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from datasets.catalog import OWN, QUICKDRAW, SKETCHY, TUBERLIN, Dataset
+from datasets.catalog import CUSTOM, QUICKDRAW, SKETCHY, TUBERLIN, Dataset
 from preparation.sources import IMAGES, JOURNAL, Source
 from utils.errors import InputError
 
@@ -62,7 +62,7 @@ PLACES = {
         *_places(QUICKDRAW, "QuickDraw_images(?:_final)?", "QuickDraw_sketches(?:_final)?"),
         *_places(QUICKDRAW, *ANYWHERE),
     ],
-    OWN.key: _places(OWN, ANYWHERE[0], f"{ANYWHERE[1]}|drawings?"),
+    CUSTOM.key: _places(CUSTOM, ANYWHERE[0], f"{ANYWHERE[1]}|drawings?"),
 }
 
 
@@ -184,7 +184,7 @@ def _require_both_kinds(dataset: Dataset, sources: list[Source], layout: Layout)
     for kind, example in ((PHOTO, dataset.photo_folder), (SKETCH, dataset.sketch_folder)):
         if kind not in kinds:
             given = " ".join(str(source.path) for source in sources)
-            looked = f"{PLURAL[kind]}/<class>/" if dataset is OWN else f"{example}/<class>/ and the folders of its downloads"
+            looked = f"{PLURAL[kind]}/<class>/" if dataset is CUSTOM else f"{example}/<class>/ and the folders of its downloads"
             raise InputError(
                 f"--source {given}: no {PLURAL[kind]} of {dataset.name} found in it: looked for {looked}, found "
                 f"{_contents(sources)}; name every archive or folder after --source, and if one is just class folders, call it "

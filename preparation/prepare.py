@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.catalog import DATA_ROOT, DATASETS, OWN, Dataset
+from datasets.catalog import CUSTOM, DATA_ROOT, DATASETS, Dataset
 from datasets.file_lists import MASK_PICKLE
 from preparation.console import record, say_classes, say_left_out, say_outcome
-from preparation.copying import Manner, Placed, place, require_space
+from preparation.copying import CopyOptions, Placed, place, require_space
 from preparation.existing_files import missing
 from preparation.journal import known_sources, note_sources
 from preparation.layouts import Image, recognise
@@ -24,8 +24,8 @@ from preparation.splits import Classes, Sorted, classes_of_split, lists_of, sort
 from preparation.unreadable import keep_notes, remembered
 from utils.cores import usable_cores
 from utils.errors import InputError
-from utils.files import full_disk_named, only_here
-from utils.parser import MOST_WORKERS, Group, Parser, given_path, natural, positive, whole_number
+from utils.files import exclusive_lock, full_disk_named
+from utils.parser import MOST_WORKERS, Group, Parser, non_negative_int, path_argument, positive_int, whole_number
 
 
 def preparation_options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -36,22 +36,32 @@ def preparation_options(arguments: list[str] | None = None) -> argparse.Namespac
 
     data = Group(parser, "data")
     data.add(
-        "--source", type=given_path, nargs="+", required=True, help="archives (zip, tar, 7z) or folders, as many as there are"
+        "--source", type=path_argument, nargs="+", required=True, help="archives (zip, tar, 7z) or folders, as many as there are"
     )
-    data.add("--output", type=given_path, default=DATA_ROOT, help="data root: the folder that holds Sketchy/ and so on")
+    data.add("--output", type=path_argument, default=DATA_ROOT, help="data root: the folder that holds Sketchy/ and so on")
     data.add("--split", default=None, help="zeroshot1 or zeroshot2 of Sketchy, zeroshot of others; a new name wants --unseen")
     data.add("--unseen", nargs="+", default=None, help="of your own split: classes, their number or share; None: a fifth")
-    data.add("--held_out", type=positive, default=None, help="sketches a seen class for validation; None: 50, or 10")
-    data.add("--seed", type=natural, default=0, help="of what is drawn: held-out sketches, and unseen classes that are not named")
+    data.add("--held_out", type=positive_int, default=None, help="sketches a seen class for validation; None: 50, or 10")
+    data.add(
+        "--seed",
+        type=non_negative_int,
+        default=0,
+        help="of what is drawn: held-out sketches, and unseen classes that are not named",
+    )
 
     files = Group(parser, "files")
-    files.add("--side", type=natural, default=None, help="shrink images to this shorter side; 0: never; None: 256, as published")
+    files.add(
+        "--side",
+        type=non_negative_int,
+        default=None,
+        help="shrink images to this shorter side; 0: never; None: 256, as published",
+    )
     files.add("--copy", action="store_true", help="copy images out of folders; otherwise hard links, where the disk is the same")
     files.add("--force", action="store_true", help="replace other files and lists that are there already")
     files.add("--num_workers", type=whole_number(1, MOST_WORKERS), default=None, help="worker processes; None: one per core")
     files.add(
         "--wordnet",
-        type=given_path,
+        type=path_argument,
         default=None,
         help="folder of WordNet 3.0, for the mask of your own classes; None: nltk's, or download",
     )
@@ -85,7 +95,7 @@ def prepare(options: argparse.Namespace) -> Path:
     with _held(options.output):
         sources = [open_source(path) for path in dict.fromkeys(options.source)]
         plan, facts_of_mask = _plan(options, sources)
-        manner = Manner(plan.root, options.side, options.copy, options.num_workers or usable_cores())
+        manner = CopyOptions(plan.root, options.side, options.copy, options.num_workers or usable_cores())
         images = missing(plan.found.all(), manner, known_sources(sources, manner), options.force)
         require_free(plan.folder, plan.files, options.force)
         require_space(images, options.output)
@@ -99,7 +109,7 @@ def prepare(options: argparse.Namespace) -> Path:
     return plan.folder
 
 
-def _placed(plan: Plan, images: list[Image], manner: Manner, sources: list[Source], force: bool) -> Placed:
+def _placed(plan: Plan, images: list[Image], manner: CopyOptions, sources: list[Source], force: bool) -> Placed:
     """Put these images of the plan in their places; earlier runs' unreadable images are among those named."""
     plan.root.mkdir(parents=True, exist_ok=True)
     note_sources(sources, manner, force)
@@ -122,7 +132,7 @@ def _held(output: Path) -> Iterator[None]:
         raise InputError(f"{output}: nothing can be written there ({error.strerror}); choose another --output") from error
     lock = output / ".preparing.lock"
     try:
-        with only_here(lock, f"{output}: is being prepared already; wait for that to end"):
+        with exclusive_lock(lock, f"{output}: is being prepared already; wait for that to end"):
             yield
     finally:
         if is_new and os.listdir(output) == [lock.name]:
@@ -134,7 +144,7 @@ def _plan(options: argparse.Namespace, sources: list[Source]) -> tuple[Plan, dic
     """And what is to be recorded of its classes."""
     dataset = DATASETS[options.dataset]
     split = split_name(dataset, options.split)
-    if dataset is OWN:
+    if dataset is CUSTOM:
         _require_alone(options.output)
     layout = recognise(dataset, sources)
     say_left_out(layout.left_out)
@@ -155,5 +165,5 @@ def _plan(options: argparse.Namespace, sources: list[Source]) -> tuple[Plan, dic
 def _require_alone(output: Path) -> None:
     """Own folders are found where the script's own dataset is not."""
     for other in DATASETS.values():
-        if other is not OWN and (output / other.folder).exists():
+        if other is not CUSTOM and (output / other.folder).exists():
             raise InputError(f"{output}: holds {other.folder}/, which scripts would take; give your folders another --output")

@@ -19,7 +19,7 @@ from datasets.catalog import WNID, imagenet_wnids
 from datasets.file_lists import MASK_ARRAYS, MASK_PICKLE, SEEN_MASK, UNSEEN_MASK
 from preparation.wordnet import GET_IT, noun, wnid_of
 from utils.errors import InputError
-from utils.files import written_whole
+from utils.files import atomic_write
 
 if TYPE_CHECKING:
     from nltk.corpus.reader.wordnet import Synset, WordNetCorpusReader
@@ -145,9 +145,9 @@ def write_masks(folder: Path, seen: np.ndarray, unseen: np.ndarray) -> None:
 
     Raises InputError if they cannot be written.
     """
-    with written_whole(folder / MASK_ARRAYS) as temporary:
+    with atomic_write(folder / MASK_ARRAYS) as temporary:
         np.savez_compressed(temporary, **{SEEN_MASK: seen.astype(np.float64), UNSEEN_MASK: unseen.astype(np.float64)})
     content = pickle.dumps({label: row.copy() for label, row in enumerate(seen.astype(np.float64))}, protocol=2)
-    with written_whole(folder / MASK_PICKLE) as temporary:
+    with atomic_write(folder / MASK_PICKLE) as temporary:
         # NumPy 1 and Python 2 know its insides by their old name
         temporary.write_bytes(content.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datasets.file_lists import MASK_ARRAYS, MASK_PICKLE
 from utils.errors import InputError
-from utils.files import umask, written_whole
+from utils.files import atomic_write, umask
 
 
 def require_free(folder: Path, files: dict[str, bytes], force: bool) -> None:
@@ -57,5 +57,5 @@ def _differs(path: Path, files: dict[str, bytes]) -> bool:
 
 def _write_if_new(path: Path, content: bytes) -> None:
     if not path.exists() or path.read_bytes() != content:
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_bytes(content)

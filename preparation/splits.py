@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.catalog import DATASETS, OWN, SAME_SPLIT, Dataset, published_classes
+from datasets.catalog import CUSTOM, DATASETS, SAME_SPLIT, Dataset, published_classes
 from datasets.file_lists import read_class_names
 from preparation.layouts import PHOTO, PLURAL, SKETCH, Image, Layout, by_class
 from preparation.spellings import classes_of_folders, nearest, require_apart
@@ -50,10 +50,10 @@ def split_name(dataset: Dataset, asked: str | None) -> str:
     """
     name = asked or dataset.default_split
     taken = {folder.split("/")[0] for folder in (dataset.photo_folder, dataset.sketch_folder)}
-    published = {split for other in DATASETS.values() for split in other.splits} - {OWN.default_split}
+    published = {split for other in DATASETS.values() for split in other.splits} - {CUSTOM.default_split}
     if not name.replace("-", "_").isidentifier() or name in taken:
         raise InputError(f"--split {name}: give a plain name, of letters, digits, - and _, that no folder of images has")
-    if dataset is OWN and name in published:
+    if dataset is CUSTOM and name in published:
         raise InputError(f"--split {name}: is the name of a published split; give yours another")
     if name in SAME_SPLIT and dataset.splits:
         print(f"{name} is here called {SAME_SPLIT[name]}")

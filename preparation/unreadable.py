@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from preparation.shrinking import shrunk
-from utils.files import written_whole
+from utils.files import atomic_write
 
 NOTES = ".unreadable.jsonl"  # below the dataset's folder: a line [target, what is wrong with it] for each
 
@@ -28,7 +28,7 @@ def keep_notes(root: Path, unreadable: dict[str, str]) -> None:
     if not unreadable:
         (root / NOTES).unlink(missing_ok=True)
         return
-    with written_whole(root / NOTES) as temporary:
+    with atomic_write(root / NOTES) as temporary:
         temporary.write_text("".join(f"{json.dumps(note)}\n" for note in unreadable.items()), encoding="utf-8")
 
 

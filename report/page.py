@@ -12,7 +12,7 @@ from evaluation.result_table import RIGHT, WRONG
 from report.plots import SERIES
 from report.sections import ReportData, Sections
 from report.text import clean
-from utils.files import require_writable, written_whole
+from utils.files import atomic_write, require_writable
 
 __all__ = ["ReportData", "write_report"]
 TEMPLATE = "report.html.j2"
@@ -31,7 +31,7 @@ def write_report(path: Path, data: ReportData) -> None:
     data.check()
     require_writable(Path(path), option="report", suffix=".html")
     page = template.render(_contents(data))
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(page.encode("utf-8"))
 
 

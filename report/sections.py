@@ -22,7 +22,7 @@ from report.analysis import (
 from report.plots import OTHERS, agreement, confusion_map, map_of_classes, palette, precision_recall
 from report.text import ClassNames
 from report.thumbnails import Thumbnails
-from retrieval.metrics import FIGURES, Scores
+from retrieval.metrics import METRICS, Scores
 
 PHOTOS = 10  # in a row of pictures
 MOST_DRAWN = 250  # classes in the confusion drawing: of more nobody could read a row
@@ -81,11 +81,11 @@ class Sections:
         self.thumbnails = Thumbnails(data.thumbnail, self.side) if data.thumbnail else None
 
     def table(self) -> list[dict]:
-        """A row for each of FIGURES: its words, its value in each ranking, whether papers publish it."""
+        """A row for each of METRICS: its words, its value in each ranking, whether papers publish it."""
         summaries = [scores.summary() for scores in self.data.scores.values()]
         return [
             {"text": figure.text, "values": [one[key] for one in summaries], "headline": key.endswith("_released")}
-            for key, figure in FIGURES.items()
+            for key, figure in METRICS.items()
         ]
 
     def bars(self) -> list[dict]:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import InputError
-from utils.files import written_whole
+from utils.files import atomic_write
 
 MAGIC = b"DSNINDEX"
 VERSION = 1
@@ -40,7 +40,7 @@ def write(path: Path, header: dict, arrays: dict[str, np.ndarray]) -> None:
     text += b" " * (-(_START + len(text)) % _ALIGNMENT)
     prefix = _PREFIX.pack(MAGIC, VERSION, len(text))
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-    with written_whole(Path(path)) as temporary, temporary.open("wb") as file:
+    with atomic_write(Path(path)) as temporary, temporary.open("wb") as file:
         file.write(prefix + bytes(_DIGEST_BYTES))
         digest.update(prefix)
         for block in _blocks(text, *arrays.values()):

@@ -163,7 +163,7 @@ class Figure(NamedTuple):
     text: str
 
 
-FIGURES = {
+METRICS = {
     "map_all_released": Figure("ap_interpolated", "class", "mAP@all released (interpolated, class mean)"),
     "p100_released": Figure("p100_within_gallery", "class", "P@100 released (÷ min(100, gallery), class mean)"),
     "map_all": Figure("ap", "query", "mAP@all (plain, query mean)"),
@@ -188,7 +188,7 @@ FIGURES = {
 
 
 def figures_of(hits):
-    """{name: (n,) float64}: every per-query figure that FIGURES averages."""
+    """{name: (n,) float64}: every per-query figure that METRICS averages."""
     return {
         "ap_interpolated": hits.interpolated_ap(),
         "ap": hits.ap(),
@@ -223,8 +223,8 @@ class Scores:
         return int((~self.has_positive).sum())
 
     def summary(self):
-        """{key of FIGURES: float in [0, 1]}; `map_all_released` and `p100_released` are what SAKE and DSN publish."""
-        return {key: float(self.mean(self.figures[figure.per_query], over=figure.mean)) for key, figure in FIGURES.items()}
+        """{key of METRICS: float in [0, 1]}; `map_all_released` and `p100_released` are what SAKE and DSN publish."""
+        return {key: float(self.mean(self.figures[figure.per_query], over=figure.mean)) for key, figure in METRICS.items()}
 
     def mean(self, values, over):
         """Mean of (n, ...) values over queries ("query"), or within each class and then over classes ("class")."""
@@ -236,7 +236,7 @@ class Scores:
         names: sequence or mapping, names[label] = class name. Classes without a counted query are absent.
         """
         keys = ("map_all_released", "p100_released")
-        means = [self.class_means(self.figures[FIGURES[key].per_query]) for key in keys]
+        means = [self.class_means(self.figures[METRICS[key].per_query]) for key in keys]
         return {
             names[int(label)]: {key: float(value) for key, value in zip(keys, values, strict=True)}
             for label, *values in zip(self.classes(), *means, strict=True)

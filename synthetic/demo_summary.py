@@ -11,7 +11,7 @@ import numpy as np
 
 from datasets.catalog import SKETCHY
 from datasets.file_lists import Split
-from utils.errors import InputError, one_clear_line
+from utils.errors import InputError, report_errors
 
 
 def chance(query_labels: np.ndarray, gallery_labels: np.ndarray) -> float:
@@ -43,5 +43,5 @@ def _released_map(path: Path) -> float:
 
 
 if __name__ == "__main__":
-    with one_clear_line():
+    with report_errors():
         print(summary(Path(sys.argv[1] if len(sys.argv) > 1 else "demo")))

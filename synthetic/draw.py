@@ -22,8 +22,8 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from tqdm import tqdm
 
 from synthetic.shapes import SEEN, UNSEEN, fitted, geometry, moved, sample_rng
-from utils.errors import InputError, one_clear_line
-from utils.files import written_whole
+from utils.errors import InputError, report_errors
+from utils.files import atomic_write
 from utils.pools import process_pool
 from utils.text import one_line
 
@@ -346,7 +346,7 @@ def contact_sheet(root, path, each=5, cell=72, columns=3):
             for k, file in enumerate(_names(kind, name, range(each))):
                 picture = _opened(target / file).resize((cell - 2, cell - 2), Image.Resampling.LANCZOS)
                 sheet.paste(picture, (left + (row * each + k) * cell, top + 22))
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         sheet.save(temporary, "PNG")
 
 
@@ -365,7 +365,7 @@ def main():
     parser.add_argument("--contact_sheet", metavar="FILE", help="also save a PNG with some pictures of each class")
     options = vars(parser.parse_args())
     sheet, root = options.pop("contact_sheet"), options.pop("root")
-    with one_clear_line():
+    with report_errors():
         before = (Path(root) / "Sketchy").exists()
         target = draw_dataset(root, **options)
         if sheet:

@@ -26,8 +26,8 @@ from models.pretrained import NONE, imagenet_state, start_student
 from training.config import Recipe
 from training.step import Learner
 from utils.cores import usable_cores
-from utils.devices import decoding_workers
-from utils.distributed import Team
+from utils.devices import resolve_workers
+from utils.distributed import Distributed
 from utils.errors import InputError
 
 # DistributedDataParallel's option was renamed, and warns under its old name.
@@ -43,13 +43,13 @@ def training_batches(
     photos: FileList,
     options: argparse.Namespace,
     device: torch.device,
-    team: Team | None = None,
+    distributed: Distributed | None = None,
 ) -> MixedBatches:
     """The recipe's shares of `--batch_size`, of which a team's processes get a part each.
 
     Raises InputError if that leaves no sketch, or a list does not fill a batch.
     """
-    team = team or Team()
+    distributed = distributed or Distributed()
     sketches_per_batch = options.batch_size // (1 + recipe.photos_per_sketch)
     if sketches_per_batch < 1:
         needed = 1 + recipe.photos_per_sketch
@@ -66,24 +66,28 @@ def training_batches(
         num_workers=options.num_workers,
         pin_memory=device.type == "cuda",
         steps_per_epoch=options.steps_per_epoch,
-        cache=_cache(photos, options, device, team),
-        team=team,
+        cache=_cache(photos, options, device, distributed),
+        distributed=distributed,
     )
 
 
-def _cache(photos: FileList, options: argparse.Namespace, device: torch.device, team: Team) -> Cache | None:
+def _cache(photos: FileList, options: argparse.Namespace, device: torch.device, distributed: Distributed) -> Cache | None:
     """Beside the images unless told otherwise. Nothing else runs while it fills, so more processes decode than later."""
     if options.cache_dir and options.cache != "disk":
         print(f"note: --cache_dir does nothing with --cache {options.cache}; it goes with --cache disk")
     if options.cache == "off":
         return None
-    is_default = options.num_workers == decoding_workers(None, device, team.here)
+    is_default = options.num_workers == resolve_workers(None, device, distributed.local_world_size)
     workers = min(MOST_DECODING, usable_cores()) if is_default else options.num_workers
     return Cache(options.cache, options.cache_dir or photos.root / "decoded", workers)
 
 
 def validation(
-    sketches: FileList, photos: FileList, options: argparse.Namespace, device: torch.device, team: Team | None = None
+    sketches: FileList,
+    photos: FileList,
+    options: argparse.Namespace,
+    device: torch.device,
+    distributed: Distributed | None = None,
 ) -> Callable:
     """A function student → hash mAP over pairs of training photos and held-out sketches of their classes."""
     count = options.validation_batches * max(1, options.batch_size // 2)
@@ -95,10 +99,12 @@ def validation(
 
     def validate(student: Student) -> float:
         batch_size = options.batch_size
-        embed = Embedder(student, device, options.image_size, batch_size, options.num_workers, amp=options.amp, team=team)
+        embed = Embedder(
+            student, device, options.image_size, batch_size, options.num_workers, amp=options.amp, distributed=distributed
+        )
         queries = embed(sketches, SKETCH, "validation sketches")[row]
         gallery = embed(photos, PHOTO, "validation photos")
-        if team is not None and not team.leads:
+        if distributed is not None and not distributed.is_main:
             return 0.0  # only the first process judges and writes
         scores = hash_scores(queries, labels, gallery, labels, options.num_hashing)
         return scores.summary()["map_all_released"]
@@ -106,7 +112,7 @@ def validation(
     return validate
 
 
-def learner(split: Split, options: argparse.Namespace, device: torch.device, team: Team | None = None) -> Learner:
+def learner(split: Split, options: argparse.Namespace, device: torch.device, distributed: Distributed | None = None) -> Learner:
     """Student and teacher at their start, the empty memory bank and the weights of the terms.
 
     Without a teacher (`--pretrained_weights none`) the teacher space is as wide as the semantic mask, which may be missing.
@@ -135,9 +141,9 @@ def learner(split: Split, options: argparse.Namespace, device: torch.device, tea
         start_student(student, state)
     if options.freeze_features:
         student.freeze_trunk()
-    team = team or Team()
+    distributed = distributed or Distributed()
     student = student.to(device, memory_format=torch.channels_last)
-    if team.size > 1 and options.batchnorm == "synchronised":
+    if distributed.world_size > 1 and options.batchnorm == "synchronised":
         student = synchronise_batchnorm(student)
     teacher = _teacher(state, teacher_classes, options, device)
     return Learner(
@@ -149,8 +155,8 @@ def learner(split: Split, options: argparse.Namespace, device: torch.device, tea
         weights=Weights(options.cls_lambda, options.sake_lambda, options.contrastive_lambda, options.memory_lambda),
         options=options,
         device=device,
-        forward=_forward(student, options, device, team, _unread(student, teacher, options)),
-        team=team,
+        forward=_forward(student, options, device, distributed, _unread(student, teacher, options)),
+        distributed=distributed,
     )
 
 
@@ -159,11 +165,11 @@ def _unused_mask(split: Split) -> np.ndarray:
 
 
 def _forward(
-    student: Student, options: argparse.Namespace, device: torch.device, team: Team, unread: list[nn.Parameter]
+    student: Student, options: argparse.Namespace, device: torch.device, distributed: Distributed, unread: list[nn.Parameter]
 ) -> Callable | None:
     """The student's forward pass in training, if it is not simply its own; `unread` are parameters no loss depends on."""
     network: nn.Module = student
-    if team.size > 1:
+    if distributed.world_size > 1:
         with _set_aside(unread):  # their gradients would be waited for in vain
             network = DistributedDataParallel(
                 student,

@@ -15,8 +15,8 @@ from training.state import LOSSES, Progress
 from training.step import Learner
 from utils.checkpoints import load_state, read_checkpoint, write_checkpoint
 from utils.errors import InputError
-from utils.files import remove_unfinished, written_whole
-from utils.runs import BEGUN_ANEW, BEST, DAMAGED, LAST, NOT_FINITE, PREVIOUS, keep_previous, options_as_text, runs_below
+from utils.files import atomic_write, remove_unfinished
+from utils.runs import BEST, DAMAGED, LAST, NEW_RUN, NOT_FINITE, PREVIOUS, archive_files, list_runs, options_as_text
 from utils.seeding import random_state, restore_random_state
 from utils.text import one_line
 
@@ -38,7 +38,7 @@ UNIMPORTANT = {
 }
 
 
-def take_up(folder: Path, learner: Learner, optimizer: torch.optim.Optimizer, batches: MixedBatches) -> Progress:
+def resume(folder: Path, learner: Learner, optimizer: torch.optim.Optimizer, batches: MixedBatches) -> Progress:
     """Take up weights, moments, memory bank and generators from the newest whole checkpoint of the run.
 
     A run that was ended before it had saved anything begins anew. Raises InputError if there are checkpoints but none that is
@@ -48,7 +48,7 @@ def take_up(folder: Path, learner: Learner, optimizer: torch.optim.Optimizer, ba
     if found is None and learner.options.evaluate:
         raise InputError(f"{folder / LAST}: no such file; --resume with --evaluate needs a checkpoint{_others_beside(folder)}")
     progress = Progress() if found is None else _restored(*found, learner, optimizer, batches)
-    told = learner.team.all_told((progress.epochs, progress.steps, progress.best))
+    told = learner.distributed.all_gather_objects((progress.epochs, progress.steps, progress.best))
     if len(set(told)) > 1:
         raise InputError(f"{folder}: the processes found different checkpoints there; put --savedir on a disk that they share")
     if found is None:
@@ -56,7 +56,7 @@ def take_up(folder: Path, learner: Learner, optimizer: torch.optim.Optimizer, ba
         return progress
     path, content = found
     print(f"resuming after {progress} from {path}")
-    may_write = learner.team.leads and not learner.options.evaluate
+    may_write = learner.distributed.is_main and not learner.options.evaluate
     if path.name == PREVIOUS and may_write and (folder / LAST).exists():
         (folder / LAST).replace(folder / DAMAGED)  # else it would take the good one's place when the next is written
         print(f"note: the damaged one is kept as {folder / DAMAGED}")
@@ -65,13 +65,13 @@ def take_up(folder: Path, learner: Learner, optimizer: torch.optim.Optimizer, ba
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether there is something of this run that `take_up` can take up."""
-    return not (folder / BEGUN_ANEW).exists() and ((folder / LAST).exists() or (folder / PREVIOUS).exists())
+    """Whether there is something of this run that `resume` can take up."""
+    return not (folder / NEW_RUN).exists() and ((folder / LAST).exists() or (folder / PREVIOUS).exists())
 
 
-def begin_anew(folder: Path) -> None:
-    """From now on what lies in the folder is an earlier run's, not to be taken up, until `clear_the_way` moves it."""
-    with written_whole(folder / BEGUN_ANEW):
+def mark_new_run(folder: Path) -> None:
+    """From now on what lies in the folder is an earlier run's, not to be taken up, until `archive_previous_run` moves it."""
+    with atomic_write(folder / NEW_RUN):
         pass
 
 
@@ -123,7 +123,7 @@ def _restore_within_epoch(progress: Progress, saved: dict, learner: Learner, bat
 
 
 def _others_beside(folder: Path) -> str:
-    others = runs_below(folder.parent)
+    others = list_runs(folder.parent)
     return f" (runs there: {', '.join(others)})" if others else ""
 
 
@@ -156,7 +156,7 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
 
 
 @dataclass
-class Keeper:
+class Checkpointer:
     """Writes a run's checkpoints; in a team, its first process does. `begin` is called once, before the first is written."""
 
     folder: Path
@@ -189,13 +189,13 @@ class Keeper:
     def keep_not_finite(self, progress: Progress, step: int, losses: dict[str, float], files: list[str]) -> None:
         """The state in which a loss stopped being finite, and what it happened on, for whoever wants to know why."""
         self._write(NOT_FINITE, progress)
-        if self.learner.team.leads:
+        if self.learner.distributed.is_main:
             record = {"epoch": progress.epochs + 1, "step": step, "mean_losses": {k: str(v) for k, v in losses.items()}}
-            with written_whole(self.folder / "not_finite.json") as temporary:
+            with atomic_write(self.folder / "not_finite.json") as temporary:
                 temporary.write_text(json.dumps({**record, "files": files}, indent=2) + "\n")
 
     def _write(self, name: str, progress: Progress, previous: Path | None = None) -> None:
-        if not self.learner.team.leads:
+        if not self.learner.distributed.is_main:
             return
         self.begin_once()
         within = {} if progress.steps == 0 else {"progress": self._within_epoch(progress)}
@@ -214,7 +214,7 @@ class Keeper:
 
     def begin_once(self) -> None:
         """Make room for what is to be written, if that is still to be done."""
-        if self.learner.team.leads and not self._has_begun:
+        if self.learner.distributed.is_main and not self._has_begun:
             self.begin()
         self._has_begun = True
 
@@ -227,11 +227,11 @@ class Keeper:
         }
 
 
-def clear_the_way(folder: Path, is_new: bool) -> None:
+def archive_previous_run(folder: Path, is_new: bool) -> None:
     """Remove what killed processes left half-written, and move an earlier run's files aside if this is not its continuation."""
     for name in (LAST, PREVIOUS, BEST, NOT_FINITE):
         remove_unfinished(folder / name)
-    kept = keep_previous(folder) if is_new else None
-    (folder / BEGUN_ANEW).unlink(missing_ok=True)
+    kept = archive_files(folder) if is_new else None
+    (folder / NEW_RUN).unlink(missing_ok=True)
     if kept:
         print(f"what an earlier run left here is kept in {kept}")

@@ -11,14 +11,14 @@ from retrieval.scores import TIES
 from utils.parser import (
     Group,
     Parser,
-    given_path,
+    fraction,
     image_side,
     layer_size,
-    natural,
-    positive,
-    positive_real,
-    real,
-    share,
+    non_negative_float,
+    non_negative_int,
+    path_argument,
+    positive_float,
+    positive_int,
     worker_count,
 )
 
@@ -43,7 +43,7 @@ def training_options(recipe: Recipe, arguments: list[str] | None = None) -> argp
     data.add("--cache", choices=("off", "disk", "ram"), default="off", help="keep training images decoded, at 224 px 0.2 MB each")
     data.add(
         "--cache_dir",
-        type=given_path,
+        type=path_argument,
         default=None,
         help="where on disk; None: decoded/ beside the images",
     )
@@ -52,18 +52,20 @@ def training_options(recipe: Recipe, arguments: list[str] | None = None) -> argp
     _objective(parser)
 
     schedule = Group(parser, "schedule")
-    schedule.add("--epochs", type=natural, default=recipe.epochs, help="0 saves the starting weights as they are")
-    schedule.add("--batch_size", type=positive, default=96, help="sketches and photos in one step, each in three views")
-    schedule.add("--lr", type=positive_real, default=1e-4, help="Adam's step, times lr_decay^(epoch/epochs)")
-    schedule.add("--lr_decay", type=positive_real, default=0.001, help="what the step is multiplied with over the whole run")
-    schedule.add("--weight-decay", "--wd", type=real, default=5e-4, help="L2 term of Adam, coupled")
-    schedule.add("--steps_per_epoch", type=positive, default=None, help="cut epochs short; None: as long as the lists last")
-    schedule.add("--validation_batches", type=positive, default=recipe.validation_batches, help="of batch_size // 2 pairs each")
-    schedule.add("--seed", type=natural, default=recipe.seed, help="same seed, same batches, same views")
+    schedule.add("--epochs", type=non_negative_int, default=recipe.epochs, help="0 saves the starting weights as they are")
+    schedule.add("--batch_size", type=positive_int, default=96, help="sketches and photos in one step, each in three views")
+    schedule.add("--lr", type=positive_float, default=1e-4, help="Adam's step, times lr_decay^(epoch/epochs)")
+    schedule.add("--lr_decay", type=positive_float, default=0.001, help="what the step is multiplied with over the whole run")
+    schedule.add("--weight-decay", "--wd", type=non_negative_float, default=5e-4, help="L2 term of Adam, coupled")
+    schedule.add("--steps_per_epoch", type=positive_int, default=None, help="cut epochs short; None: as long as the lists last")
+    schedule.add(
+        "--validation_batches", type=positive_int, default=recipe.validation_batches, help="of batch_size // 2 pairs each"
+    )
+    schedule.add("--seed", type=non_negative_int, default=recipe.seed, help="same seed, same batches, same views")
     schedule.add("--freeze_features", "-f", action="store_true", help="train the heads only")
 
     running = _running(parser, amp="auto")
-    running.add("--print-freq", "-p", type=positive, default=10, help="steps between two readings of the losses")
+    running.add("--print-freq", "-p", type=positive_int, default=10, help="steps between two readings of the losses")
     running.add("--evaluate", "-e", action="store_true", help="validate only: the start weights, or with --resume the last epoch")
     running.add(
         "--batchnorm",
@@ -72,7 +74,10 @@ def training_options(recipe: Recipe, arguments: list[str] | None = None) -> argp
         help="statistics of several processes (torchrun): of the whole batch, as one process has them, or each its own",
     )
     running.add(
-        "--save_minutes", type=real, default=15, help="between two checkpoints within an epoch; 0: only at the end of epochs"
+        "--save_minutes",
+        type=non_negative_float,
+        default=15,
+        help="between two checkpoints within an epoch; 0: only at the end of epochs",
     )
     running.add("--compile", action="store_true", help="compile the network first (torch.compile); see benchmarks/README.md")
     running.add("--profile", action="store_true", help="time a few steps, write their trace to the run folder, and stop")
@@ -90,15 +95,15 @@ def retrieval_options(dataset: Dataset, arguments: list[str] | None = None) -> a
 
     checkpoint = Group(parser, "what to test")
     checkpoint.add("--resume_file", default="model_best.pth.tar", help="file in the run folder")
-    checkpoint.add("--checkpoint", type=given_path, default=None, help="any checkpoint file, instead of the run folder's")
+    checkpoint.add("--checkpoint", type=path_argument, default=None, help="any checkpoint file, instead of the run folder's")
     checkpoint.add("--pretrained", action="store_true", help="rank by the 2048-d pooled feature instead of the embedding")
     checkpoint.add("--precision", action="store_true", help="accepted for old command lines; precision is always printed")
 
     protocol = Group(parser, "protocol")
-    protocol.add("--generalized", type=share, default=None, help="share of the seen classes' photos that join the gallery")
+    protocol.add("--generalized", type=fraction, default=None, help="share of the seen classes' photos that join the gallery")
     protocol.add(
         "--photo_to_photo",
-        type=positive,
+        type=positive_int,
         nargs="?",
         const=10,
         default=None,
@@ -106,7 +111,7 @@ def retrieval_options(dataset: Dataset, arguments: list[str] | None = None) -> a
     )
     protocol.add(
         "--also_seen",
-        type=given_path,
+        type=path_argument,
         nargs="+",
         default=None,
         help="split folders (or cname_cid.txt files) the model was trained on, if not this one: their classes are dropped",
@@ -114,13 +119,13 @@ def retrieval_options(dataset: Dataset, arguments: list[str] | None = None) -> a
     hash_codes(parser)
 
     written = Group(parser, "what is written")
-    written.add("--results", type=given_path, default=None, help="where to write; None: results.json beside the checkpoint")
+    written.add("--results", type=path_argument, default=None, help="where to write; None: results.json beside the checkpoint")
     written.add("--no_report", action="store_true", help="spare the HTML report")
     written.add("--no_cache", action="store_true", help="embed all images anew; do not keep their features beside the checkpoint")
 
     running = _running(parser, amp="off")
-    running.add("--batch_size", type=positive, default=50, help="images embedded at once")
-    running.add("--print-freq", "-p", type=positive, default=20, help="batches between two updates of the progress bar")
+    running.add("--batch_size", type=positive_int, default=50, help="images embedded at once")
+    running.add("--print-freq", "-p", type=positive_int, default=20, help="batches between two updates of the progress bar")
     return parser.parse_args(arguments)
 
 
@@ -140,7 +145,7 @@ def hash_codes(parser: Parser, fits: tuple[str, ...] = FITS) -> Group:
 
 def _data(parser: Parser, dataset: Dataset) -> Group:
     group = Group(parser, "data")
-    group.add("--data_root", type=given_path, default=DATA_ROOT, help=f"the folder that holds {dataset.folder}/")
+    group.add("--data_root", type=path_argument, default=DATA_ROOT, help=f"the folder that holds {dataset.folder}/")
     group.add("--zero_version", default=dataset.default_split, help="split folder, e.g. zeroshot1 or zeroshot2 of Sketchy")
     group.add("--image_size", type=image_side, default=224, help="side in pixels the network sees, 32 to 8192")
     group.add(
@@ -154,13 +159,13 @@ def _data(parser: Parser, dataset: Dataset) -> Group:
 
 def _run_folder(parser: Parser, name: str, *short: str) -> None:
     group = Group(parser, "run folder")
-    group.add(name, *short, type=given_path, default=Path("cse_resnet50/checkpoint"), help="root of the run folders")
+    group.add(name, *short, type=path_argument, default=Path("cse_resnet50/checkpoint"), help="root of the run folders")
 
 
 def _model(parser: Parser, training: bool) -> None:
     group = Group(parser, "model")
     group.add("--arch", "-a", choices=ARCHITECTURES, default=ARCHITECTURES[0], help="backbone")
-    group.add("--num_classes", type=positive, default=None, help="seen classes; None: read from the data or the checkpoint")
+    group.add("--num_classes", type=positive_int, default=None, help="seen classes; None: read from the data or the checkpoint")
     group.add("--num_hashing", type=layer_size, default=64, help="length of the embedding")
     if training:
         group.add("--pretrained_weights", default=IMAGENET, help="imagenet, a SE-ResNet-50 file, or none: no teacher either")
@@ -169,15 +174,20 @@ def _model(parser: Parser, training: bool) -> None:
 
 def _objective(parser: Parser, only_names_the_run: bool = False) -> None:
     group = Group(parser, "objective" + (" (names the run folder; changes no result)" if only_names_the_run else ""))
-    group.add("--kd_lambda", type=real, default=1.0, help="factor on the teacher's logits")
-    group.add("--kdneg_lambda", type=real, default=0.3, help="factor on the semantic mask added to them")
-    group.add("--sake_lambda", type=real, default=1.0, help="weight of the distillation loss")
+    group.add("--kd_lambda", type=non_negative_float, default=1.0, help="factor on the teacher's logits")
+    group.add("--kdneg_lambda", type=non_negative_float, default=0.3, help="factor on the semantic mask added to them")
+    group.add("--sake_lambda", type=non_negative_float, default=1.0, help="weight of the distillation loss")
     group.add("--contrastive_dim", type=layer_size, default=128, help="output of the projection head, if there is one")
-    group.add("--contrastive_lambda", type=real, default=0.1, help="weight of the contrastive loss; 0 spares its two views")
-    group.add("--temperature", type=positive_real, default=0.07, help="of the contrastive loss")
+    group.add(
+        "--contrastive_lambda",
+        type=non_negative_float,
+        default=0.1,
+        help="weight of the contrastive loss; 0 spares its two views",
+    )
+    group.add("--temperature", type=positive_float, default=0.07, help="of the contrastive loss")
     group.add("--topk", type=layer_size, default=10, help="memory slots of a class")
-    group.add("--memory_lambda", type=real, default=1.0, help="weight of the memory loss")
-    group.add("--cls_lambda", type=real, default=1.0, help="weight of the cross-entropy")
+    group.add("--memory_lambda", type=non_negative_float, default=1.0, help="weight of the memory loss")
+    group.add("--cls_lambda", type=non_negative_float, default=1.0, help="weight of the cross-entropy")
     if not only_names_the_run:
         group.add("--memory_grad", choices=("on", "off"), default="on", help="off: cut the photos' gradient, as released")
         group.add(

@@ -3,7 +3,7 @@
 import torch
 
 
-class FirstFault:
+class NonFiniteGuard:
     """The first step whose losses were not finite, kept on the device.
 
     From that step on a fused optimizer changes nothing any more: when the losses are next read, weights and moments are those

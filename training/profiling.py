@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 from datasets.image_files import Batch
 from training.step import Learner
 from utils.devices import finished
-from utils.files import written_whole
+from utils.files import atomic_write
 from utils.phases import MeasuredPhases, waited_for
 from utils.ram import peak_memory
 
@@ -26,7 +26,7 @@ def profile_steps(
 
     The warm-up goes unmeasured, since libraries choose their algorithms in it. With fewer batches, fewer are measured.
     """
-    place = folder / ("profile.json.gz" if learner.team.leads else f"profile.rank{learner.team.rank}.json.gz")
+    place = folder / ("profile.json.gz" if learner.distributed.is_main else f"profile.rank{learner.distributed.rank}.json.gz")
     warm_up = min(WARM_UP, count - 1)
     measured = min(MEASURED, count - warm_up)
     numbered = iter(enumerate(waited_for(batches, lambda phase: learner.phase(phase)), start=1))
@@ -43,7 +43,7 @@ def profile_steps(
             step(batch, number)
         seconds = finished(learner.device) - started
     phases, learner.phase = learner.phase.milliseconds(), before
-    with written_whole(place) as temporary:
+    with atomic_write(place) as temporary:
         trace.export_chrome_trace(str(temporary))
     summary = phase_table(phases, seconds * 1e3, measured)
     images = len(batch.labels) * measured / seconds

@@ -17,9 +17,9 @@ from losses.memory_bank import MemoryBank
 from losses.objective import Terms, Weights
 from models.cse_resnet import PHOTO, SKETCH
 from models.dsn import Student, StudentOutput, Teacher
-from training.finite_checks import FirstFault
+from training.finite_checks import NonFiniteGuard
 from utils.devices import autocast
-from utils.distributed import Team
+from utils.distributed import Distributed
 from utils.phases import Phases
 
 
@@ -50,12 +50,12 @@ class Learner:
     options: argparse.Namespace
     device: torch.device
     forward: Callable | None = None
-    team: Team = field(default_factory=Team)
+    distributed: Distributed = field(default_factory=Distributed)
     phase: Phases = field(default_factory=Phases)
-    fault: FirstFault = field(init=False)
+    fault: NonFiniteGuard = field(init=False)
 
     def __post_init__(self):
-        self.fault = FirstFault(self.device)
+        self.fault = NonFiniteGuard(self.device)
 
     def terms(self, batch: Batch, sketches: int, epoch: int, step: int) -> Terms:
         """The step's losses over the whole batch, whose first `sketches` images are sketches, the others photos.
@@ -64,8 +64,8 @@ class Learner:
         """
         most_frequent = int(torch.bincount(batch.labels[:sketches]).max())  # on the host: the labels came from there
         count = len(batch.labels)
-        own = self.team.own(sketches, count - sketches)
-        own_sketches = self.team.shares(sketches)[self.team.rank]
+        own = self.distributed.own_positions(sketches, count - sketches)
+        own_sketches = self.distributed.shard_sizes(sketches)[self.distributed.rank]
         contrast = self.weights.contrastive > 0
         with self.phase("views"):
             images = batch.images.to(self.device, non_blocking=True)
@@ -92,7 +92,7 @@ class Learner:
         self, output: StudentOutput, teacher_logits: torch.Tensor | None, images: int, sketches: int, photos: int
     ) -> Whole:
         """What the losses read of this process's `images`, gathered from the team into the batch's order."""
-        every, photo = self.team.gatherer(sketches, photos), self.team.gatherer(photos)
+        every, photo = self.distributed.batch_gatherer(sketches, photos), self.distributed.batch_gatherer(photos)
         own_sketches = images - (0 if teacher_logits is None else len(teacher_logits))
         is_contrasted = self.weights.contrastive > 0
         return Whole(

@@ -11,21 +11,21 @@ from datasets.file_lists import Split
 from datasets.image_files import Batch
 from datasets.skipping import SKIPPED, BadImages
 from training import build as wiring
-from training.checkpointing import Keeper, begin_anew, clear_the_way, has_checkpoint, take_up
+from training.checkpointing import Checkpointer, archive_previous_run, has_checkpoint, mark_new_run, resume
 from training.config import Recipe
 from training.profiling import profile_steps
 from training.state import Progress
 from training.step import Learner, take_step
 from training.trainer import Run
-from utils.devices import choose_device, decoding_workers
-from utils.distributed import Team, joined
-from utils.files import only_here, require_writable
-from utils.ram import enough_memory, peak_memory
+from utils.devices import choose_device, resolve_workers
+from utils.distributed import Distributed, init_distributed
+from utils.files import exclusive_lock, require_writable
+from utils.ram import peak_memory, report_out_of_memory
 from utils.runs import BEST, record_run, run_folder
 from utils.seeding import seed_everything
 from utils.signals import StopRequest, stop_requests
 
-THRIFT = (
+OUT_OF_MEMORY_HINT = (
     "lower --batch_size, or --image_size; --amp bf16 halves the features, --contrastive_lambda 0 spares two of three views, "
     "and --num_workers 0 the decoding processes"
 )
@@ -38,39 +38,39 @@ def train(recipe: Recipe, options: argparse.Namespace) -> float:
     state is saved, if the process is told to stop.
     """
     with (
-        joined(options.device) as team,
-        team.only_the_first_prints(),
-        stop_requests(team) as stop,
-        enough_memory(THRIFT),
+        init_distributed(options.device) as distributed,
+        distributed.only_main_prints(),
+        stop_requests(distributed) as stop,
+        report_out_of_memory(OUT_OF_MEMORY_HINT),
     ):
-        return _train(recipe, options, team, stop)
+        return _train(recipe, options, distributed, stop)
 
 
-def _train(recipe: Recipe, options: argparse.Namespace, team: Team, stop: StopRequest) -> float:
+def _train(recipe: Recipe, options: argparse.Namespace, distributed: Distributed, stop: StopRequest) -> float:
     device = choose_device(options.device)
-    options.num_workers = decoding_workers(options.num_workers, device, team.here)
+    options.num_workers = resolve_workers(options.num_workers, device, distributed.local_world_size)
     seed_everything(options.seed)
-    bad_images = BadImages(options.num_workers, team) if options.skip_bad_images else None
-    split = Split(recipe.dataset, options.data_root, options.zero_version, options.num_classes, sieve=bad_images)
+    bad_images = BadImages(options.num_workers, distributed) if options.skip_bad_images else None
+    split = Split(recipe.dataset, options.data_root, options.zero_version, options.num_classes, keep=bad_images)
     photos = split.photos("train")
-    batches = wiring.training_batches(recipe, split.sketches("train"), photos, options, device, team)
-    validate = wiring.validation(split.sketches("test"), photos, options, device, team)
-    learner = wiring.learner(split, options, device, team)
+    batches = wiring.training_batches(recipe, split.sketches("train"), photos, options, device, distributed)
+    validate = wiring.validation(split.sketches("test"), photos, options, device, distributed)
+    learner = wiring.learner(split, options, device, distributed)
     optimizer = wiring.optimizer(learner.student, options)
 
     folder = run_folder(options.savedir, split.run_prefix, options)
     with contextlib.ExitStack() as opened:
-        if team.leads and not options.evaluate:
+        if distributed.is_main and not options.evaluate:
             require_writable(folder / "options.json", option="--savedir", suffix=".json")
             refusal = f"{folder}: another run is writing there; wait for it, stop it, or choose another --savedir"
-            opened.enter_context(only_here(folder / ".lock", refusal))
+            opened.enter_context(exclusive_lock(folder / ".lock", refusal))
         is_new = not (options.resume and has_checkpoint(folder))
-        progress = take_up(folder, learner, optimizer, batches) if options.resume else Progress()
+        progress = resume(folder, learner, optimizer, batches) if options.resume else Progress()
         if options.evaluate:
             value = validate(learner.student)
             print(f"validation mAP (hash, released protocol) {value:.4f}")
             return value
-        processes = f", in {team.size} processes" if team.size > 1 else ""
+        processes = f", in {distributed.world_size} processes" if distributed.world_size > 1 else ""
         print(f"run folder {folder}\n{len(batches)} steps an epoch of {sum(batches.shares)} images on {device}{processes}")
         if options.profile:
             batches.prepare()
@@ -82,18 +82,18 @@ def _train(recipe: Recipe, options: argparse.Namespace, team: Team, stop: StopRe
 
         def begin() -> None:
             """Once there is something to write: until then, what an earlier run left is not touched."""
-            clear_the_way(folder, is_new)
+            archive_previous_run(folder, is_new)
             record = "options.json" if is_new else f"options_from_epoch_{progress.epochs + 1}.json"
             record_run(folder / record, options, num_classes=split.seen_classes, device=str(device), steps=len(batches))
             if bad_images:
                 bad_images.write(folder / SKIPPED)
 
-        if is_new and team.leads:
-            begin_anew(folder)
-        keeper = Keeper(folder, learner, optimizer, begin, batches, options.save_minutes)
-        run = Run(learner, optimizer, batches, validate, keeper, stop, options)
+        if is_new and distributed.is_main:
+            mark_new_run(folder)
+        checkpointer = Checkpointer(folder, learner, optimizer, begin, batches, options.save_minutes)
+        run = Run(learner, optimizer, batches, validate, checkpointer, stop, options)
         if options.epochs == 0:
-            keeper.keep(progress, validate(learner.student))
+            checkpointer.keep(progress, validate(learner.student))
             return progress.best
         batches.prepare()
         run.finish(progress)

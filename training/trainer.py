@@ -10,7 +10,7 @@ import torch
 from datasets.batches import MixedBatches
 from datasets.image_files import Batch
 from models.dsn import Student
-from training.checkpointing import Keeper
+from training.checkpointing import Checkpointer
 from training.curves import curves
 from training.state import Progress
 from training.step import Learner, take_step
@@ -34,7 +34,7 @@ class Run:
     optimizer: torch.optim.Optimizer
     batches: MixedBatches
     validate: Callable[[Student], float]
-    keeper: Keeper
+    checkpointer: Checkpointer
     stop: StopRequest
     options: argparse.Namespace
 
@@ -47,16 +47,18 @@ class Run:
                 set_learning_rate(self.optimizer, learning_rate(options.lr, options.lr_decay, epoch, options.epochs))
                 means = self._train(progress)
                 value = self._validate(progress)
-                self.keeper.begin_once()
-                write = write or opened.enter_context(curves(self.keeper.folder, epoch + 1, self.learner.team.leads))
+                self.checkpointer.begin_once()
+                write = write or opened.enter_context(
+                    curves(self.checkpointer.folder, epoch + 1, self.learner.distributed.is_main)
+                )
                 write(epoch + 1, {**{f"loss/{name}": mean for name, mean in means.items()}, "validation/map_hash": value})
                 progress.close_epoch()
                 with self.stop.without_deadline():
-                    self.keeper.keep(progress, value)
+                    self.checkpointer.keep(progress, value)
                 losses = "  ".join(f"{SHORT_NAMES.get(name, name)} {mean:.4f}" for name, mean in means.items())
                 best = f"validation mAP {value:.4f}  best {progress.best:.4f}"
                 print(f"epoch {epoch + 1}/{options.epochs}  {losses}  {best}", flush=True)
-                if self.stop.heeded():
+                if self.stop.is_requested():
                     raise self._stopped(progress)
 
     def _train(self, progress: Progress) -> dict[str, float]:
@@ -70,7 +72,7 @@ class Run:
                 self._after_step,
                 lambda batches: self._interruptible(batches, progress),
             )
-            require_sound(self.learner.student)
+            require_finite_weights(self.learner.student)
             return means
         except NotFinite as fault:
             raise self._not_finite(progress) from fault
@@ -79,7 +81,7 @@ class Run:
         """The same batches; a lone process that gets a signal while it waits for one saves and stops at once."""
         while True:
             try:
-                with self.stop.at_once() if self.learner.team.size == 1 else contextlib.nullcontext():
+                with self.stop.immediate() if self.learner.distributed.world_size == 1 else contextlib.nullcontext():
                     batch = next(batches, None)
             except Stopped:
                 self._save_finite(progress)
@@ -90,14 +92,14 @@ class Run:
 
     def _validate(self, progress: Progress) -> float:
         """In a team to its end, for the others would wait in vain for a process that left."""
-        student, team = self.learner.student, self.learner.team
-        if team.size > 1:
+        student, distributed = self.learner.student, self.learner.distributed
+        if distributed.world_size > 1:
             if self.options.batchnorm == "local":
-                team.follow_first(student.buffers())  # what is validated is what is saved
+                distributed.broadcast(student.buffers())  # what is validated is what is saved
             with self.stop.without_deadline():
                 return self.validate(student)
         try:
-            with self.stop.at_once():
+            with self.stop.immediate():
                 return self.validate(student)
         except Stopped:
             self._save_finite(progress)
@@ -105,12 +107,12 @@ class Run:
 
     def _after_step(self, progress: Progress) -> None:
         """Save what would be lost otherwise."""
-        is_to_stop = self.stop.heeded()
-        if is_to_stop or self.keeper.is_due():
+        is_to_stop = self.stop.is_requested()
+        if is_to_stop or self.checkpointer.is_due():
             self._save_finite(progress)
         if is_to_stop:
             with self.stop.without_deadline():
-                self.learner.team.wait()  # a launcher ends what is left as soon as one process has ended
+                self.learner.distributed.barrier()  # a launcher ends what is left as soon as one process has ended
             raise self._stopped(progress)
 
     def _save_finite(self, progress: Progress) -> None:
@@ -118,9 +120,9 @@ class Run:
         if progress.steps == 0:  # nothing has happened since the last epoch was saved
             return
         finite_means(progress)
-        require_sound(self.learner.student)
+        require_finite_weights(self.learner.student)
         with self.stop.without_deadline():
-            self.keeper.save(progress)
+            self.checkpointer.save(progress)
 
     def _stopped(self, progress: Progress) -> Stopped:
         is_saved = progress.epochs > 0 or progress.steps > 0
@@ -131,12 +133,12 @@ class Run:
         means = progress.means()
         name = next((f"{name} loss is" for name, mean in means.items() if not _is_finite(mean)), "weights are")
         step = self.learner.fault.step() or progress.steps  # weights may go wrong where no loss did
-        self.keeper.keep_not_finite(progress, step, means, self.batches.files_of(progress.epochs, step))
-        self.learner.team.wait()  # a launcher ends what is left as soon as one process has ended
+        self.checkpointer.keep_not_finite(progress, step, means, self.batches.files_of(progress.epochs, step))
+        self.learner.distributed.barrier()  # a launcher ends what is left as soon as one process has ended
         return InputError(
             f"epoch {progress.epochs + 1}, step {step}: the {name} not finite, so training stopped; the state is in "
-            f"{self.keeper.folder / NOT_FINITE}, the batch's files in not_finite.json beside it; lower --lr, or try --amp off, "
-            "and go on from the last checkpoint with --resume"
+            f"{self.checkpointer.folder / NOT_FINITE}, the batch's files in not_finite.json beside it; lower --lr, or "
+            "try --amp off, and go on from the last checkpoint with --resume"
         )
 
 
@@ -178,7 +180,7 @@ def finite_means(progress: Progress) -> dict[str, float]:
     return means
 
 
-def require_sound(student: Student) -> None:
+def require_finite_weights(student: Student) -> None:
     """Raise NotFinite if a weight is not finite; waits for the device."""
     norms = torch.stack(torch._foreach_norm([parameter.detach() for parameter in student.parameters()]))
     if not torch.isfinite(norms).all():

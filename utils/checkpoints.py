@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import torch
 
 from utils.errors import InputError
-from utils.files import why_no_file, written_whole
+from utils.files import atomic_write, why_no_file
 from utils.unpickling import NumberType, Scalar, read_through
 
 PREFIX = "module."
@@ -114,7 +114,7 @@ def write_checkpoint(
         "optimizer": optimizer,
         **extra,
     }
-    with written_whole(path, previous) as temporary:
+    with atomic_write(path, previous) as temporary:
         try:
             torch.save(content, temporary)
         except RuntimeError as error:

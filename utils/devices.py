@@ -51,7 +51,7 @@ def uses_bf16(device: torch.device, amp: str) -> bool:
     return amp == "bf16" or (amp == "auto" and has_native_bf16(device))
 
 
-def decoding_workers(asked: int | None, device: torch.device, sharing: int = 1) -> int:
+def resolve_workers(asked: int | None, device: torch.device, sharing: int = 1) -> int:
     """What was asked for; else enough processes to feed a GPU, or one, which leaves a CPU's cores to the network.
 
     `sharing`: how many training processes the machine's cores are shared by.

@@ -17,97 +17,97 @@ import torch.distributed as dist
 from utils.errors import InputError
 from utils.text import one_line
 
-PATIENCE = datetime.timedelta(days=1)  # with a process that decodes while the others wait; that one is gone is noticed anyway
-PATIENCE_OF_GPUS = datetime.timedelta(minutes=30)  # in a step, or with the slowest to begin one
+TIMEOUT = datetime.timedelta(days=1)  # with a process that decodes while the others wait; that one is gone is noticed anyway
+GPU_TIMEOUT = datetime.timedelta(minutes=30)  # in a step, or with the slowest to begin one
 LOST = ("by peer", "Broken pipe", "Connection refused")  # how gloo's errors speak of a process that is gone
 
 
 @dataclass(frozen=True)
-class Team:
+class Distributed:
     """This process's place among `size` processes; `local` is its number on its machine, which `here` of them share.
 
     `messages` is the group for small things that the device need not know of; None is the group for everything.
     """
 
     rank: int = 0
-    size: int = 1
-    local: int = 0
-    here: int = 1
-    messages: dist.ProcessGroup | None = None
+    world_size: int = 1
+    local_rank: int = 0
+    local_world_size: int = 1
+    object_group: dist.ProcessGroup | None = None
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process is the one that prints and writes."""
         return self.rank == 0
 
     @contextlib.contextmanager
-    def only_the_first_prints(self) -> Iterator[None]:
+    def only_main_prints(self) -> Iterator[None]:
         """What the others would print is what the first one prints."""
-        if self.leads:
+        if self.is_main:
             yield
             return
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
             yield
 
-    def share(self, count: int) -> slice:
+    def shard_slice(self, count: int) -> slice:
         """This process's part of `count` things; parts are as even as can be and follow each other in the order of ranks."""
-        return part(count, self.rank, self.size)
+        return shard(count, self.rank, self.world_size)
 
-    def shares(self, count: int) -> list[int]:
+    def shard_sizes(self, count: int) -> list[int]:
         """How many of `count` things each process has."""
-        return [len(range(count)[part(count, rank, self.size)]) for rank in range(self.size)]
+        return [len(range(count)[shard(count, rank, self.world_size)]) for rank in range(self.world_size)]
 
-    def own(self, *parts: int) -> list[int]:
+    def own_positions(self, *parts: int) -> list[int]:
         """Positions of this process's share of a batch that is made of so many sketches, so many photos, one after the other."""
-        return dealt(parts, self.rank, self.size)
+        return shard_positions(parts, self.rank, self.world_size)
 
-    def gathered(self, rows: torch.Tensor, counts: list[int]) -> torch.Tensor:
+    def all_gather(self, rows: torch.Tensor, counts: list[int]) -> torch.Tensor:
         """The rows (n, …) of all processes, in the order of ranks; `counts` says how many each has.
 
         The gradient is that of a loss which every process computes from the same gathered rows, and whose parameters' gradients
         are then averaged over the processes, as DistributedDataParallel does: no further communication is needed.
         """
-        return rows if self.size == 1 else _Gathered.apply(rows, counts, self.rank)
+        return rows if self.world_size == 1 else _Gathered.apply(rows, counts, self.rank)
 
-    def gatherer(self, *parts: int) -> Callable[[torch.Tensor], torch.Tensor]:
-        """A function own rows → all rows of a batch made of `parts`, in the batch's order (see `own`, `gathered`)."""
-        if self.size == 1:
+    def batch_gatherer(self, *parts: int) -> Callable[[torch.Tensor], torch.Tensor]:
+        """A function own rows → all rows of a batch made of `parts`, in the batch's order (see `own_positions`, `all_gather`)."""
+        if self.world_size == 1:
             return lambda rows: rows
-        counts = [len(dealt(parts, rank, self.size)) for rank in range(self.size)]
-        return lambda rows: self.gathered(rows, counts).index_select(0, _places(parts, self.size, rows.device))
+        counts = [len(shard_positions(parts, rank, self.world_size)) for rank in range(self.world_size)]
+        return lambda rows: self.all_gather(rows, counts).index_select(0, _places(parts, self.world_size, rows.device))
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is up in any process; none goes on before all have said so."""
-        if self.size == 1:
+        if self.world_size == 1:
             return flag
         flags = torch.tensor([int(flag)])
-        dist.all_reduce(flags, dist.ReduceOp.MAX, group=self.messages)
+        dist.all_reduce(flags, dist.ReduceOp.MAX, group=self.object_group)
         return bool(flags.item())
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Until all processes are here."""
         self.any(False)
 
-    def follow_first(self, tensors: Iterable[torch.Tensor]) -> None:
+    def broadcast(self, tensors: Iterable[torch.Tensor]) -> None:
         """Give them, in all processes, the values they have in the first."""
-        if self.size > 1:
+        if self.world_size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, 0)
 
-    def all_told(self, thing: Any) -> list[Any]:
+    def all_gather_objects(self, thing: Any) -> list[Any]:
         """What each process said, in the order of ranks; small things that can be pickled."""
-        if self.size == 1:
+        if self.world_size == 1:
             return [thing]
-        said: list[Any] = [None] * self.size
-        dist.all_gather_object(said, thing, group=self.messages)
+        said: list[Any] = [None] * self.world_size
+        dist.all_gather_object(said, thing, group=self.object_group)
         return said
 
-    def once_here(self, make: Callable[[], Any]) -> Any:
+    def once_per_node(self, make: Callable[[], Any]) -> Any:
         """What the first process of this machine makes, which must be small; the others wait for it."""
-        return self.all_told(make() if self.local == 0 else None)[self.rank - self.local]
+        return self.all_gather_objects(make() if self.local_rank == 0 else None)[self.rank - self.local_rank]
 
 
-def part(count: int, rank: int, size: int) -> slice:
+def shard(count: int, rank: int, size: int) -> slice:
     """The `rank`-th of `size` parts of `count` things, the first ones longer by one where it does not come out even."""
     least, more = divmod(count, size)
     start = rank * least + min(rank, more)
@@ -115,17 +115,17 @@ def part(count: int, rank: int, size: int) -> slice:
 
 
 @functools.lru_cache
-def dealt(parts: tuple[int, ...], rank: int, size: int) -> list[int]:
+def shard_positions(parts: tuple[int, ...], rank: int, size: int) -> list[int]:
     """Positions in a batch made of `parts`, one after the other, of the `rank`-th process's share of each part."""
     starts = [sum(parts[:number]) for number in range(len(parts))]
-    shares = [range(start, start + count)[part(count, rank, size)] for start, count in zip(starts, parts, strict=True)]
+    shares = [range(start, start + count)[shard(count, rank, size)] for start, count in zip(starts, parts, strict=True)]
     return [position for share in shares for position in share]
 
 
 @functools.lru_cache
 def _places(parts: tuple[int, ...], size: int, device: torch.device) -> torch.Tensor:
     """Where among the rows of all ranks, one rank after the other, those of each position of the batch are."""
-    positions = [position for rank in range(size) for position in dealt(parts, rank, size)]
+    positions = [position for rank in range(size) for position in shard_positions(parts, rank, size)]
     return torch.tensor(positions).argsort().to(device)
 
 
@@ -145,7 +145,7 @@ class _Gathered(torch.autograd.Function):
 
 
 @contextlib.contextmanager
-def joined(device: str) -> Iterator[Team]:
+def init_distributed(device: str) -> Iterator[Distributed]:
     """The team that torchrun's environment describes, over NCCL on GPUs and gloo on CPUs; a team of one without torchrun.
 
     Raises InputError if the environment is incomplete, the processes do not find each other, there is no GPU for each, or, in
@@ -153,21 +153,21 @@ def joined(device: str) -> Iterator[Team]:
     """
     size = _number("WORLD_SIZE", "1")
     if size == 1:
-        yield Team()
+        yield Distributed()
         return
     rank, local, here = _number("RANK"), _number("LOCAL_RANK", "0"), _number("LOCAL_WORLD_SIZE", "1")
     on_gpu = device != "cpu" and torch.cuda.is_available()
     if on_gpu:
         _take_gpu(device, local)
     try:
-        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE_OF_GPUS if on_gpu else PATIENCE)
-        messages = dist.new_group(backend="gloo", timeout=PATIENCE) if on_gpu else None
+        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=GPU_TIMEOUT if on_gpu else TIMEOUT)
+        messages = dist.new_group(backend="gloo", timeout=TIMEOUT) if on_gpu else None
     except (ValueError, RuntimeError) as error:
         raise InputError(
             f"WORLD_SIZE is {size}, but the processes cannot join ({one_line(error)}); start them with torchrun"
         ) from error
     try:
-        yield Team(rank, size, local, here, messages)
+        yield Distributed(rank, size, local, here, messages)
     except RuntimeError as error:
         if isinstance(error, dist.DistBackendError) or any(sign in str(error) for sign in LOST):
             raise InputError("another process of this run has ended, and this one with it; see what that one said") from error

@@ -27,12 +27,12 @@ class Stopped(BaseException):
     """
 
 
-TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: what schedulers are told to put a job back into the queue for
+EXIT_TEMPFAIL = 75  # EX_TEMPFAIL of sysexits.h: what schedulers are told to put a job back into the queue for
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # the disk is full, or the user's share of it
 
 
 @contextlib.contextmanager
-def one_clear_line() -> Iterator[None]:
+def report_errors() -> Iterator[None]:
     """End the program with a single line and an exit code.
 
     2 on `InputError`, an unusable file, a full disk or output that cannot be written, 75 on `Stopped`, 130 on Ctrl-C, 141 where
@@ -48,7 +48,7 @@ def one_clear_line() -> Iterator[None]:
             time.sleep(SECONDS_BEHIND_THE_FIRST)
         _end(f"error: {printable(error)}", 2)
     except Stopped as stop:
-        _end(printable(stop) if os.environ.get("RANK", "0") == "0" else None, TRY_AGAIN)
+        _end(printable(stop) if os.environ.get("RANK", "0") == "0" else None, EXIT_TEMPFAIL)
     except BrokenPipeError:  # the reader of our output, `head` say, has had enough
         _end(None, 141)
     except OSError as error:

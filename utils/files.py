@@ -51,7 +51,7 @@ def require_writable(path: Path, option: str, suffix: str) -> None:
         raise InputError(f"{option} {path}: give a file name that ends in {suffix}")
     probe = hidden_beside(path, "probe")
     try:
-        with written_whole(probe):
+        with atomic_write(probe):
             pass
         probe.unlink()
     except InputError as error:
@@ -59,7 +59,7 @@ def require_writable(path: Path, option: str, suffix: str) -> None:
 
 
 @contextlib.contextmanager
-def held_by_one(path: Path, waiting: str) -> Iterator[bool]:
+def wait_for_lock(path: Path, waiting: str) -> Iterator[bool]:
     """The block runs in one process at a time; others say `waiting` and wait. A process that ends, however, lets go.
 
     `path` is a lock file, made if need be and left there. Gives False, and holds nobody up, where the file system knows no
@@ -102,7 +102,7 @@ def _locked(file: IO, waiting: str) -> bool:
 
 
 @contextlib.contextmanager
-def only_here(path: Path, refusal: str) -> Iterator[None]:
+def exclusive_lock(path: Path, refusal: str) -> Iterator[None]:
     """Raise InputError(refusal) if another process is in such a block; one that ends, however, is out of it.
 
     `path` is a lock file, made if need be and left there. Where the file system knows no locks, nobody is refused.
@@ -122,7 +122,7 @@ def only_here(path: Path, refusal: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def written_whole(path: Path, previous: Path | None = None) -> Iterator[Path]:
+def atomic_write(path: Path, previous: Path | None = None) -> Iterator[Path]:
     """Gives a temporary name beside `path` (same suffix); renamed to `path` if the block succeeds, removed if it fails.
 
     The file is on the disk, not only on its way there, before it takes the name. What had the name until then is kept as

@@ -127,7 +127,7 @@ def _whole(text: str) -> float:
     return int(text) if len(text) < 20 else math.nan
 
 
-def given_path(text: str) -> Path:
+def path_argument(text: str) -> Path:
     """Not the current folder for want of anything, as an unset variable of a shell would have it."""
     if not text.strip():
         raise argparse.ArgumentTypeError("is empty; name a file or folder")
@@ -135,11 +135,11 @@ def given_path(text: str) -> Path:
 
 
 port = whole_number(0, 65535, kind="a port")
-positive = whole_number(1)
+positive_int = whole_number(1)
 layer_size = whole_number(1, 65_536)  # more only runs out of memory
-natural = whole_number(0)
+non_negative_int = whole_number(0)
 worker_count = whole_number(0, MOST_WORKERS)
 image_side = whole_number(32, 8192, kind="a whole number of pixels")
-positive_real = real_number(0, includes_low=False)
-real = real_number(0)
-share = real_number(0, 1, includes_low=False)
+positive_float = real_number(0, includes_low=False)
+non_negative_float = real_number(0)
+fraction = real_number(0, 1, includes_low=False)

@@ -46,24 +46,24 @@ def peak_memory(device: torch.device) -> str:
         import resource
 
         unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
-        parts.append(f"{gigabytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)} in this process")
+        parts.append(f"{format_bytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)} in this process")
     if device.type == "cuda":
-        parts.append(f"{gigabytes(torch.cuda.max_memory_allocated(device))} in tensors on the GPU")
-        parts.append(f"{gigabytes(torch.cuda.max_memory_reserved(device))} reserved there")
+        parts.append(f"{format_bytes(torch.cuda.max_memory_allocated(device))} in tensors on the GPU")
+        parts.append(f"{format_bytes(torch.cuda.max_memory_reserved(device))} reserved there")
     return ", ".join(parts) or "unknown"
 
 
 @contextlib.contextmanager
-def enough_memory(thrift: str) -> Iterator[None]:
+def report_out_of_memory(hint: str) -> Iterator[None]:
     """Raise InputError, with `thrift` for what to do, where the block runs out of memory, on the device or beside it."""
     try:
         yield
     except MemoryError as error:
-        raise InputError(f"out of memory; {thrift}") from error
+        raise InputError(f"out of memory; {hint}") from error
     except RuntimeError as error:  # what PyTorch raises on a GPU is one, and on a CPU nothing more particular
         place = _where_memory_ran_out(str(error))
         if isinstance(error, torch.OutOfMemoryError) or place:
-            raise InputError(f"out of memory {place or 'on the GPU'}; {thrift}") from error
+            raise InputError(f"out of memory {place or 'on the GPU'}; {hint}") from error
         raise
 
 
@@ -75,6 +75,6 @@ def _where_memory_ran_out(message: str) -> str:
     return ""
 
 
-def gigabytes(count: int) -> str:
+def format_bytes(count: int) -> str:
     """Bytes as people read them: `1.5 GB` (10⁹), below a tenth of that in MB."""
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

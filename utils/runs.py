@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from utils.files import written_whole
+from utils.files import atomic_write
 
 LAST, BEST = "checkpoint.pth.tar", "model_best.pth.tar"
 PREVIOUS = "checkpoint.previous.pth.tar"  # what LAST was before it was last written
 DAMAGED = "checkpoint.damaged.pth.tar"  # what LAST was when it could not be read
-BEGUN_ANEW = ".begun_anew"  # there while a new run has not saved anything, and what lies in its folder is an earlier run's
+NEW_RUN = ".begun_anew"  # there while a new run has not saved anything, and what lies in its folder is an earlier run's
 NOT_FINITE = "not_finite.pth.tar"  # the state in which a loss was not finite
 
 
@@ -30,7 +30,7 @@ def run_folder(root: Path, prefix: str, options: argparse.Namespace) -> Path:
     )
 
 
-def keep_previous(folder: Path) -> Path | None:
+def archive_files(folder: Path) -> Path | None:
     """Move what an earlier run left in `folder` to `previous_1/` (or the next free number) in it; that folder, if any."""
     left = [path for path in folder.glob("*") if not path.name.startswith((".", "previous_"))]
     if not left:
@@ -43,7 +43,7 @@ def keep_previous(folder: Path) -> Path | None:
     return kept
 
 
-def runs_below(root: Path) -> list[str]:
+def list_runs(root: Path) -> list[str]:
     """Names of the run folders that hold a checkpoint."""
     return sorted({path.parent.name for path in root.glob("*/*.pth.tar")})
 
@@ -63,7 +63,7 @@ def record_run(path: Path, options: argparse.Namespace, **resolved: object) -> N
         },
         "git": git_sha(),
     }
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n")
 
 

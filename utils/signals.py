@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from multiprocessing.process import BaseProcess
 from multiprocessing.util import get_temp_dir
 
-from utils.distributed import Team
-from utils.errors import TRY_AGAIN, Stopped
+from utils.distributed import Distributed
+from utils.errors import EXIT_TEMPFAIL, Stopped
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 GRACE_SECONDS = 20.0  # from SIGTERM to the end; launchers and schedulers kill after 30
@@ -26,8 +26,8 @@ OVERDUE = (
 class StopRequest:
     """Whether this process was told to stop: at once by `Stopped`, or within `deferred` by `heeded`."""
 
-    def __init__(self, team: Team):
-        self.team = team
+    def __init__(self, distributed: Distributed):
+        self.distributed = distributed
         self.given: str | None = None
         self._process, self._is_deferred = os.getpid(), False
         self._must_end = self._is_over = False
@@ -37,7 +37,7 @@ class StopRequest:
         """The signal's handler. At the keyboard, asking twice is an order, unless others would be left waiting."""
         if os.getpid() != self._process:  # a worker process, forked from this one; this one tells it when to go
             return
-        is_order = self.given is not None and number == signal.SIGINT and self.team.size == 1
+        is_order = self.given is not None and number == signal.SIGINT and self.distributed.world_size == 1
         self.given = signal.Signals(number).name
         self._must_end = self._must_end or number == signal.SIGTERM
         if is_order or not self._is_deferred:
@@ -54,7 +54,7 @@ class StopRequest:
             self._is_deferred = before
 
     @contextlib.contextmanager
-    def at_once(self) -> Iterator[None]:
+    def immediate(self) -> Iterator[None]:
         """Within the block, Stopped is raised as soon as this process is told to stop, or at its start if it was before."""
         before, self._is_deferred = self._is_deferred, False
         try:
@@ -89,21 +89,21 @@ class StopRequest:
                 os.write(2, f"\n{OVERDUE.format(GRACE_SECONDS)}\n".encode())
                 kill_workers()
                 shutil.rmtree(get_temp_dir(), ignore_errors=True)  # of the workers' sockets
-                os._exit(TRY_AGAIN)
+                os._exit(EXIT_TEMPFAIL)
 
     def end(self) -> None:
         """The process goes on, and signals are no longer this request's."""
         self._is_over = True
 
-    def heeded(self) -> bool:
+    def is_requested(self) -> bool:
         """Whether any process of the team was told to stop; all of them get the same answer at the same time."""
-        return self.team.any(self.given is not None)
+        return self.distributed.any(self.given is not None)
 
 
 @contextlib.contextmanager
-def stop_requests(team: Team) -> Iterator[StopRequest]:
+def stop_requests(distributed: Distributed) -> Iterator[StopRequest]:
     """Signals turned into a `StopRequest` for the time of the block; only a program's main thread can handle signals."""
-    request = StopRequest(team)
+    request = StopRequest(distributed)
     with _handled(SIGNALS, request.receive):
         threading.Thread(target=request.end_when_overdue, daemon=True).start()
         try:

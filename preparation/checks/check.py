@@ -13,8 +13,8 @@ from preparation.checks.preflight import BATCH_SIZE, check_batches, check_mask, 
 from preparation.checks.samples import check_samples, counts_table
 from preparation.checks.split_lists import TITLES, SplitLists, read_split
 from utils.cores import usable_cores
-from utils.files import require_writable, written_whole
-from utils.parser import Group, Parser, given_path, positive, worker_count
+from utils.files import atomic_write, require_writable
+from utils.parser import Group, Parser, path_argument, positive_int, worker_count
 from utils.text import counted, printable
 
 MOST_PROCESSES = 8
@@ -29,9 +29,9 @@ def check_options(arguments: list[str] | None = None) -> argparse.Namespace:
         "dataset", choices=tuple(DATASETS), help="which one; folders: your own, as prepare_dataset.py leaves them"
     )
     data = Group(parser, "data")
-    data.add("--data_root", type=given_path, default=DATA_ROOT, help="the folder that holds the dataset's")
+    data.add("--data_root", type=path_argument, default=DATA_ROOT, help="the folder that holds the dataset's")
     data.add("--split", "--zero_version", "--zero-version", default=None, help="split folder; None: the one training takes")
-    data.add("--batch_size", type=positive, default=BATCH_SIZE, help="what you will train with: can the lists fill it?")
+    data.add("--batch_size", type=positive_int, default=BATCH_SIZE, help="what you will train with: can the lists fill it?")
     running = Group(parser, "running")
     running.add(
         "--num_workers", type=worker_count, default=None, help=f"processes that decode; None: a core each, up to {MOST_PROCESSES}"
@@ -40,7 +40,7 @@ def check_options(arguments: list[str] | None = None) -> argparse.Namespace:
     written = Group(parser, "what is written")
     written.add(
         "--contact_sheet",
-        type=given_path,
+        type=path_argument,
         default=None,
         help=f"FILE.png, and FILE.txt beside it; None: {SHEET} and {REPORT} among the lists",
     )
@@ -72,7 +72,7 @@ def check_dataset(options: argparse.Namespace) -> int:
     save_contact_sheet(sheet, lists, pairs)
     report = sheet.with_suffix(".txt") if options.contact_sheet else sheet.with_name(REPORT)
     verdict, code = _verdict(findings, options.strict, command(script, lists, options.data_root, batch_size))
-    with written_whole(report) as temporary:
+    with atomic_write(report) as temporary:
         temporary.write_text("\n".join([head, *findings.whole(), "", verdict, ""]), encoding="utf-8")
     written = printable(f"contact sheet {sheet}, all of the above in full {report}")
     print("\n".join([*findings.lines(), written, verdict]))

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from datasets.images import decode
 from preparation.checks.split_lists import SplitLists
 from utils.errors import InputError
-from utils.files import written_whole
+from utils.files import atomic_write
 
 CLASSES = 24  # shown, evenly chosen
 COLUMNS = 2  # of classes
@@ -42,7 +42,7 @@ def save_contact_sheet(path: Path, lists: SplitLists, pairs: list[tuple[str, str
     for number, pair in enumerate(shown):
         row, column = divmod(number, PAIRS_A_ROW)
         sheet.draw_pair((GAP + column * (WIDTH // PAIRS_A_ROW), foot + LABEL + row * PAIR_ROW), pair)
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         sheet.image.save(temporary, "PNG")
 
 

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from datasets.catalog import DATA_ROOT, IMAGENET_CLASSES, OWN, QUICKDRAW, SKETCHY, TUBERLIN, Dataset
+from datasets.catalog import CUSTOM, DATA_ROOT, IMAGENET_CLASSES, QUICKDRAW, SKETCHY, TUBERLIN, Dataset
 from datasets.file_lists import REMAKE_MASK
 from preparation.checks.findings import Findings
 from preparation.checks.split_lists import SplitLists
@@ -61,7 +61,7 @@ def check_batches(lists: SplitLists, script: Script, batch_size: int, findings: 
     if not {"train_sketches", "train_photos"} <= set(lists.files):
         return batch_size
     counts = len(lists.files["train_sketches"]), len(lists.files["train_photos"])
-    asked = SCRIPTS if lists.split.dataset is OWN else (script,)
+    asked = SCRIPTS if lists.split.dataset is CUSTOM else (script,)
     fits = {one.file: one.batch_that_fits(batch_size, *counts) for one in asked}
     others = [f"{fit or 'none'} for {file}" for file, fit in fits.items() if fit != batch_size]
     if others:
@@ -75,13 +75,13 @@ def check_batches(lists: SplitLists, script: Script, batch_size: int, findings: 
 
 def script_for(asked: Dataset, lists: SplitLists, findings: Findings) -> Script:
     """The one that trains on this split. Own folders are found by a script whose own dataset is not there."""
-    if asked is not OWN:
+    if asked is not CUSTOM:
         return next(script for script in SCRIPTS if script.dataset is asked)
     data_root = lists.split.root.parent
     free = [script for script in SCRIPTS if not (data_root / script.dataset.folder).exists()]
     if not free:
         findings.fault(
-            f"{data_root} holds every other dataset too, which scripts take first; move {OWN.folder}/ to a root of its own"
+            f"{data_root} holds every other dataset too, which scripts take first; move {CUSTOM.folder}/ to a root of its own"
         )
     return (free or SCRIPTS)[0]
 
@@ -89,10 +89,10 @@ def script_for(asked: Dataset, lists: SplitLists, findings: Findings) -> Script:
 def command(script: Script, lists: SplitLists, data_root: Path, batch_size: int) -> str:
     """The line that trains."""
     split, default = lists.split.name, script.dataset.default_split
-    if lists.split.dataset is OWN:
-        default = OWN.default_split
+    if lists.split.dataset is CUSTOM:
+        default = CUSTOM.default_split
     words = ["python", script.file]
-    if data_root != DATA_ROOT or lists.split.dataset is OWN:
+    if data_root != DATA_ROOT or lists.split.dataset is CUSTOM:
         words += ["--data_root", str(data_root)]
     if split != default:
         words += ["--zero_version", split]

@@ -4,7 +4,7 @@ import resource
 import numpy as np
 import pytest
 
-from datasets.catalog import OWN, SKETCHY
+from datasets.catalog import CUSTOM, SKETCHY
 from datasets.file_lists import Split, read_class_names, read_list, read_semantic_mask
 from tests.helpers.hostile import Hostile
 from tests.helpers.tiny_dataset import write_tiny_dataset
@@ -61,7 +61,7 @@ def test_a_missing_dataset_says_where_to_get_it_and_how_it_lies(tmp_path):
     assert "https://" in message
     assert "Sketchy/zeroshot1/all_photo_filelist_train.txt" in message
     assert "--data_root" in message
-    message = refusal(Split, OWN, tmp_path / "nothing", "zeroshot")
+    message = refusal(Split, CUSTOM, tmp_path / "nothing", "zeroshot")
     assert "Put your images into folders photos/<class>/ and sketches/<class>/ and run `python prepare_dataset.py" in message
 
 
@@ -251,7 +251,7 @@ def test_the_mask_is_read_from_arrays_where_there_are_any(tiny_dataset):
 def test_own_folders_stand_in_where_the_scripts_dataset_is_not(tmp_path):
     root = write_tiny_dataset(tmp_path, "Own")
     split = Split(SKETCHY, root, "zeroshot1")
-    assert (split.dataset, split.name, len(split.photos("zero"))) == (OWN, "zeroshot", 24)
+    assert (split.dataset, split.name, len(split.photos("zero"))) == (CUSTOM, "zeroshot", 24)
     assert "no such split" in refusal(Split, SKETCHY, root, "zeroshot2")
     write_tiny_dataset(tmp_path, "Sketchy", photos=3)
     assert Split(SKETCHY, root, "zeroshot1").dataset is SKETCHY

@@ -8,7 +8,7 @@ from datasets.catalog import SKETCHY
 from datasets.file_lists import FileList, Split
 from datasets.images import decode
 from datasets.views import ThreeViews
-from utils.distributed import Team
+from utils.distributed import Distributed
 from utils.errors import InputError
 
 
@@ -111,12 +111,12 @@ def test_the_shorter_list_ends_the_epoch_and_incomplete_batches_are_dropped(list
 @pytest.mark.parametrize("size", [2, 3])
 def test_a_teams_shares_are_the_whole_batch_and_its_views(lists, size):
     together = {"sketches_per_batch": 3, "photos_per_batch": 5}
-    shares = [mixed(lists, team=Team(rank, size), **together).of_epoch(1) for rank in range(size)]
+    shares = [mixed(lists, distributed=Distributed(rank, size), **together).of_epoch(1) for rank in range(size)]
     for step, (whole, *parts) in enumerate(zip(mixed(lists, **together).of_epoch(1), *shares, strict=True)):
         views = ThreeViews(32, seed=5)
         expected = views(whole.images, 1, step)
         for rank, part in enumerate(parts):
-            own = Team(rank, size).own(3, 5)
+            own = Distributed(rank, size).own(3, 5)
             assert torch.equal(part.labels, whole.labels)
             assert torch.equal(part.images, whole.images[own])
             for view, of_whole in zip(views(part.images, 1, step, count=8, rows=own), expected, strict=True):

@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 import datasets.loading
 from datasets.loading import Loading, _Sent
 from tests.helpers.pictures import Pictures
-from utils.errors import one_clear_line
+from utils.errors import report_errors
 
 ROOT = Path(__file__).resolve().parents[2]
 # 3 MB a batch through /dev/shm of this size; the sums prove that every byte came
@@ -178,7 +178,7 @@ def test_a_signal_while_workers_start_waits_until_they_have(monkeypatch):
 
 
 def test_a_worker_that_is_killed_is_one_clear_line_at_once(capsys):
-    with pytest.raises(SystemExit) as end, one_clear_line():
+    with pytest.raises(SystemExit) as end, report_errors():
         list(Loading(Killed(), 2, 1))
     assert end.value.code == 2
     said = capsys.readouterr().err

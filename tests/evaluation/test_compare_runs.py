@@ -11,12 +11,12 @@ from evaluation.compare_runs import SHOWN, chosen_figures, comparison_options
 from evaluation.per_query import write_per_query
 from evaluation.result_table import write_results
 from evaluation.tested_runs import short_names
-from retrieval.metrics import FIGURES, Scores
+from retrieval.metrics import METRICS, Scores
 from retrieval.statistics import Estimate, compare_figures, query_weights
 
 LABELS = np.repeat([0, 1, 2], [9, 20, 31])
 NAMES = [f"sketch/{label}/{number}.png" for number, label in enumerate(LABELS)]
-KEYS = list(dict.fromkeys(figure.per_query for figure in FIGURES.values()))
+KEYS = list(dict.fromkeys(figure.per_query for figure in METRICS.values()))
 ABOUT = {"dataset": "Sketchy", "split": "zeroshot1", "protocol": "zero-shot", "gallery": 500}
 LONG = "sketchy_kd(1.0)_kdneg(0.3)_sake(1.0)_dim(64)_contrastive(128-0.1)_T(0.07)_memory(10-{})"
 
@@ -80,11 +80,11 @@ def test_the_table_holds_the_tests_figures_and_the_statistics_of_them(runs, comp
     order = np.lexsort((NAMES, LABELS))
     for row in found["figures"]:
         first, mine = (made_scores(run - 1)[row["ranking"]] for run in (1, row["run"]))
-        key = FIGURES[row["figure"]].per_query
+        key = METRICS[row["figure"]].per_query
         shares = np.stack([first.figures[key], mine.figures[key]], axis=1)[order] * weights[:, None]
         baseline, other = compare_figures(shares, [None, 0], LABELS, resamples=200)
         expected = baseline if row["run"] == 1 else other
-        assert row["text"] == FIGURES[row["figure"]].text
+        assert row["text"] == METRICS[row["figure"]].text
         assert row["value"] == pytest.approx(mine.summary()[row["figure"]], abs=1e-12)
         assert [row["low"], row["high"]] == pytest.approx([expected.low, expected.high], abs=1e-12)
         difference = row["difference"] and tuple(row["difference"].values())
@@ -259,7 +259,7 @@ def test_figures_are_chosen_by_key(runs, compare):
     found, _ = numbers(compare, *runs[:2], "--figures", "all")
     expected = made_scores(1)["hash"].summary()
     assert {row["figure"]: pytest.approx(row["value"], abs=1e-12) for row in found["figures"] if row["run"] == 2} == expected
-    assert chosen_figures(["p100", "all"]) == list(FIGURES) and chosen_figures(["p100", "p100"]) == ["p100"]
+    assert chosen_figures(["p100", "all"]) == list(METRICS) and chosen_figures(["p100", "p100"]) == ["p100"]
 
 
 def test_any_results_file_and_options_between_the_runs(runs, compare, tmp_path):

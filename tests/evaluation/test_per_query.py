@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from evaluation.per_query import read_per_query, write_per_query
-from retrieval.metrics import FIGURES, Scores
+from retrieval.metrics import METRICS, Scores
 from retrieval.scores import evaluate_ranking
 from utils.errors import InputError
 
@@ -67,7 +67,7 @@ def test_what_is_written_comes_back(scores, file):
     assert read.has_positive.tolist() == [True] * 5 + [False] and read.has_positive.dtype == bool
     assert list(read.figures) == ["real", "hash"]
     for ranking, figures in read.figures.items():
-        assert set(figures) == {figure.per_query for figure in FIGURES.values()}
+        assert set(figures) == {figure.per_query for figure in METRICS.values()}
         for name, values in figures.items():
             assert values.dtype == np.float64
             np.testing.assert_array_equal(values, scores[ranking].figures[name])
@@ -76,7 +76,7 @@ def test_what_is_written_comes_back(scores, file):
 
 def test_the_file_holds_the_arrays_it_says(file):
     arrays = arrays_of(file)
-    expected = {f"{ranking}/{figure.per_query}" for ranking in ("real", "hash") for figure in FIGURES.values()}
+    expected = {f"{ranking}/{figure.per_query}" for ranking in ("real", "hash") for figure in METRICS.values()}
     assert set(arrays) == {"names", "labels", "has_positive"} | expected
     assert all(array.shape == (6,) for array in arrays.values())
 
@@ -120,7 +120,7 @@ ONES = np.ones(6)
         ({"drop": ["names"]}, "has no array `names`"),
         ({"drop": ["labels"]}, "has no array `labels`"),
         ({"drop": ["has_positive"]}, "has no array `has_positive`"),
-        ({"drop": [f"{r}/{f.per_query}" for r in ("real", "hash") for f in FIGURES.values()]}, "has no array `real/…`"),
+        ({"drop": [f"{r}/{f.per_query}" for r in ("real", "hash") for f in METRICS.values()]}, "has no array `real/…`"),
         ({"names": np.arange(6)}, "`names` is int64 of shape (6,), not one row of text"),
         ({"names": np.array(NAMES).astype(object)}, "`names` holds object"),
         ({"names": np.array([b"a", b"b", b"c", b"d", b"e", b"f"])}, "`names` is |S1"),

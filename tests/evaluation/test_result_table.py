@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from evaluation.result_table import format_table, retrieval_grid, write_results
-from retrieval.metrics import FIGURES
+from retrieval.metrics import METRICS
 from retrieval.scores import evaluate_ranking
 from utils.errors import InputError
 
@@ -25,7 +25,7 @@ def test_table_has_every_figure_under_its_definition():
     results = {"real": summary(0), "hash": summary(1)}
     lines = format_table(results).splitlines()
     assert lines[0].split() == ["real", "hash"]
-    assert len(lines) == 2 + len(FIGURES) and max(map(len, lines)) <= 80
+    assert len(lines) == 2 + len(METRICS) and max(map(len, lines)) <= 80
     found = {line.rsplit(None, 2)[0]: line.rsplit(None, 2)[1:] for line in lines[2:]}
     for name, key in (
         ("mAP@all released (interpolated, class mean)", "map_all_released"),

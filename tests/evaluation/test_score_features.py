@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from retrieval.hashing import itq_codes
-from retrieval.metrics import FIGURES
+from retrieval.metrics import METRICS
 from retrieval.scores import evaluate_ranking
 
 SCRIPT = "evaluate_features.py"
@@ -49,7 +49,7 @@ def test_table_and_files(pair, run_script, tmp_path):
     assert results["real"] == pytest.approx(real.summary()) and results["hash"] == pytest.approx(hashed.summary())
     assert results["per_class"].keys() == {"ape", "bee", "cat", "<b>"}
     assert (results["queries"], results["gallery"]) == (30, 150)
-    assert all(figure.text in printed for figure in FIGURES.values())
+    assert all(figure.text in printed for figure in METRICS.values())
     assert {"out.json", "out.npz", "out_report"} <= set(os.listdir(tmp_path))
 
 

@@ -25,12 +25,12 @@ class Question:
 
 
 def test_one_at_a_time_and_in_order():
-    turns, done, at_once = Turns(10), [], threading.Semaphore(1)
+    turns, done, immediate = Turns(10), [], threading.Semaphore(1)
 
     def work(body):
-        assert at_once.acquire(blocking=False)
+        assert immediate.acquire(blocking=False)
         done.append(body)
-        at_once.release()
+        immediate.release()
         return body
 
     async def all_ask():

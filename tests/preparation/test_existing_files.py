@@ -5,8 +5,8 @@ import zipfile
 
 import pytest
 
-from datasets.catalog import OWN
-from preparation.copying import Manner, place
+from datasets.catalog import CUSTOM
+from preparation.copying import CopyOptions, place
 from preparation.existing_files import missing
 from preparation.journal import known_sources, note_sources
 from preparation.layouts import recognise
@@ -33,8 +33,8 @@ def small(tmp_path):
 def run(source, out, force=False, side=0, copies=False):
     """One preparation's placing; how many images it put in place."""
     sources = [open_source(source)]
-    manner = Manner(out, side, copies, workers=1)
-    images = missing(recognise(OWN, sources).images, manner, known_sources(sources, manner), force)
+    manner = CopyOptions(out, side, copies, workers=1)
+    images = missing(recognise(CUSTOM, sources).images, manner, known_sources(sources, manner), force)
     note_sources(sources, manner, force)
     return place(images, manner).images
 

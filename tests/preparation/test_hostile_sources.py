@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 import preparation.sources
-from datasets.catalog import OWN
+from datasets.catalog import CUSTOM
 from datasets.file_lists import Split
-from preparation.copying import Manner, place
+from preparation.copying import CopyOptions, place
 from preparation.layouts import recognise
 from preparation.sources import Archive, open_source
 from tests.helpers.trees import picture, write_tree
@@ -43,8 +43,8 @@ def put(path: Path, content: bytes) -> Path:
 
 def placed_below(folder: Path, source: Path, copies: bool = False):
     folder.mkdir()
-    layout = recognise(OWN, [open_source(source)])
-    return layout, place(layout.images, Manner(folder, side=0, copies=copies, workers=1))
+    layout = recognise(CUSTOM, [open_source(source)])
+    return layout, place(layout.images, CopyOptions(folder, side=0, copies=copies, workers=1))
 
 
 @pytest.fixture
@@ -222,7 +222,7 @@ def test_harmless_names_are_taken_and_read_back_from_the_lists(tmp_path, prepare
         put(tmp_path / "mine/photos" / classes[1] / f"{name}.png", picture(number))
     code, out, err = prepare("folders", tmp_path / "mine", "--unseen", classes[0], "--output", str(tmp_path / "out"))
     assert code == 0 and "left out" not in out, err
-    split = Split(OWN, tmp_path / "out", "zeroshot")
+    split = Split(CUSTOM, tmp_path / "out", "zeroshot")
     assert split.class_names("zero") == classes[:1] and set(split.class_names("train")) == set(classes[1:])
     paths = {path for files in (split.photos("train"), split.photos("zero")) for path in files.paths}  # they are all there
     assert {f"photos/{classes[1]}/{name}.png" for name in ODD.values()} <= paths and len(paths) == len(ODD) + 3

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import preparation.copying
-from datasets.catalog import OWN, QUICKDRAW, SKETCHY, TUBERLIN, published_classes
+from datasets.catalog import CUSTOM, QUICKDRAW, SKETCHY, TUBERLIN, published_classes
 from datasets.file_lists import Split
 from tests.helpers.trees import listed, picture, write_published, write_tree
 
@@ -106,7 +106,7 @@ def test_own_folders_become_a_split_any_script_reads(mine, tmp_path, prepare):
     assert "4 seen and 2 unseen classes" in out and "sketches/Cup is 'cup'" in out
     assert "left out, no class of the split: photos/sun" in out
     split = Split(SKETCHY, tmp_path / "out", "zeroshot1")
-    assert split.dataset is OWN
+    assert split.dataset is CUSTOM
     assert (split.class_names("train"), split.class_names("zero")) == (["apple", "bell", "cup", "fish"], ["duck", "eye"])
     assert [len(split.sketches(part)) for part in ("train", "test", "zero")] == [20, 4, 12]
     assert [len(split.photos(part)) for part in ("train", "zero")] == [16, 8]
@@ -118,7 +118,7 @@ def test_unseen_classes_are_drawn_where_they_are_not_named(mine, tmp_path, prepa
         options = ["--unseen", *unseen] if unseen else []
         out = tmp_path / str(seed)
         assert prepare("folders", mine, *options, "--seed", seed, "--output", str(out))[0] == 0
-    drawn = [Split(OWN, tmp_path / str(seed), "zeroshot").class_names("zero") for seed in (0, 1)]
+    drawn = [Split(CUSTOM, tmp_path / str(seed), "zeroshot").class_names("zero") for seed in (0, 1)]
     assert [len(names) for names in drawn] == [count, count]
     assert drawn[0] != drawn[1]
 
@@ -201,7 +201,7 @@ def test_nothing_is_overwritten_unless_forced(mine, tmp_path, prepare):
     code, _, err = prepare("folders", other, "--output", str(out), "--unseen", "cup", "bell", "--force")
     assert code == 0, err
     assert photo.read_bytes() == (other / "photos/cup/cup_0.jpg").read_bytes()
-    assert Split(OWN, out, "zeroshot").class_names("zero") == ["bell", "cup"]
+    assert Split(CUSTOM, out, "zeroshot").class_names("zero") == ["bell", "cup"]
 
 
 BAD = {
@@ -281,7 +281,7 @@ def test_unseen_classes_stay_unseen_until_others_are_named(mine, tmp_path, prepa
     write_tree(mine, ["goat"], 4, 6)
     code, out, err = prepare("folders", mine, "--force", "--seed", 8, *options)
     assert code == 0 and "unseen classes as before" in out, err
-    split = Split(OWN, tmp_path / "out", "zeroshot")
+    split = Split(CUSTOM, tmp_path / "out", "zeroshot")
     assert (split.class_names("zero"), "goat" in split.class_names("train")) == (["cup"], True)
     assert json.loads((split.folder / "prepared.json").read_text())["unseen"] == ["cup"]
 
@@ -293,7 +293,7 @@ def test_an_output_within_the_source_is_not_taken_for_a_source(mine, tmp_path, p
     shutil.rmtree(mine / "Own/photos/fish")  # as a run that is cut short leaves it
     assert prepare("folders", mine, "--output", str(mine))[0] == 0
     assert prepare("folders", mine, "--output", str(tmp_path / "elsewhere"))[0] == 0
-    assert len(Split(OWN, tmp_path / "elsewhere", "zeroshot").photos("zero")) == 4
+    assert len(Split(CUSTOM, tmp_path / "elsewhere", "zeroshot").photos("zero")) == 4
     # its own place alone is a source, too
     code, out, err = prepare("folders", mine / "Own", "--output", str(mine))
     assert code == 0 and "0 put there now" in out, err

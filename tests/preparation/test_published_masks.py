@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import preparation.mask_files
-from datasets.catalog import DATASETS, OWN, QUICKDRAW, SKETCHY, TUBERLIN, published_classes, published_mask_rows
+from datasets.catalog import CUSTOM, DATASETS, QUICKDRAW, SKETCHY, TUBERLIN, published_classes, published_mask_rows
 from datasets.file_lists import Split
 from preparation.semantic_mask import Mask
 from tests.helpers.trees import write_published, write_tree
@@ -57,7 +57,7 @@ def test_every_class_of_every_published_split_has_one_row():
         rows = published_mask_rows(dataset)
         assert set(rows) == names
         assert all(row.shape == (1000,) and ((row >= 0) & (row <= 1)).all() for row in rows.values())
-    assert published_mask_rows(OWN) == {}
+    assert published_mask_rows(CUSTOM) == {}
 
 
 def test_quickdraw_takes_the_rows_of_classes_of_the_same_name():

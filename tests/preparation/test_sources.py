@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from datasets.catalog import OWN
-from preparation.copying import Manner, place, require_space
+from datasets.catalog import CUSTOM
+from preparation.copying import CopyOptions, place, require_space
 from preparation.layouts import recognise
 from preparation.sources import Archive, open_source
 from tests.helpers.trees import picture, write_tree
@@ -46,9 +46,9 @@ def refusal(function, *arguments) -> str:
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tgz", "tar.xz", "tar.bz2", "7z"])
 def test_every_archive_gives_the_files_that_are_in_it(mine, tmp_path, kind):
-    layout = recognise(OWN, [open_source(packed(mine, kind))])
+    layout = recognise(CUSTOM, [open_source(packed(mine, kind))])
     (tmp_path / "out").mkdir()
-    placed = place(layout.images, Manner(tmp_path / "out", side=0, copies=False, workers=1))
+    placed = place(layout.images, CopyOptions(tmp_path / "out", side=0, copies=False, workers=1))
     assert placed.images == 60
     for file in (path for path in mine.rglob("*") if path.is_file()):
         assert (tmp_path / "out" / file.relative_to(mine)).read_bytes() == file.read_bytes()
@@ -72,8 +72,8 @@ def test_a_damaged_member_is_named_and_not_written(mine, tmp_path):
     content[start : start + 20] = bytes(20)
     path.write_bytes(bytes(content))
     (tmp_path / "out").mkdir()
-    layout = recognise(OWN, [open_source(path)])
-    message = refusal(place, layout.images, Manner(tmp_path / "out", side=0, copies=False, workers=1))
+    layout = recognise(CUSTOM, [open_source(path)])
+    message = refusal(place, layout.images, CopyOptions(tmp_path / "out", side=0, copies=False, workers=1))
     assert message.startswith(f"{path}: its member 'mine/photos/cup/cup_1.jpg' is damaged")
     assert not (tmp_path / "out/photos/cup/cup_1.jpg").exists()
     assert not list((tmp_path / "out").rglob(".*"))
@@ -137,7 +137,7 @@ def test_a_locked_archive_is_to_be_unpacked_by_hand(tmp_path):
 
 def test_what_does_not_fit_on_the_disk_is_not_begun(mine, tmp_path, monkeypatch):
     archive = open_source(packed(mine, "zip"))
-    images = recognise(OWN, [archive]).images
+    images = recognise(CUSTOM, [archive]).images
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
     assert "0 MB are free" in refusal(require_space, images, tmp_path)
     claim(archive, archive.names[0], 1 << 40)
@@ -159,7 +159,7 @@ def test_a_folder_is_walked_once_whatever_links_are_in_it(tmp_path):
 def test_names_that_no_list_can_hold_are_left_out(mine):
     for name in ("new\nline.jpg", "tab\t.jpg"):
         (mine / "photos/cup" / name).write_bytes(picture(2))
-    layout = recognise(OWN, [open_source(mine)])
+    layout = recognise(CUSTOM, [open_source(mine)])
     assert len(layout.images) == 60 and sum(layout.left_out.values()) == 2
 
 
@@ -184,8 +184,8 @@ def test_names_are_read_as_they_are_called_in_the_archive(tmp_path):
         link.external_attr = 0o120777 << 16
         archive.writestr(link, "/etc/passwd")
     (tmp_path / "out").mkdir()
-    layout = recognise(OWN, [open_source(path)])
-    assert place(layout.images, Manner(tmp_path / "out", side=0, copies=False, workers=1)).images == 2
+    layout = recognise(CUSTOM, [open_source(path)])
+    assert place(layout.images, CopyOptions(tmp_path / "out", side=0, copies=False, workers=1)).images == 2
     assert (tmp_path / "out/photos/cup/a.jpg").read_bytes() == picture(0)
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from report.analysis import best_median_worst, confusion, disagreements
 from report.page import ReportData, write_report
-from retrieval.metrics import FIGURES
+from retrieval.metrics import METRICS
 from retrieval.scores import evaluate_ranking
 from tests.helpers.html_tree import Tree
 from utils.errors import InputError
@@ -111,7 +111,7 @@ def test_sections_stand_in_order_and_say_what_they_show(root):
 def test_table_has_every_figure_with_its_definition(root, data):
     rows = list(next(next(section(root, "figures").all("table")).all("tbody")).all("tr"))
     assert [[cell.text for cell in row.children] for row in rows] == [
-        [figure.text, *(f"{scores.summary()[key]:.4f}" for scores in data.scores.values())] for key, figure in FIGURES.items()
+        [figure.text, *(f"{scores.summary()[key]:.4f}" for scores in data.scores.values())] for key, figure in METRICS.items()
     ]
     headline = [next(row.all("th")).text for row in rows if "headline" in row.classes]
     assert headline == ["mAP@all released (interpolated, class mean)", "P@100 released (÷ min(100, gallery), class mean)"]

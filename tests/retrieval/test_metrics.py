@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval.metrics import (
-    FIGURES,
+    METRICS,
     RECALL_LEVELS,
     Hits,
     Scores,
@@ -58,7 +58,7 @@ def test_precision_recall_curve_matches_loops(rows):
 def test_every_figure_of_long_rankings_matches_loops(seed, m, share):
     relevance = np.random.default_rng(seed).random((3, m)) < share
     figures = figures_of(Hits.of(relevance))
-    assert set(figures) == set(slow.PER_QUERY) == {figure.per_query for figure in FIGURES.values()}
+    assert set(figures) == set(slow.PER_QUERY) == {figure.per_query for figure in METRICS.values()}
     for name, values in figures.items():
         np.testing.assert_allclose(values, [slow.PER_QUERY[name](row) for row in relevance.tolist()], atol=1e-12)
 
@@ -120,16 +120,16 @@ def test_summary_matches_loops():
     means, values = {"query": slow.query_mean, "class": slow.class_mean}, []
     for photos in (300, 90):
         rows = random_rows(m=photos)
-        expected = {key: means[figure.mean](slow.PER_QUERY[figure.per_query], rows) for key, figure in FIGURES.items()}
+        expected = {key: means[figure.mean](slow.PER_QUERY[figure.per_query], rows) for key, figure in METRICS.items()}
         assert scores_of(rows).summary() == pytest.approx(expected, abs=1e-12)
         values.append(expected.values())
-    assert len(set(zip(*values, strict=True))) == len(FIGURES)  # else two figures could be swapped unseen
+    assert len(set(zip(*values, strict=True))) == len(METRICS)  # else two figures could be swapped unseen
 
 
 def test_every_figure_has_both_means_and_a_name_of_its_own():
-    names = {figure.per_query for figure in FIGURES.values()}
-    assert {(figure.per_query, figure.mean) for figure in FIGURES.values()} == {(n, m) for n in names for m in ("query", "class")}
-    assert len({figure.text for figure in FIGURES.values()}) == len(FIGURES)
+    names = {figure.per_query for figure in METRICS.values()}
+    assert {(figure.per_query, figure.mean) for figure in METRICS.values()} == {(n, m) for n in names for m in ("query", "class")}
+    assert len({figure.text for figure in METRICS.values()}) == len(METRICS)
 
 
 def test_queries_without_positive_are_left_out_and_counted():

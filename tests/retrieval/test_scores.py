@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval import ranking
-from retrieval.metrics import FIGURES, average_precision_released
+from retrieval.metrics import METRICS, average_precision_released
 from retrieval.ranking import top_k
 from retrieval.scores import NEAREST, evaluate_ranking
 from tests.helpers import slow_retrieval as slow
@@ -61,7 +61,7 @@ def small_retrieval(draw, values):
 
 def expected_summary(rows):
     means = {"query": slow.query_mean, "class": slow.class_mean}
-    return {key: means[figure.mean](slow.PER_QUERY[figure.per_query], rows) for key, figure in FIGURES.items()}
+    return {key: means[figure.mean](slow.PER_QUERY[figure.per_query], rows) for key, figure in METRICS.items()}
 
 
 def check_against_loops(kind, dtype, distance_of, query, query_labels, gallery, gallery_labels):

@@ -24,7 +24,7 @@ from tests.helpers.learner import learner
 from tests.helpers.scripts import RUN_NAME, SHORT, SMALL, TEST, TRAIN, weights_of
 from training.build import _forward, _unread
 from training.step import take_step
-from utils.distributed import Team, dealt, joined, part
+from utils.distributed import Distributed, init_distributed, shard, shard_positions
 from utils.errors import InputError
 
 SKETCHES, PHOTOS = 5, 7  # neither goes evenly round two or four processes
@@ -55,20 +55,20 @@ class Views(ThreeViews):
             return tuple(view.to(self.dtype) for view in super().__call__(*arguments, **keywords))
 
 
-def trained(team: Team, setting: str) -> dict:
+def trained(distributed: Distributed, setting: str) -> dict:
     """Everything that some steps leave; the losses' `.float()`, there for bfloat16, is not to make float64 less."""
     if setting == "float32":
-        return some_steps(team, setting)
+        return some_steps(distributed, setting)
     with mock.patch.object(torch.Tensor, "float", lambda tensor: tensor if tensor.is_floating_point() else tensor.double()):
-        return some_steps(team, setting)
+        return some_steps(distributed, setting)
 
 
-def some_steps(team: Team, setting: str) -> dict:
+def some_steps(distributed: Distributed, setting: str) -> dict:
     torch.set_num_threads(1)
     with_values = SETTINGS[setting]
     dtype = torch.float32 if setting == "float32" else torch.float64
     it = learner()
-    it.team = team
+    it.distributed = distributed
     it.views = Views(32, 0)
     it.views.dtype = dtype
     if setting == "float32":
@@ -78,14 +78,14 @@ def some_steps(team: Team, setting: str) -> dict:
     it.semantic_mask = it.semantic_mask.to(dtype)
     if setting == "float64":
         it.teacher = None
-    if team.size > 1:
+    if distributed.world_size > 1:
         synchronise_batchnorm(it.student)
         options = argparse.Namespace(compile=False, batchnorm="synchronised")
-        it.forward = _forward(it.student, options, it.device, team, _unread(it.student, it.teacher, options))
+        it.forward = _forward(it.student, options, it.device, distributed, _unread(it.student, it.teacher, options))
     it.student.train()
     start = {name: value.clone() for name, value in it.student.named_parameters()}
     optimizer = torch.optim.Adam(it.student.parameters(), lr=with_values["lr"], weight_decay=5e-4, eps=with_values["eps"])
-    own = team.own(SKETCHES, PHOTOS)
+    own = distributed.own_positions(SKETCHES, PHOTOS)
     losses, gradients = [], {}
     for step in range(with_values["steps"]):
         losses.append(take_step(it, optimizer, batch_of(step, own), SKETCHES, 0, step))
@@ -144,7 +144,7 @@ def run_as_team(size: int, setting: str, folder: Path) -> tuple[dict, list[str]]
 
 @pytest.fixture(scope="module")
 def alone():
-    return functools.lru_cache(maxsize=1)(lambda setting: trained(Team(), setting))  # they are large
+    return functools.lru_cache(maxsize=1)(lambda setting: trained(Distributed(), setting))  # they are large
 
 
 @pytest.mark.parametrize("size, setting", [(2, "float64"), (2, "float32"), (4, "float32")])
@@ -255,7 +255,7 @@ def test_half_an_environment_is_named(monkeypatch, environment, device, said):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(InputError, match=said) as error, joined(device):
+    with pytest.raises(InputError, match=said) as error, init_distributed(device):
         pass
     assert "\n" not in str(error.value)
 
@@ -264,24 +264,24 @@ def test_what_the_library_says_of_processes_that_cannot_join_is_one_line(monkeyp
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setattr(dist, "init_process_group", mock.Mock(side_effect=RuntimeError("no store\n  at all")))
-    with pytest.raises(InputError, match=r"cannot join \(no store at all\); start them with torchrun"), joined("cpu"):
+    with pytest.raises(InputError, match=r"cannot join \(no store at all\); start them with torchrun"), init_distributed("cpu"):
         pass
 
 
 @pytest.mark.parametrize("count, size", [(0, 3), (2, 4), (9, 2), (9, 4), (8, 4)])
 def test_parts_go_round_once_and_in_order(count, size):
-    parts = [range(count)[part(count, rank, size)] for rank in range(size)]
+    parts = [range(count)[shard(count, rank, size)] for rank in range(size)]
     assert [position for share in parts for position in share] == list(range(count))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
 def test_a_share_has_sketches_first_and_then_photos():
-    assert [dealt((3, 4), rank, 2) for rank in range(2)] == [[0, 1, 3, 4], [2, 5, 6]]
+    assert [shard_positions((3, 4), rank, 2) for rank in range(2)] == [[0, 1, 3, 4], [2, 5, 6]]
 
 
 if __name__ == "__main__":
-    with joined("cpu") as team:
-        outcome, folder = trained(team, sys.argv[1]), Path(sys.argv[2])
-        (folder / f"{team.rank}.digest").write_text(digest(outcome))
-        if team.leads:
+    with init_distributed("cpu") as distributed:
+        outcome, folder = trained(distributed, sys.argv[1]), Path(sys.argv[2])
+        (folder / f"{distributed.rank}.digest").write_text(digest(outcome))
+        if distributed.is_main:
             torch.save(outcome, folder / "first.pt")

@@ -24,7 +24,7 @@ import training.train
 import training.trainer
 from tests.helpers.scripts import RUN_NAME, SMALL, TRAIN, same, weights_of
 from utils.errors import InputError
-from utils.files import only_here
+from utils.files import exclusive_lock
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 3
@@ -316,7 +316,7 @@ def test_weights_that_are_not_finite_stop_the_run(words, tmp_path, run_script, a
 
 def test_a_lock_that_cannot_be_opened_is_not_taken_for_a_run(tmp_path):
     (tmp_path / ".lock").mkdir()
-    with pytest.raises(InputError, match=r"\.lock: cannot be opened"), only_here(tmp_path / ".lock", "another run"):
+    with pytest.raises(InputError, match=r"\.lock: cannot be opened"), exclusive_lock(tmp_path / ".lock", "another run"):
         pass
 
 

@@ -15,7 +15,7 @@ from datasets.file_lists import Split
 from evaluation.per_query import read_per_query
 from models.dsn import Student
 from models.restore import restore_student
-from retrieval.metrics import FIGURES
+from retrieval.metrics import METRICS
 from tests.helpers.hostile import Hostile
 from tests.helpers.network import seresnet_state
 from tests.helpers.scripts import RUN_NAME, SHORT, SMALL, TEST, TRAIN, same, weights_of
@@ -131,14 +131,14 @@ def test_the_test_script_prints_and_writes_every_figure(trained, shared_dataset,
     assert figures["dataset"] == "Sketchy"
     assert figures["split"] == "zeroshot1"
     assert (figures["queries"], figures["gallery"]) == (12, 24)
-    assert set(figures["real"]) == set(figures["hash"]) == set(FIGURES)
+    assert set(figures["real"]) == set(figures["hash"]) == set(METRICS)
     assert set(figures["per_class"]) == {"star", "tea pot"}
     assert set(figures["per_class"]["star"]) == {"map_all_released", "p100_released"}
     assert set(figures["seconds"]) == {"features", "metrics"}
     assert figures["protocol"] == "zero-shot" and figures["settings"]["image_size"] == 32
     assert results.with_suffix(".png").stat().st_size > 10_000
     report = (tmp_path / "there/report/index.html").read_text()
-    assert "Sketchy Ext" in report and all(html.escape(figure.text) in report for figure in FIGURES.values())
+    assert "Sketchy Ext" in report and all(html.escape(figure.text) in report for figure in METRICS.values())
     per_query = read_per_query(results.with_suffix(".npz"))
     split = Split(SKETCHY, shared_dataset, "zeroshot1")
     assert per_query.names.tolist() == split.sketches("zero").paths

@@ -15,7 +15,7 @@ from torch import nn
 from tests.helpers.hostile import Hostile
 from utils.checkpoints import load_state, read_checkpoint, read_tensors, write_checkpoint
 from utils.errors import InputError
-from utils.files import written_whole
+from utils.files import atomic_write
 
 
 def released(best) -> dict:
@@ -116,7 +116,7 @@ def test_load_state_names_what_is_wrong_and_returns_what_it_ignores(tmp_path):
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError), written_whole(path) as temporary:
+    with pytest.raises(RuntimeError), atomic_write(path) as temporary:
         temporary.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old"
@@ -125,7 +125,7 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path):
 
 def test_an_unwritable_target_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"file/a\.txt"), written_whole(tmp_path / "file" / "a.txt"):
+    with pytest.raises(InputError, match=r"file/a\.txt"), atomic_write(tmp_path / "file" / "a.txt"):
         pass
 
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from utils.devices import autocast, choose_device, decoding_workers
-from utils.errors import InputError, one_clear_line
-from utils.runs import keep_previous, runs_below
+from utils.devices import autocast, choose_device, resolve_workers
+from utils.errors import InputError, report_errors
+from utils.runs import archive_files, list_runs
 from utils.seeding import generator_for, random_state, restore_random_state, seed_everything
 
 
@@ -22,9 +22,9 @@ def test_precision_is_what_was_asked_for(amp, expected):
 
 
 def test_workers_leave_a_cpu_to_the_network():
-    assert decoding_workers(None, torch.device("cpu")) == 1
-    assert 1 <= decoding_workers(None, torch.device("cuda")) <= 8
-    assert decoding_workers(0, torch.device("cuda")) == 0
+    assert resolve_workers(None, torch.device("cpu")) == 1
+    assert 1 <= resolve_workers(None, torch.device("cuda")) <= 8
+    assert resolve_workers(0, torch.device("cuda")) == 0
 
 
 def test_generators_depend_on_their_place_alone():
@@ -43,21 +43,21 @@ def test_the_random_state_comes_back():
 
 
 def test_an_input_error_is_one_line_and_exit_code_2(capsys):
-    with pytest.raises(SystemExit) as end, one_clear_line():
+    with pytest.raises(SystemExit) as end, report_errors():
         raise InputError("a\nb  \x1b[31m.png: no such file")
     assert end.value.code == 2
     assert capsys.readouterr().err == "error: a\\nb  \\x1b[31m.png: no such file\n"
 
 
 def test_what_an_earlier_run_left_is_moved_aside_and_never_overwritten(tmp_path):
-    assert keep_previous(tmp_path) is None
+    assert archive_files(tmp_path) is None
     for number, content in ((1, "old"), (2, "newer")):
         (tmp_path / "model_best.pth.tar").write_text(content)
         (tmp_path / "options.json").write_text("{}")
-        kept = keep_previous(tmp_path)
+        kept = archive_files(tmp_path)
         assert kept == tmp_path / f"previous_{number}"
         assert sorted(path.name for path in kept.iterdir()) == ["model_best.pth.tar", "options.json"]
-    assert keep_previous(tmp_path) is None
+    assert archive_files(tmp_path) is None
     assert (tmp_path / "previous_1/model_best.pth.tar").read_text() == "old"
 
 
@@ -66,4 +66,4 @@ def test_only_folders_with_a_checkpoint_are_runs(tmp_path):
         (tmp_path / name).mkdir()
     for name in ("b", "a"):
         (tmp_path / name / "model_best.pth.tar").touch()
-    assert runs_below(tmp_path) == ["a", "b"]
+    assert list_runs(tmp_path) == ["a", "b"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.errors import InputError, is_disk_full, one_clear_line
+from utils.errors import InputError, is_disk_full, report_errors
 
 ROOT = Path(__file__).resolve().parents[2]
 FULL = Path("/dev/full")
@@ -17,8 +17,8 @@ needs_full = pytest.mark.skipif(not FULL.exists(), reason="no /dev/full on this 
 
 
 def end_of(program, output, *words):
-    """(exit code, stderr) of a program in `one_clear_line` whose standard output is that file."""
-    code = f"from utils.errors import InputError, one_clear_line\nwith one_clear_line():\n    {program}"
+    """(exit code, stderr) of a program in `report_errors` whose standard output is that file."""
+    code = f"from utils.errors import InputError, report_errors\nwith report_errors():\n    {program}"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with open(output, "w") as file:
         done = subprocess.run(
@@ -59,7 +59,7 @@ def test_help_that_cannot_be_written_is_one_line(words):
 
 
 def test_letters_that_the_output_cannot_encode_are_written_out():
-    code = "from utils.errors import InputError, one_clear_line\nwith one_clear_line():\n"
+    code = "from utils.errors import InputError, report_errors\nwith report_errors():\n"
     code += "    print('\\xf7 100')\n    raise InputError('写真: no such file')"
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment, timeout=60)
@@ -68,7 +68,7 @@ def test_letters_that_the_output_cannot_encode_are_written_out():
 
 
 def test_a_reader_that_has_gone_is_no_fault():
-    code = "from utils.errors import one_clear_line\nwith one_clear_line():\n    input(); print('nobody reads this')"
+    code = "from utils.errors import report_errors\nwith report_errors():\n    input(); print('nobody reads this')"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
     ) as process:
@@ -90,14 +90,14 @@ def test_a_reader_that_has_gone_is_no_fault():
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_line(error, line, capsys):
-    with pytest.raises(SystemExit, match="2"), one_clear_line():
+    with pytest.raises(SystemExit, match="2"), report_errors():
         raise error
     err = capsys.readouterr().err
     assert err.startswith(line) and len(err.splitlines()) == 1
 
 
 def test_other_errors_of_the_system_are_left_to_the_programmer():
-    with pytest.raises(OSError, match="Bad file"), one_clear_line():
+    with pytest.raises(OSError, match="Bad file"), report_errors():
         raise OSError(errno.EBADF, "Bad file descriptor")
 
 

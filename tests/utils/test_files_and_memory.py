@@ -8,8 +8,8 @@ import time
 import pytest
 import torch
 
-from utils.files import held_by_one, remove_unfinished, require_writable, written_whole
-from utils.ram import available_memory, gigabytes, peak_memory
+from utils.files import atomic_write, remove_unfinished, require_writable, wait_for_lock
+from utils.ram import available_memory, format_bytes, peak_memory
 
 
 @pytest.mark.parametrize("length", [200, 230, 255])
@@ -17,7 +17,7 @@ def test_files_of_the_longest_names_are_written_whole(tmp_path, length):
     path = tmp_path / f"{'x' * (length - 4)}.npz"
     require_writable(path, "--out", ".npz")
     for content in ("first", "second"):
-        with written_whole(path, tmp_path / f"{'y' * (length - 4)}.npz") as temporary:
+        with atomic_write(path, tmp_path / f"{'y' * (length - 4)}.npz") as temporary:
             assert temporary.suffix == ".npz" and temporary.name != path.name
             temporary.write_text(content)
     assert path.read_text() == "second" and sorted(map(len, os.listdir(tmp_path))) == [length, length]
@@ -26,7 +26,7 @@ def test_files_of_the_longest_names_are_written_whole(tmp_path, length):
 @pytest.mark.parametrize("length", [20, 255])
 def test_what_killed_writers_left_is_removed(tmp_path, length):
     path = tmp_path / f"{'x' * (length - 4)}.npz"
-    with contextlib.suppress(KeyError), written_whole(path) as temporary:
+    with contextlib.suppress(KeyError), atomic_write(path) as temporary:
         left = temporary.name
         raise KeyError
     (tmp_path / left).write_text("half")
@@ -35,12 +35,12 @@ def test_what_killed_writers_left_is_removed(tmp_path, length):
 
 
 def test_a_lock_is_let_go_though_a_child_process_still_has_it_open(tmp_path, capsys):
-    with held_by_one(tmp_path / "x.lock", "waiting") as is_held:
+    with wait_for_lock(tmp_path / "x.lock", "waiting") as is_held:
         assert is_held
         child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(5,))
         child.start()
     try:
-        with held_by_one(tmp_path / "x.lock", "waiting"):
+        with wait_for_lock(tmp_path / "x.lock", "waiting"):
             assert capsys.readouterr().out == ""
     finally:
         child.kill()
@@ -79,6 +79,6 @@ def test_unknown_memory_is_unknown(tmp_path):
 
 
 def test_memory_is_told_as_people_read_it():
-    assert gigabytes(24_311_169_024) == "24.3 GB"
-    assert gigabytes(23_021_280) == "23.0 MB"
+    assert format_bytes(24_311_169_024) == "24.3 GB"
+    assert format_bytes(23_021_280) == "23.0 MB"
     assert peak_memory(torch.device("cpu")).endswith(" in this process")

@@ -80,6 +80,6 @@ def test_no_option_takes_a_number_of_its_own_kind(script, monkeypatch):
 
 
 def test_both_ends_are_admitted():
-    assert (parser.port("0"), parser.port("65535"), parser.natural("4294967295")) == (0, 65535, 4294967295)
-    assert (parser.share("1"), parser.real("0"), parser.whole_number(3, 4)("4")) == (1, 0, 4)
-    assert type(parser.positive("7")) is int and type(parser.real("7")) is float
+    assert (parser.port("0"), parser.port("65535"), parser.non_negative_int("4294967295")) == (0, 65535, 4294967295)
+    assert (parser.fraction("1"), parser.non_negative_float("0"), parser.whole_number(3, 4)("4")) == (1, 0, 4)
+    assert type(parser.positive_int("7")) is int and type(parser.non_negative_float("7")) is float

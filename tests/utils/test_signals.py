@@ -8,8 +8,8 @@ import time
 import pytest
 
 import utils.signals
-from utils.distributed import Team
-from utils.errors import TRY_AGAIN, Stopped
+from utils.distributed import Distributed
+from utils.errors import EXIT_TEMPFAIL, Stopped
 from utils.signals import GRACE_SECONDS, StopRequest, kill_workers, signals_held, stop_requests
 
 
@@ -42,14 +42,14 @@ def clock(monkeypatch, tmp_path):
 
 @pytest.fixture
 def request_to_stop():
-    request = StopRequest(Team())
+    request = StopRequest(Distributed())
     with request.deferred():
         yield request
 
 
 def test_a_process_that_goes_on_after_sigterm_is_ended_in_time(clock, request_to_stop, capfd):
     clock.events = {10.0: lambda: request_to_stop.receive(signal.SIGTERM, None)}
-    with pytest.raises(Ended, match=str(TRY_AGAIN)):
+    with pytest.raises(Ended, match=str(EXIT_TEMPFAIL)):
         request_to_stop.end_when_overdue()
     assert 10 + GRACE_SECONDS < clock.now <= 10 + GRACE_SECONDS + 2 * utils.signals.POLL_SECONDS
     assert "--resume goes on from the last checkpoint" in capfd.readouterr().err
@@ -77,18 +77,18 @@ def test_a_process_that_ends_its_block_and_one_at_the_keyboard_have_no_deadline(
 
 def test_signals_stop_at_once_unless_deferred_and_handlers_come_back():
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Stopped, match="SIGTERM"), stop_requests(Team()) as request:
+    with pytest.raises(Stopped, match="SIGTERM"), stop_requests(Distributed()) as request:
         with request.deferred():
             signal.raise_signal(signal.SIGTERM)
-            assert request.heeded()
-            with pytest.raises(Stopped), request.at_once():
+            assert request.is_requested()
+            with pytest.raises(Stopped), request.immediate():
                 pass
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_second_ctrl_c_ends_at_once():
-    with stop_requests(Team()) as request, request.deferred():
+    with stop_requests(Distributed()) as request, request.deferred():
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(Stopped):
             signal.raise_signal(signal.SIGINT)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.catalog import OWN, SKETCHY, TUBERLIN, published_classes
+from datasets.catalog import CUSTOM, SKETCHY, TUBERLIN, published_classes
 from datasets.file_lists import FileList, Split
 from preparation.checks import inspection
 from preparation.checks.findings import CAUTION, FAULT, Findings
@@ -454,7 +454,7 @@ def test_the_sheet_takes_anything(check, root):
 
 
 def test_own_is_not_published():
-    assert not OWN.splits
+    assert not CUSTOM.splits
 
 
 def test_a_published_split_is_not_refused_for_identical_files_it_came_with(tmp_path, check):

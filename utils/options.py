@@ -1,0 +1,61 @@
+"""Options of a script as frozen dataclasses: each field states its default, type and help once, and the parser follows.
+
+@dataclass(frozen=True)
+class Schedule:
+    title: ClassVar[str] = "schedule"
+    epochs: int = option(20, type=positive_int, help="number of epochs")
+    freeze: bool = option(False, "-f", help="train the heads only")
+
+parser = Parser("Train.")
+(schedule,) = parse(parser, [Schedule], epochs={"default": 10})
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import field, fields
+from typing import Any
+
+from utils.parser import Group, Parser
+
+
+def option(default: Any, *short: str, help: str, dashed: bool = False, **rules: Any) -> Any:
+    """A dataclass field that is an option of the same name; `short` are its other names, `rules` go to argparse.
+
+    A field whose default is False is a flag. `dashed` makes `--a-b` the spelling that help shows; both are always accepted.
+    """
+    if default is False:
+        rules["action"] = "store_true"
+    return field(default=default, metadata={"short": short, "help": help, "dashed": dashed, "rules": rules})
+
+
+def add_options(parser: Parser, kind: type, **changes: Mapping[str, Any]) -> None:
+    """Add the fields of a dataclass as one group, titled `kind.title`; `changes` replace argparse's rules of single fields."""
+    group = Group(parser, kind.title)
+    for each in fields(kind):
+        known = each.metadata
+        rules = {"default": each.default, "help": known["help"], **known["rules"], **changes.get(each.name, {})}
+        group.add("--" + (each.name.replace("_", "-") if known["dashed"] else each.name), *known["short"], **rules)
+
+
+def parse(
+    parser: Parser, kinds: Sequence[type], arguments: Sequence[str] | None = None, **changes: Mapping[str, Any]
+) -> tuple[Any, ...]:
+    """One instance of each dataclass in `kinds`, filled from the command line; a mistake exits with code 2 after one line."""
+    for kind in kinds:
+        add_options(parser, kind, **{name: rules for name, rules in changes.items() if name in _names(kind)})
+    found = parser.parse_args(arguments)
+    return tuple(kind(**{name: getattr(found, name) for name in _names(kind)}) for kind in kinds)
+
+
+def as_text(*filled: Any) -> dict[str, Any]:
+    """The options of several instances in one flat dictionary that JSON and checkpoints can hold: paths as text."""
+    values = {name: getattr(each, name) for each in filled for name in _names(type(each))}
+    plain = (str, int, float, type(None))
+    return {name: value if isinstance(value, plain) else _text(value) for name, value in values.items()}
+
+
+def _text(value: Any) -> Any:
+    return [str(item) for item in value] if isinstance(value, (list, tuple)) else str(value)
+
+
+def _names(kind: type) -> list[str]:
+    return [each.name for each in fields(kind)]
