@@ -44,6 +44,8 @@ class Dataset:
     sketch_folder: str
     how_to_get: str  # the beginning of a sentence, for the message that says it is missing
     held_out: int  # sketches of each seen class kept for validation
+    train_script: str | None = None  # None: every script trains on it, when the script's own dataset is not there
+    photos_per_sketch: int = 1  # in a training batch
     splits: dict[str, Counts] = field(default_factory=dict)  # the published ones
 
 
@@ -59,6 +61,8 @@ SKETCHY = Dataset(
     sketch_folder="256x256/sketch/tx_000000000000_ready",
     how_to_get="Get the SAKE authors' Sketchy archive (https://github.com/qliu24/SAKE)",
     held_out=50,
+    train_script="train_cse_resnet_sketchy_ext.py",
+    photos_per_sketch=2,
     splits={
         "zeroshot1": Counts(55_252, 68_401, 5_000, 15_229, 17_101),
         "zeroshot2": Counts(57_587, 72_949, None, 12_694, 12_553),
@@ -77,6 +81,8 @@ TUBERLIN = Dataset(
     sketch_folder="png_ready",
     how_to_get="Get the SAKE authors' TU-Berlin archive (https://github.com/qliu24/SAKE)",
     held_out=10,
+    train_script="train_cse_resnet_tuberlin_ext.py",
+    photos_per_sketch=9,
     splits={"zeroshot": Counts(15_400, 176_500, 2_200, 2_400, 27_989)},
 )
 
@@ -92,6 +98,8 @@ QUICKDRAW = Dataset(
     sketch_folder="sketches",
     how_to_get="Get the QuickDraw-Extended archives of Dey et al. (https://github.com/sounakdey/doodle2search)",
     held_out=50,
+    train_script="train_cse_resnet_quickdraw_ext.py",
+    photos_per_sketch=1,
     splits={"zeroshot": Counts(query_sketches=92_291, gallery_photos=54_151)},
 )
 

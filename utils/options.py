@@ -27,11 +27,19 @@ def option(default: Any, *short: str, help: str, dashed: bool = False, **rules: 
     return field(default=default, metadata={"short": short, "help": help, "dashed": dashed, "rules": rules})
 
 
+def operand(*, help: str, **rules: Any) -> Any:
+    """A dataclass field that is a positional argument; `rules` go to argparse. Help shows it outside the group."""
+    return field(metadata={"operand": True, "help": help, "rules": rules})
+
+
 def add_options(parser: Parser, kind: type, **changes: Mapping[str, Any]) -> None:
     """Add the fields of a dataclass as one group, titled `kind.title`; `changes` replace argparse's rules of single fields."""
     group = Group(parser, kind.title)
     for each in fields(kind):
         known = each.metadata
+        if "operand" in known:
+            parser.add_argument(each.name, help=known["help"], **known["rules"])
+            continue
         rules = {"default": each.default, "help": known["help"], **known["rules"], **changes.get(each.name, {})}
         group.add("--" + (each.name.replace("_", "-") if known["dashed"] else each.name), *known["short"], **rules)
 

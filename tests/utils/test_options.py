@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 
-from utils.options import as_text, option, parse
+from utils.options import as_text, operand, option, parse
 from utils.parser import Parser, path_argument, positive_int
 
 
@@ -53,3 +53,16 @@ def test_a_mistake_is_one_line(capsys):
 
 def test_options_as_text_are_one_flat_dictionary():
     assert as_text(*parsed("--also", "a", "b")) == {"epochs": 20, "freeze_all": False, "root": "dataset", "also": ["a", "b"]}
+
+
+def test_an_operand_is_a_positional_argument(capsys):
+    @dataclass(frozen=True)
+    class Dataset:
+        title: ClassVar[str] = "data"
+        dataset: str = operand(choices=("sketchy", "tuberlin"), help="dataset to check")
+        root: str = option("here", help="folder")
+
+    assert parse(Parser("Try."), [Dataset], ["tuberlin", "--root", "there"]) == (Dataset("tuberlin", "there"),)
+    with pytest.raises(SystemExit):
+        parse(Parser("Try."), [Dataset], ["nowhere"])
+    assert "invalid choice: 'nowhere'" in capsys.readouterr().err
