@@ -1,9 +1,10 @@
-# make demo   draw a small dataset, train on it, retrieve unseen classes, print the figures
-# make page   after it: find the demo's photos by drawing, in a browser
-# make test   lint and tests
-# make faults runs killed a hundred times, thousands of damaged files: half an hour
+# make demo       draw a small dataset, train on it, retrieve unseen classes, print the figures
+# make page       after it: find the demo's photos by drawing, in a browser
+# make test       lint, types and the fast tests: minutes
+# make test-all   lint, types and all tests: whole runs, several processes, a browser, kills
+# make faults     hundreds of killed runs, thousands of damaged files: half an hour
 #
-# All make .venv first. With an environment of your own: PYTHON=/path/to/python make test (nothing is installed then).
+# All make .venv first. To use another environment: PYTHON=/path/to/python make test (nothing is installed then).
 
 ifdef PYTHON
 PY := $(PYTHON)
@@ -25,7 +26,11 @@ DEMO_TRAIN := $(DEMO_DATA) --pretrained_weights none --lr 1e-3 --lr_decay 0.05 -
 	--validation_batches 5 --contrastive_lambda 0 --memory_lambda 0.02
 DEMO_RUN := $(DEMO_DATA) --contrastive_lambda 0 --memory_lambda 0.02
 
-.PHONY: demo page test faults new_enough
+has = $(PY) -c "import $(1)" 2>/dev/null
+# two files of tests at a time, or one where the environment has no pytest-xdist
+pytest = $(PY) -m pytest $(1) $$($(call has,xdist) && echo "-n 2 --dist loadfile" || echo "one test at a time: no pytest-xdist" >&2)
+
+.PHONY: demo page test test-all lint types faults new_enough
 
 demo: $(READY)
 	$(PY) -m synthetic.draw --root demo/dataset --contact_sheet demo/dataset.png
@@ -41,10 +46,18 @@ page:
 	@test -d demo/index || { echo "there is no demo yet: run make demo first"; exit 2; }
 	@$(PY) search.py serve --index demo/index
 
-test: $(READY_TO_TEST)
-	@if $(PY) -c "import ruff" 2>/dev/null; then $(PY) -m ruff check . && $(PY) -m ruff format --check .; \
+test: lint types
+	$(call pytest,-m "not slow")
+
+test-all: lint types
+	$(call pytest)
+
+lint: $(READY_TO_TEST)
+	@if $(call has,ruff); then $(PY) -m ruff check . && $(PY) -m ruff format --check .; \
 	else echo "lint skipped: this environment has no ruff"; fi
-	$(PY) -m pytest $$($(PY) -c "import xdist" 2>/dev/null && echo ' -n 2 --dist loadfile')
+
+types: $(READY_TO_TEST)
+	@if $(call has,mypy); then $(PY) -m mypy .; else echo "type check skipped: this environment has no mypy"; fi
 
 faults: $(READY_TO_TEST)
 	KILLS=100 FAULTS=500 $(PY) -m pytest -s tests/faults
