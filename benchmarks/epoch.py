@@ -33,9 +33,9 @@ def steps_alone(it: Setting, steps: int) -> float:
     return finished(it.device) - started
 
 
-def our_epoch(it: Setting, cache: str) -> float:
-    """Seconds of the second epoch: the first starts the workers and fills the cache."""
-    learner, batches = it.learner(), it.batches(cache=cache)
+def our_epoch(it: Setting) -> float:
+    """Seconds of the second epoch: the first starts the workers."""
+    learner, batches = it.learner(), it.batches()
     adam = optimizer(learner.student, it.options)
     batch = collections.deque(batches.of_epoch(0), maxlen=1)[0]
     take_step(learner, adam, batch, batches.shares[0], 0, 0)  # libraries choose their algorithms
@@ -69,7 +69,7 @@ def main() -> None:
     with setting(options) as it:
         alone = steps_alone(it, options.steps)
         rows = [("steps alone, a batch at hand", alone)]
-        rows += [(f"epoch, --cache {cache}", our_epoch(it, cache)) for cache in ("off", "disk", "ram")]
+        rows.append(("epoch", our_epoch(it)))
         memory = peak_memory(it.device)
         if not options.no_plain:
             rows.append(("plain pipeline and step", plain_epoch(it, options.steps)))

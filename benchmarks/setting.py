@@ -13,10 +13,9 @@ from typing import NamedTuple
 import torch
 
 from benchmarks.plain import PlainBank, plain_step
-from datasets.batches import MixedBatches
+from datasets.batches import Batch, MixedBatches
 from datasets.catalog import SKETCHY
 from datasets.file_lists import Split
-from datasets.image_files import Batch
 from losses.objective import Terms
 from models.dsn import Teacher
 from synthetic.draw import draw_dataset

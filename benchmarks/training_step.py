@@ -18,7 +18,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.setting import Setting, machine, milliseconds, parser, setting, side_by_side
-from datasets.image_files import Batch
+from datasets.batches import Batch
 from models.cse_resnet import PHOTO
 from training.build import optimizer
 from training.step import Learner, take_step

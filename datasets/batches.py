@@ -1,46 +1,81 @@
-"""Lists of files → batches of uint8 images: mixed batches for training, plain ones for embedding, pairs for validation."""
+"""Lists of files → batches of uint8 images: for training, for embedding, and pairs for validation.
 
-import functools
+`MixedOrder` chooses the rows of each training batch, workers decode them (`ImageFiles`), `MixedBatches` yields the result.
+"""
+
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
-from datasets.decoded import Cache
 from datasets.file_lists import FileList
-from datasets.image_files import Batch, ImageFiles, require_readable
+from datasets.images import decode
 from datasets.loading import Loading
 from utils.distributed import Distributed
 from utils.errors import InputError
 from utils.seeding import generator_for
 
-SKETCH_ORDER, PHOTO_ORDER, VALIDATION = 1, 2, 3  # what a generator is for, so that no two share a stream
+SKETCH_ORDER, PHOTO_ORDER, VALIDATION = 1, 2, 3  # purposes of random generators, so that no two share a stream
+
+
+class Batch(NamedTuple):
+    """images (B, 3, side, side) uint8, labels (B,) int64; in a training batch the sketches come first."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+
+def as_batch(pixels: np.ndarray, labels: np.ndarray) -> Batch:
+    """(B, side, side, 3) uint8 and (B,) int64 → batch. The pixels are not copied, so channels stay last in memory."""
+    return Batch(torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(labels))
+
+
+class ImageFiles(Dataset):
+    """The images of one or several lists, one list after the other, decoded to `side` × `side` pixels on each access."""
+
+    def __init__(self, lists: list[FileList], side: int):
+        self.paths = [f"{files.root}/{path}" for files in lists for path in files.paths]
+        self.labels = np.concatenate([files.labels for files in lists])
+        self.side = side
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitems__(self, rows: list[int]) -> Batch | InputError:
+        """The batch of these rows, or the error of an unreadable image: raised in a worker, it would gain a traceback."""
+        try:
+            return as_batch(np.stack([decode(self.paths[row], self.side) for row in rows]), self.labels[rows])
+        except InputError as error:
+            return error
 
 
 class MixedOrder:
-    """Rows of each batch of `epoch` from step `first` on: first sketches and then photos, each shuffled on their own.
+    """Rows of each batch of `epoch` from step `first` on: sketches, then photos, each kind shuffled separately.
 
-    counts: sketches and photos there are, the photos' rows following the sketches'; shares: how many of each a batch takes.
-    The order depends on (seed, epoch) alone. A DataLoader that iterates over it gets the rows at `own` of each batch.
+    counts: numbers of sketches and photos; the photos' rows follow the sketches'. shares: numbers of each in one batch.
+    The order depends on (seed, epoch) alone. Iterating yields, of each batch, only the rows at `local_positions`, which are
+    those that this process decodes.
     """
 
-    def __init__(self, counts: tuple[int, int], shares: tuple[int, int], steps: int, seed: int, own: list[int]):
-        self.counts, self.shares, self.steps, self.seed, self.own = counts, shares, steps, seed, own
+    def __init__(self, counts: tuple[int, int], shares: tuple[int, int], steps: int, seed: int, local_positions: list[int]):
+        self.counts, self.shares, self.steps, self.seed, self.local_positions = counts, shares, steps, seed, local_positions
         self.epoch = self.first = 0
 
     @property
     def identity(self) -> list[int]:
-        """Alike for orders with the same batches in the same steps, however many there are."""
+        """Equal for two orders whose batches are equal in every step that both have."""
         return [*self.counts, *self.shares, self.seed]
 
     def __len__(self) -> int:
         return self.steps - self.first
 
     def __iter__(self) -> Iterator[list[int]]:
-        return ([rows[position] for position in self.own] for rows in self.whole())
+        return ([rows[position] for position in self.local_positions] for rows in self.global_batches())
 
-    def whole(self) -> Iterator[list[int]]:
-        """The rows of whole batches."""
+    def global_batches(self) -> Iterator[list[int]]:
+        """All rows of each batch, those of the other processes included."""
         sketch_order = generator_for(self.seed, SKETCH_ORDER, self.epoch).permutation(self.counts[0])
         photo_order = generator_for(self.seed, PHOTO_ORDER, self.epoch).permutation(self.counts[1]) + self.counts[0]
         s, p = self.shares
@@ -49,11 +84,11 @@ class MixedOrder:
 
 
 class MixedBatches:
-    """Batches of `sketches_per_batch` sketches, then `photos_per_batch` photos, not paired by class (see `MixedOrder`).
+    """Training batches: `sketches_per_batch` sketches, then `photos_per_batch` photos, not paired by class (`MixedOrder`).
 
-    An epoch ends with the shorter of the two, incomplete batches dropped, or after `steps_per_epoch`. With a `cache`, images
-    are decoded before the first epoch; the batches are the same. In a team each process gets its share of the images, and the
-    labels of all. Raises InputError if a list does not fill one batch, or a batch does not go round the team.
+    An epoch ends with the shorter list, without its incomplete batch, or after `steps_per_epoch`. With several processes, each
+    gets its shard of the images and the labels of the whole batch. Raises InputError if a list does not fill one batch, or if
+    there are more processes than sketches in a batch.
     """
 
     def __init__(
@@ -68,7 +103,6 @@ class MixedBatches:
         num_workers: int = 0,
         pin_memory: bool = False,
         steps_per_epoch: int | None = None,
-        cache: Cache | None = None,
         distributed: Distributed | None = None,
     ):
         distributed = distributed or Distributed()
@@ -82,47 +116,45 @@ class MixedBatches:
         self.shares = sketches_per_batch, photos_per_batch
         full_epoch = min(len(sketches) // sketches_per_batch, len(photos) // photos_per_batch)
         steps = min(full_epoch, steps_per_epoch or full_epoch)
-        self.order = MixedOrder((len(sketches), len(photos)), self.shares, steps, seed, distributed.own_positions(*self.shares))
-        self.images, self.cache = ImageFiles([sketches, photos], side), cache
-        self.num_workers, self.pin_memory, self.distributed = num_workers, pin_memory, distributed
-
-    def prepare(self) -> None:
-        """Fill the cache, if there is one, which takes its time; else the first epoch does."""
-        _ = self.loader
-
-    @functools.cached_property
-    def loader(self) -> Loading:
-        """Not made before it is needed: some runs never train."""
-        images = self.cache.of(self.images, self.distributed) if self.cache else self.images
-        return Loading(images, self.order, self.num_workers, pin_memory=self.pin_memory, persistent=True)
+        local_positions = distributed.own_positions(*self.shares)
+        self.order = MixedOrder((len(sketches), len(photos)), self.shares, steps, seed, local_positions)
+        self.images = ImageFiles([sketches, photos], side)
+        self.loading = Loading(self.images, self.order, num_workers, pin_memory=pin_memory, persistent=True)
 
     def __len__(self) -> int:
         return self.order.steps
 
     def files_of(self, epoch: int, step: int) -> list[str]:
-        """The images of the batch that is taken in this step, counted from 1."""
+        """Paths of the images in the batch of one step, counted from 1."""
         self.order.epoch, self.order.first = epoch, step - 1
-        return [self.images.paths[row] for row in next(self.order.whole())]
+        return [self.images.paths[row] for row in next(self.order.global_batches())]
 
     def of_epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch from step `first` on, always the same ones for the same seed and epoch."""
+        """The batches of one epoch from step `first` on: the same ones for the same seed and epoch."""
         self.order.epoch, self.order.first = epoch, first
-        labels = (torch.from_numpy(self.images.labels[rows]) for rows in self.order.whole())
-        return (Batch(require_readable(batch).images, own) for batch, own in zip(self.loader, labels, strict=True))
+        labels = (torch.from_numpy(self.images.labels[rows]) for rows in self.order.global_batches())
+        return (Batch(_require_readable(batch).images, every) for batch, every in zip(self.loading, labels, strict=True))
 
 
 def plain_batches(
     files: FileList, *, side: int, batch_size: int, num_workers: int = 0, pin_memory: bool = False
 ) -> Iterator[Batch]:
-    """The list's images in its order."""
-    return map(require_readable, Loading(ImageFiles([files], side), batch_size, num_workers, pin_memory=pin_memory))
+    """The images of one list in the list's order. Raises InputError on the first unreadable image."""
+    return map(_require_readable, Loading(ImageFiles([files], side), batch_size, num_workers, pin_memory=pin_memory))
+
+
+def _require_readable(batch: Any) -> Batch:
+    if isinstance(batch, InputError):
+        raise InputError(f"{batch} (--skip_bad_images leaves out all that cannot be read)") from batch
+    return batch
 
 
 def validation_pairs(sketches: FileList, photos: FileList, count: int, seed: int) -> tuple[FileList, FileList, np.ndarray]:
     """Up to `count` training photos, each paired with a random held-out sketch of its class.
 
-    Returns the distinct sketches needed, the photos, and for each photo the row of its sketch among those sketches. The same
-    pairs for the same seed, so that epochs can be compared. Photos of a class without a held-out sketch are passed over.
+    Returns the distinct sketches needed, the photos, and (photos,) the row of each photo's sketch among those sketches. The same
+    seed makes the same pairs, so that epochs can be compared. Photos of a class without a held-out sketch are left out.
+    Raises InputError if no photo remains.
     """
     generator = generator_for(seed, VALIDATION)
     has_sketch = np.isin(photos.labels, sketches.labels)

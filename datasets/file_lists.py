@@ -61,8 +61,8 @@ class Split:
     """One split of one dataset under `data_root`, e.g. `dataset/Sketchy/zeroshot1`.
 
     Where `data_root` holds prepared folders of one's own and not this dataset, those it is; `dataset` and `name` say so.
-    `seen_classes` must agree with `cname_cid.txt`, and stands in for it where there is none. `sieve` takes each list and gives
-    what of it is to be used; with one, files need not be there. Raises InputError if the counts disagree, or, saying where the
+    `seen_classes` must agree with `cname_cid.txt`, and stands in for it where there is none. `filter_list` takes each list and
+    returns the part to be used; with it, files may be missing. Raises InputError if the counts disagree, or, saying where the
     data comes from and how it must lie, if the folder is not there.
     """
 
@@ -72,7 +72,7 @@ class Split:
         data_root: str | os.PathLike,
         split: str,
         seen_classes: int | None = None,
-        keep: Callable[[FileList], FileList] | None = None,
+        filter_list: Callable[[FileList], FileList] | None = None,
     ):
         data_root = Path(data_root)
         folder_of_script = dataset.folder
@@ -84,7 +84,7 @@ class Split:
                     f"{data_root / CUSTOM.folder}: your own folders are used, because {data_root} holds no {folder_of_script}"
                 )
             )
-        self.dataset, self.keep = dataset, keep
+        self.dataset, self.filter_list = dataset, filter_list
         self.root = data_root / dataset.folder
         same = SAME_SPLIT.get(split, split)
         self.folder = self.root / (split if (self.root / split).is_dir() else same)
@@ -147,8 +147,10 @@ class Split:
 
     def _list(self, pattern: str, part: str) -> FileList:
         classes = len(self.class_names("zero")) if part == "zero" else self.seen_classes
-        files = read_list(self.folder / pattern.format(part=part), self.root, classes, may_lack_files=self.keep is not None)
-        return files if self.keep is None else self.keep(files)
+        files = read_list(
+            self.folder / pattern.format(part=part), self.root, classes, may_lack_files=self.filter_list is not None
+        )
+        return files if self.filter_list is None else self.filter_list(files)
 
 
 def read_list(path: Path, root: Path, num_classes: int, may_lack_files: bool = False) -> FileList:

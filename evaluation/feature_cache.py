@@ -21,7 +21,6 @@ from utils.fingerprints import fingerprint
 CODE = (
     "datasets/images.py",
     "datasets/views.py",
-    "datasets/image_files.py",
     "datasets/batches.py",
     "evaluation/embedding.py",
     "models/cse_resnet.py",

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from datasets.bad_images import SKIPPED, BadImages
 from datasets.catalog import CUSTOM, DATASETS, SAME_SPLIT, Dataset
 from datasets.file_lists import FileList, Split
 from datasets.images import decode
-from datasets.skipping import SKIPPED, BadImages
 from evaluation.embedding import Embedder
 from evaluation.feature_cache import FeatureCache
 from evaluation.outputs import Outcome, facts_of, require_free, write_outcome
@@ -61,7 +61,7 @@ def _zero_shot_test(dataset: Dataset, options: argparse.Namespace, distributed: 
     device = choose_device(options.device)
     options.num_workers = resolve_workers(options.num_workers, device, distributed.local_world_size)
     bad_images = BadImages(options.num_workers, distributed) if options.skip_bad_images else None
-    split = Split(dataset, options.data_root, options.zero_version, keep=bad_images)
+    split = Split(dataset, options.data_root, options.zero_version, filter_list=bad_images)
     protocol = protocol_of(split, options)
     folder = run_folder(options.resume_dir, split.run_prefix, options)
     checkpoint = options.checkpoint or _of_run(folder, options.resume_file)

@@ -64,7 +64,7 @@ class Stage(nn.Sequential):
 
 
 class CSEResNet50(nn.Module):
-    """The trunk: images of any size and their domain tags → 2048-d pooled features."""
+    """The trunk: images of at least 32 px and their domains → 2048-d pooled features."""
 
     def __init__(self):
         super().__init__()
@@ -78,9 +78,9 @@ class CSEResNet50(nn.Module):
         self.layer3 = _stage(512, 256, blocks=6, stride=2)
         self.layer4 = _stage(1024, 512, blocks=3, stride=2)
 
-    def features(self, images: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
-        """images (B, 3, H, W) normalised, tags (B,) of SKETCH or PHOTO → (B, 2048), averaged over the last map."""
-        tag = tags.reshape(-1, 1)
+    def features(self, images: torch.Tensor, domain: torch.Tensor) -> torch.Tensor:
+        """images (B, 3, H, W) normalised, domain (B,) of SKETCH or PHOTO → (B, 2048), averaged over the last map."""
+        tag = domain.reshape(-1, 1)
         x = self.layer0(images)
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = stage(x, tag)

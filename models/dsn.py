@@ -66,9 +66,9 @@ class Student(nn.Module):
         self.linear = head(embedding_dim, num_classes)
         self.contrastive_head = nn.Linear(FEATURE_DIM, projection_dim) if projection_dim else None
 
-    def forward(self, images: torch.Tensor, tags: torch.Tensor) -> StudentOutput:
-        """images (B, 3, H, W) normalised; tags (B,), 0 for a sketch and 1 for a photo."""
-        pooled = self.original_model.features(images, tags)
+    def forward(self, images: torch.Tensor, domain: torch.Tensor) -> StudentOutput:
+        """images (B, 3, H, W) normalised; domain (B,), 0 for a sketch and 1 for a photo."""
+        pooled = self.original_model.features(images, domain)
         embedding = self.original_model.second_last_linear(pooled)
         contrasted = embedding
         if self.contrastive_head is not None:
@@ -102,8 +102,8 @@ class Teacher(CSEResNet50):
     def train(self, mode: bool = True) -> "Teacher":
         return super().train(False)
 
-    def forward(self, images: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
-        """images (B, 3, H, W) normalised, tags (B,) → logits (B, teacher classes), without a gradient."""
+    def forward(self, images: torch.Tensor, domain: torch.Tensor) -> torch.Tensor:
+        """images (B, 3, H, W) normalised, domain (B,) → logits (B, teacher classes), without a gradient."""
         with torch.inference_mode():
-            logits = self.last_linear(self.features(images, tags))
+            logits = self.last_linear(self.features(images, domain))
         return logits.clone()  # a loss may keep these for its backward pass, which it may not with what inference mode made

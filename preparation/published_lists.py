@@ -50,7 +50,7 @@ def _fault(dataset: Dataset, split: str, content: dict[str, bytes], classes: Cla
         for name, data in content.items():
             (folder / name).write_bytes(data)
         try:
-            there = Split(dataset, aside, split, keep=lambda files: files)
+            there = Split(dataset, aside, split, filter_list=lambda files: files)
             if (there.class_names("train"), there.class_names("zero")) != (classes.seen, classes.unseen):
                 return "their classes or class ids are not the published ones"
             lists = [there.photos("train"), there.photos("zero"), *(there.sketches(part) for part in ("train", "test", "zero"))]

@@ -12,7 +12,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from datasets.batches import MixedBatches, validation_pairs
 from datasets.catalog import IMAGENET_CLASSES
-from datasets.decoded import Cache
 from datasets.file_lists import FileList, Split
 from datasets.views import ThreeViews
 from evaluation.embedding import Embedder
@@ -25,15 +24,12 @@ from models.dsn import Student, Teacher
 from models.pretrained import NONE, imagenet_state, start_student
 from training.config import Recipe
 from training.step import Learner
-from utils.cores import usable_cores
-from utils.devices import resolve_workers
 from utils.distributed import Distributed
 from utils.errors import InputError
 
 # DistributedDataParallel's option was renamed, and warns under its old name.
 HAS_NEW_NAME = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
 BUFFERS_IN_FORWARD = "forward_sync_buffers" if HAS_NEW_NAME else "broadcast_buffers"
-MOST_DECODING = 16  # processes; each holds a few chunks of images in shared memory
 SOURCE_SIDE = 256 / 224  # warps are drawn on images this much larger than what the network sees
 
 
@@ -66,20 +62,8 @@ def training_batches(
         num_workers=options.num_workers,
         pin_memory=device.type == "cuda",
         steps_per_epoch=options.steps_per_epoch,
-        cache=_cache(photos, options, device, distributed),
         distributed=distributed,
     )
-
-
-def _cache(photos: FileList, options: argparse.Namespace, device: torch.device, distributed: Distributed) -> Cache | None:
-    """Beside the images unless told otherwise. Nothing else runs while it fills, so more processes decode than later."""
-    if options.cache_dir and options.cache != "disk":
-        print(f"note: --cache_dir does nothing with --cache {options.cache}; it goes with --cache disk")
-    if options.cache == "off":
-        return None
-    is_default = options.num_workers == resolve_workers(None, device, distributed.local_world_size)
-    workers = min(MOST_DECODING, usable_cores()) if is_default else options.num_workers
-    return Cache(options.cache, options.cache_dir or photos.root / "decoded", workers)
 
 
 def validation(

@@ -39,14 +39,7 @@ class Recipe:
 def training_options(recipe: Recipe, arguments: list[str] | None = None) -> argparse.Namespace:
     """Parsed options of a train script; a mistake exits with code 2 after one line."""
     parser = Parser(f"Train DSN on {recipe.dataset.name}.")
-    data = _data(parser, recipe.dataset)
-    data.add("--cache", choices=("off", "disk", "ram"), default="off", help="keep training images decoded, at 224 px 0.2 MB each")
-    data.add(
-        "--cache_dir",
-        type=path_argument,
-        default=None,
-        help="where on disk; None: decoded/ beside the images",
-    )
+    _data(parser, recipe.dataset)
     _run_folder(parser, "--savedir", "-s")
     _model(parser, training=True)
     _objective(parser)

@@ -9,7 +9,7 @@ from torch.autograd import DeviceType
 from torch.autograd.profiler_util import EventList
 from torch.profiler import ProfilerActivity, profile
 
-from datasets.image_files import Batch
+from datasets.batches import Batch
 from training.step import Learner
 from utils.devices import finished
 from utils.files import atomic_write

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from datasets.image_files import Batch
+from datasets.batches import Batch
 from datasets.views import ThreeViews
 from losses.classification import classification_loss, distance_margin_loss, margin_at
 from losses.contrastive import contrastive_loss

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import torch
 
-from datasets.batches import MixedBatches
+from datasets.bad_images import SKIPPED, BadImages
+from datasets.batches import Batch, MixedBatches
 from datasets.file_lists import Split
-from datasets.image_files import Batch
-from datasets.skipping import SKIPPED, BadImages
 from training import build as wiring
 from training.checkpointing import Checkpointer, archive_previous_run, has_checkpoint, mark_new_run, resume
 from training.config import Recipe
@@ -51,7 +50,7 @@ def _train(recipe: Recipe, options: argparse.Namespace, distributed: Distributed
     options.num_workers = resolve_workers(options.num_workers, device, distributed.local_world_size)
     seed_everything(options.seed)
     bad_images = BadImages(options.num_workers, distributed) if options.skip_bad_images else None
-    split = Split(recipe.dataset, options.data_root, options.zero_version, options.num_classes, keep=bad_images)
+    split = Split(recipe.dataset, options.data_root, options.zero_version, options.num_classes, filter_list=bad_images)
     photos = split.photos("train")
     batches = wiring.training_batches(recipe, split.sketches("train"), photos, options, device, distributed)
     validate = wiring.validation(split.sketches("test"), photos, options, device, distributed)
@@ -73,7 +72,6 @@ def _train(recipe: Recipe, options: argparse.Namespace, distributed: Distributed
         processes = f", in {distributed.world_size} processes" if distributed.world_size > 1 else ""
         print(f"run folder {folder}\n{len(batches)} steps an epoch of {sum(batches.shares)} images on {device}{processes}")
         if options.profile:
-            batches.prepare()
             print(_profile(learner, optimizer, batches, progress.epochs, folder))
             return progress.best
         if not is_new and progress.epochs >= options.epochs:
@@ -95,7 +93,6 @@ def _train(recipe: Recipe, options: argparse.Namespace, distributed: Distributed
         if options.epochs == 0:
             checkpointer.keep(progress, validate(learner.student))
             return progress.best
-        batches.prepare()
         run.finish(progress)
         print(f"best validation mAP {progress.best:.4f}: {folder / BEST}\npeak memory: {peak_memory(device)}")
         return progress.best

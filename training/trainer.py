@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from datasets.batches import MixedBatches
-from datasets.image_files import Batch
+from datasets.batches import Batch, MixedBatches
 from models.dsn import Student
 from training.checkpointing import Checkpointer
 from training.curves import curves

@@ -116,7 +116,7 @@ def test_a_teams_shares_are_the_whole_batch_and_its_views(lists, size):
         views = ThreeViews(32, seed=5)
         expected = views(whole.images, 1, step)
         for rank, part in enumerate(parts):
-            own = Distributed(rank, size).own(3, 5)
+            own = Distributed(rank, size).own_positions(3, 5)
             assert torch.equal(part.labels, whole.labels)
             assert torch.equal(part.images, whole.images[own])
             for view, of_whole in zip(views(part.images, 1, step, count=8, rows=own), expected, strict=True):

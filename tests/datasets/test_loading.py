@@ -19,7 +19,7 @@ import torch
 from torch.utils.data import Dataset
 
 import datasets.loading
-from datasets.loading import Loading, _Sent
+from datasets.loading import Loading, SentBatch
 from tests.helpers.pictures import Pictures
 from utils.errors import report_errors
 
@@ -44,8 +44,8 @@ class Killed(Dataset):
 
 @pytest.fixture(autouse=True)
 def say_again():
-    datasets.loading._said.clear()
-    datasets.loading._can_send.cache_clear()
+    datasets.loading.print_once.cache_clear()
+    datasets.loading.can_send_files.cache_clear()
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_where_descriptors_cannot_be_passed_on_none_is_lost(monkeypatch):
 
 def test_the_pixels_are_not_in_what_a_worker_pickles():
     """Nor does PyTorch share them, for which it would take room in /dev/shm."""
-    pickled = bytes(ForkingPickler.dumps(_Sent(Pictures(4, 512).__getitems__([0, 1]))))
+    pickled = bytes(ForkingPickler.dumps(SentBatch(Pictures(4, 512).__getitems__([0, 1]))))
     assert len(pickled) < 10_000
     assert b"torch" not in pickled
     assert pickle.loads(pickled).images.shape == (2, 3, 512, 512)
@@ -122,6 +122,7 @@ def test_as_many_workers_start_as_have_room_for_their_semaphores(few_semaphores,
     said = capsys.readouterr().out
     assert said.count("\n") == (workers < 4)
     if semaphores < 20:
+        few_semaphores(semaphores)
         datasets.loading.room_for_workers(4)
         assert capsys.readouterr().out == ""  # once is enough
     if workers < 4:

@@ -4,7 +4,7 @@ import argparse
 
 import torch
 
-from datasets.image_files import Batch
+from datasets.batches import Batch
 from datasets.views import ThreeViews
 from losses.memory_bank import MemoryBank
 from losses.objective import Weights

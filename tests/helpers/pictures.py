@@ -3,7 +3,7 @@
 import numpy as np
 from torch.utils.data import Dataset
 
-from datasets.image_files import as_batch
+from datasets.batches import as_batch
 
 
 class Pictures(Dataset):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from datasets.image_files import Batch
+from datasets.batches import Batch
 from retrieval.hashing import itq_codes
 from retrieval.ranking import top_k
 from retrieval.scores import evaluate_ranking

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from datasets.image_files import Batch
+from datasets.batches import Batch
 from datasets.views import ThreeViews
 from models.batchnorm import synchronise_batchnorm
 from tests.helpers.learner import learner
@@ -176,7 +176,7 @@ def torchrun(*words: object) -> str:
 @pytest.fixture(scope="module")
 def trained_by_two(shared_dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp("team")
-    out = torchrun(TRAIN, *SMALL, *SHORT, "--epochs", 1, "--cache", "ram", "--data_root", shared_dataset, "-s", folder)
+    out = torchrun(TRAIN, *SMALL, *SHORT, "--epochs", 1, "--data_root", shared_dataset, "-s", folder)
     assert out.count("in 2 processes") == 1 and out.count("epoch 1/1") == 1  # the first process prints
     return folder
 

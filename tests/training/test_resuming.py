@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import datasets.image_files
+import datasets.batches
 import training.build
 import training.train
 import training.trainer
@@ -138,7 +138,7 @@ def test_a_signal_before_anything_is_trained(words, tmp_path, run_script, monkey
 @patches_workers
 def test_a_signal_while_waiting_for_images(words, uninterrupted, tmp_path, run_script, monkeypatch, after_steps):
     """A drive that hangs, say: the steps so far are saved."""
-    original, main, decoded, has_stepped = datasets.image_files.decode, os.getpid(), itertools.count(1), tmp_path / "stepped"
+    original, main, decoded, has_stepped = datasets.batches.decode, os.getpid(), itertools.count(1), tmp_path / "stepped"
 
     def hangs(path, side):
         if os.getpid() != main and next(decoded) > 12:  # two batches
@@ -149,7 +149,7 @@ def test_a_signal_while_waiting_for_images(words, uninterrupted, tmp_path, run_s
         return original(path, side)
 
     with monkeypatch.context() as patch, after_steps(1, has_stepped.touch):
-        patch.setattr(datasets.image_files, "decode", hangs)
+        patch.setattr(datasets.batches, "decode", hangs)
         code, _, err = run_script(*words, tmp_path, "--num_workers", 1)
     assert code == 75
     assert multiprocessing.active_children() == []  # the stuck ones would keep the program from ending
@@ -189,7 +189,7 @@ def test_a_worker_that_dies_ends_the_run_with_its_reason(words, tmp_path, run_sc
     main = os.getpid()
     dies = lambda path, side: os._exit(3) if os.getpid() != main else None  # noqa: E731
     with monkeypatch.context() as patch:
-        patch.setattr(datasets.image_files, "decode", dies)
+        patch.setattr(datasets.batches, "decode", dies)
         code, _, err = run_script(*words, tmp_path, "--num_workers", 1)
     assert code == 2
     assert "error: a worker process that decodes images has ended (exited unexpectedly with exit code 3)" in err

@@ -63,15 +63,6 @@ def test_one_seed_gives_identical_weights_and_another_does_not(trained, shared_d
         assert same(weights_of(folder), weights_of(trained)) == expected
 
 
-@pytest.mark.parametrize("options", [["--cache", "disk"], ["--cache", "ram", "--num_workers", "2"]])
-def test_a_cache_of_decoded_images_changes_nothing(trained, shared_dataset, tmp_path, run_script, options):
-    words = [*SMALL, *SHORT, "--epochs", 2, "--data_root", shared_dataset, "-s", tmp_path, "--cache_dir", tmp_path / "decoded"]
-    code, out, err = run_script(TRAIN, *words, *options)
-    assert code == 0, err
-    assert "decoded images: " in out and "peak memory: " in out
-    assert same(weights_of(tmp_path), weights_of(trained))
-
-
 def test_compiling_leaves_the_students_weights_its_own(trained, shared_dataset, tmp_path, run_script, monkeypatch):
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda what, **_: compiled.append(what) or (lambda *inputs: what(*inputs)))

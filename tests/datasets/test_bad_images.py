@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from datasets.bad_images import readable
 from datasets.catalog import SKETCHY
 from datasets.file_lists import Split
-from datasets.readable import readable
 from utils.errors import InputError
 
 
