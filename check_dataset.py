@@ -1,10 +1,10 @@
-"""Look a dataset through before training on it: lists, images, duplicates, leaks between seen and unseen, classes.
+"""Check a dataset before training: lists, images, duplicates, leaks between seen and unseen classes, class names.
 
 python check_dataset.py sketchy                            # dataset/Sketchy/zeroshot1: two minutes on four cores
 python check_dataset.py sketchy --split zeroshot2 --strict
 python check_dataset.py folders --data_root my/dataset --contact_sheet /tmp/sheet.png
 
-Prints one screen, and writes a contact sheet and check.txt (all of it in full) among the lists. Exit code 0: training can
+Prints one screen, and writes a contact sheet and the full report, check.txt, to the split folder. Exit code 0: training can
 start; 1: it cannot; 2: there is no such dataset.
 """
 
@@ -16,4 +16,4 @@ from utils.errors import report_errors
 
 if __name__ == "__main__":
     with report_errors():
-        sys.exit(check_dataset(check_options()))
+        sys.exit(check_dataset(*check_options()))

@@ -92,7 +92,7 @@ class Split:
             there = sorted(names.parent.name for names in self.root.glob("*/cname_cid.txt"))
             if there:
                 raise InputError(f"{self.folder}: no such split; {self.root} has {', '.join(there)}: name one")
-            output = [] if data_root == DATA_ROOT else ["--output", str(data_root)]
+            output = [] if data_root == DATA_ROOT and dataset is not CUSTOM else ["--output", str(data_root)]
             command = shlex.join(["python", "prepare_dataset.py", dataset.key, "--source", "FOLDER_OR_ARCHIVE", *output])
             raise InputError(
                 f"{self.folder}: no such folder. {dataset.how_to_get} and run `{command}`, which makes "

@@ -1,106 +1,112 @@
-"""A dataset looked through before it is trained on: the options and the work of `check_dataset.py`."""
+"""The options and the work of `check_dataset.py`."""
 
-import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
 from datasets.catalog import DATA_ROOT, DATASETS
 from datasets.file_lists import Split
-from preparation.checks.class_overlaps import check_classes, check_imagenet
-from preparation.checks.contact_sheet import save_contact_sheet
-from preparation.checks.findings import CAUTION, FAULT, Findings
-from preparation.checks.inspection import Inspection, inspect
-from preparation.checks.overlaps import check_near_duplicates, check_overlaps
-from preparation.checks.preflight import BATCH_SIZE, check_batches, check_mask, command, script_for
+from preparation.checks.class_overlaps import check_class_names, check_imagenet
+from preparation.checks.contact_sheet import dataset_rows, save_contact_sheet
+from preparation.checks.findings import ERROR, LEVELS, WARNING, Findings
+from preparation.checks.inspection import inspect
+from preparation.checks.overlaps import check_duplicates, check_near_duplicates
+from preparation.checks.preflight import BATCH_SIZE, check_mask, training_command
 from preparation.checks.samples import check_samples, counts_table
-from preparation.checks.split_lists import TITLES, SplitLists, read_split
+from preparation.checks.split_lists import read_split
 from utils.cores import usable_cores
 from utils.files import atomic_write, require_writable
-from utils.parser import Group, Parser, path_argument, positive_int, worker_count
+from utils.options import operand, option, parse
+from utils.parser import Parser, path_argument, positive_int, worker_count
 from utils.text import counted, printable
 
 MOST_PROCESSES = 8
 SHEET, REPORT = "contact_sheet.png", "check.txt"
 
 
-def check_options(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Parsed options of check_dataset.py; a mistake exits with code 2 after one line."""
-    datasets = f"{{{','.join(DATASETS)}}}"
-    parser = Parser("Look a dataset through before training: lists, images, duplicates, leaks, classes.", operands=datasets)
-    parser.add_argument(
-        "dataset", choices=tuple(DATASETS), help="which one; folders: your own, as prepare_dataset.py leaves them"
+@dataclass(frozen=True)
+class DataOptions:
+    """The dataset, and the training that it is checked for."""
+
+    title: ClassVar[str] = "data"
+    dataset: str = operand(choices=tuple(DATASETS), help="dataset to check; folders: your own, prepared by prepare_dataset.py")
+    data_root: Path = option(DATA_ROOT, type=path_argument, help="folder that holds the dataset's folder")
+    split: str | None = option(None, "--zero_version", "--zero-version", help="split folder; None: the train script's default")
+    batch_size: int = option(BATCH_SIZE, type=positive_int, help="training batch size; warns if the lists cannot fill it")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to check."""
+
+    title: ClassVar[str] = "running"
+    num_workers: int | None = option(
+        None, type=worker_count, help=f"worker processes that decode images; None: one per core, up to {MOST_PROCESSES}"
     )
-    data = Group(parser, "data")
-    data.add("--data_root", type=path_argument, default=DATA_ROOT, help="the folder that holds the dataset's")
-    data.add("--split", "--zero_version", "--zero-version", default=None, help="split folder; None: the one training takes")
-    data.add("--batch_size", type=positive_int, default=BATCH_SIZE, help="what you will train with: can the lists fill it?")
-    running = Group(parser, "running")
-    running.add(
-        "--num_workers", type=worker_count, default=None, help=f"processes that decode; None: a core each, up to {MOST_PROCESSES}"
-    )
-    running.add("--strict", action="store_true", help="cautions count as faults")
-    written = Group(parser, "what is written")
-    written.add(
-        "--contact_sheet",
+    strict: bool = option(False, help="treat warnings as errors")
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What to write."""
+
+    title: ClassVar[str] = "what is written"
+    contact_sheet: Path | None = option(
+        None,
         type=path_argument,
-        default=None,
-        help=f"FILE.png, and FILE.txt beside it; None: {SHEET} and {REPORT} among the lists",
+        help=f"FILE.png; the report goes to FILE.txt; None: {SHEET} and {REPORT} in the split folder",
     )
-    return parser.parse_args(arguments)
 
 
-def check_dataset(options: argparse.Namespace) -> int:
-    """Look, print, write contact sheet and report; the exit code: 0 if training can start, else 1.
+def check_options(arguments: Sequence[str] | None = None) -> tuple[DataOptions, RunOptions, OutputOptions]:
+    """Parsed options of check_dataset.py; a mistake exits with code 2 after one line."""
+    description = "Check a dataset before training: lists, images, duplicates, leaks, classes."
+    parser = Parser(description, operands=f"{{{','.join(DATASETS)}}}")
+    data, run, output = parse(parser, [DataOptions, RunOptions, OutputOptions], arguments)
+    return data, run, output
 
-    Raises InputError if there is no such split, or nothing can be written.
+
+def check_dataset(data: DataOptions, run: RunOptions, output: OutputOptions) -> int:
+    """Check a dataset, print the findings, and write the contact sheet and the report.
+
+    Returns the exit code: 0 if training can start, else 1. Raises InputError if there is no such split or an output file is
+    not writable.
     """
-    asked = DATASETS[options.dataset]
-    split = Split(asked, options.data_root, options.split or asked.default_split)
-    sheet = options.contact_sheet or split.folder / SHEET
+    dataset = DATASETS[data.dataset]
+    split = Split(dataset, data.data_root, data.split or dataset.default_split)
+    sheet = output.contact_sheet or split.folder / SHEET
+    report = output.contact_sheet.with_suffix(".txt") if output.contact_sheet else split.folder / REPORT
     require_writable(sheet, "--contact_sheet", ".png")
     findings = Findings()
     lists = read_split(split, findings)
     head = f"{printable(f'{split.dataset.name}, {split.folder}')}\n\n{counts_table(lists, findings)}\n"
     print(head, flush=True)
-    inspection = _inspected(lists, options.num_workers, findings)
-    check_classes(lists, findings)
+    workers = min(MOST_PROCESSES, usable_cores()) if run.num_workers is None else run.num_workers
+    images = inspect(lists, workers, findings)
+    check_class_names(lists, findings)
     check_samples(lists, findings)
     check_mask(lists, findings)
-    check_overlaps(lists, inspection, findings)
-    pairs = check_near_duplicates(lists, inspection, findings)
+    check_duplicates(lists, images, findings)
+    pairs = check_near_duplicates(lists, images, findings)
     check_imagenet(lists, findings)
-    script = script_for(asked, lists, findings)
-    batch_size = check_batches(lists, script, options.batch_size, findings)
-    save_contact_sheet(sheet, lists, pairs)
-    report = sheet.with_suffix(".txt") if options.contact_sheet else sheet.with_name(REPORT)
-    verdict, code = _verdict(findings, options.strict, command(script, lists, options.data_root, batch_size))
+    command = training_command(dataset, lists, data.data_root, data.batch_size, findings)
+    save_contact_sheet(sheet, dataset_rows(lists, pairs), columns=2)
+    findings.sort(key=lambda finding: LEVELS.index(finding.level))  # errors last, where they are read first
+    verdict, code = _verdict(findings, run.strict, command)
     with atomic_write(report) as temporary:
-        temporary.write_text("\n".join([head, *findings.whole(), "", verdict, ""]), encoding="utf-8")
-    written = printable(f"contact sheet {sheet}, all of the above in full {report}")
-    print("\n".join([*findings.lines(), written, verdict]))
+        full = [finding.full() for finding in findings]
+        temporary.write_text("\n".join([head, *full, "", verdict, ""]), encoding="utf-8")
+    written = printable(f"contact sheet {sheet}, full report {report}")
+    print("\n".join([*(finding.summary() for finding in findings), written, verdict]))
     return code
 
 
-def _inspected(lists: SplitLists, num_workers: int | None, findings: Findings) -> Inspection:
-    """What cannot be decoded is a fault, one for each list."""
-    workers = min(MOST_PROCESSES, usable_cores()) if num_workers is None else num_workers
-    inspection = inspect(lists.split.root, lists.paths, lists.photos, workers)
-    rate = len(lists.paths) / max(inspection.seconds, 1e-9)
-    seconds = f"{inspection.seconds:,.1f} s: {rate:,.0f} images/s with {workers} processes"
-    findings.fact(f"{len(lists.paths):,} images decoded in {seconds}")
-    for key, rows in lists.rows.items():
-        bad = sorted(set(rows.tolist()) & inspection.faults.keys())
-        messages = [inspection.faults[row].replace(f"{lists.split.root}/", "") for row in bad]
-        if messages:
-            findings.fault(f"{TITLES[key]}: {len(messages):,} of {len(rows):,} images cannot be decoded", messages, shown=2)
-    return inspection
-
-
-def _verdict(findings: Findings, strict: bool, ready: str) -> tuple[str, int]:
+def _verdict(findings: Findings, strict: bool, command: str) -> tuple[str, int]:
     """The last line, and the exit code."""
-    faults, cautions = findings.count(FAULT), findings.count(CAUTION)
-    if strict and cautions:
-        faults, with_cautions = faults + cautions, f", {counted(cautions, 'caution', 'cautions')} among them (--strict)"
-    else:
-        with_cautions = ""
-    if not faults:
-        return printable(f"ready to train: {ready}"), 0
-    return f"{counted(faults, 'fault', 'faults')}{with_cautions}: not ready; mend them, then check again", 1
+    levels = [finding.level for finding in findings]
+    errors, warnings = levels.count(ERROR), levels.count(WARNING) if strict else 0
+    if errors + warnings == 0:
+        return printable(f"ready to train: {command}"), 0
+    included = f", {counted(warnings, 'warning', 'warnings')} among them (--strict)" if warnings else ""
+    return f"{counted(errors + warnings, 'error', 'errors')}{included}: not ready; fix them, then check again", 1

@@ -1,66 +1,55 @@
-"""What a check has found, in three degrees, as it is shown and as it is kept."""
+"""Findings of a check: level, message, and the files or classes that the message is about."""
 
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partialmethod
 
+from utils.errors import InputError
 from utils.text import printable
 
-FACT, CAUTION, FAULT = "note", "caution", "fault"
-SHOWN = 3  # examples on the screen; the file has all
+LEVELS = INFO, WARNING, ERROR = "info", "warning", "error"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found: a line that says what it is and what to do, and all the files or classes it is about.
+    """A message that says what was found and what to do about it; names in it need not be printable."""
 
-    `message` and `items` hold names as they are; what is shown and what is kept have them printable.
+    level: str
+    message: str
+    items: Sequence[str] = ()
+    shown: int = 3
+
+    def summary(self) -> str:
+        """One line for the screen, with the first `shown` items."""
+        text = f"{self.level}: {self.message}"
+        if self.items and self.shown:
+            more = len(self.items) - self.shown
+            text += f": {', '.join(self.items[: self.shown])}" + (f" and {more:,} more" if more > 0 else "")
+        return printable(text)
+
+    def full(self) -> str:
+        """The message and all items, one per line."""
+        message = f"{self.level}: {self.message}" + (":" if self.items else "")
+        return "\n    ".join(map(printable, [message, *self.items]))
+
+
+class Findings(list[Finding]):
+    """All findings of a check.
+
+    info: needs no action; warning: does not prevent training but may change what results mean; error: prevents training.
     """
 
-    degree: str
-    message: str
-    items: list[str] = field(default_factory=list)
+    def add(self, level: str, message: str, items: Sequence[str] = (), shown: int = 3) -> None:
+        """Add a finding; the screen shows `shown` of its items, the report all."""
+        self.append(Finding(level, message, items, shown))
 
-    def line(self, shown: int = SHOWN) -> str:
-        """As on the screen, with the first `shown` items."""
-        if not self.items or not shown:
-            return printable(f"{self.degree}: {self.message}")
-        more = len(self.items) - shown
-        ending = f" and {more:,} more" if more > 0 else ""
-        return printable(f"{self.degree}: {self.message}: {', '.join(self.items[:shown])}{ending}")
+    info, warning, error = partialmethod(add, INFO), partialmethod(add, WARNING), partialmethod(add, ERROR)
 
-    def whole(self) -> str:
-        """As in the file: an item a line."""
-        return "\n    ".join(map(printable, [f"{self.degree}: {self.message}" + ":" * bool(self.items), *self.items]))
-
-
-class Findings:
-    """All that a check has found, in the order in which it was found."""
-
-    def __init__(self):
-        self.found: list[tuple[Finding, int]] = []
-
-    def fact(self, message: str, items: list[str] | None = None, shown: int = SHOWN) -> None:
-        """Something to know."""
-        self.found.append((Finding(FACT, message, items or []), shown))
-
-    def caution(self, message: str, items: list[str] | None = None, shown: int = SHOWN) -> None:
-        """Something that lets training start, and may make its figures mean something else."""
-        self.found.append((Finding(CAUTION, message, items or []), shown))
-
-    def fault(self, message: str, items: list[str] | None = None, shown: int = SHOWN) -> None:
-        """Something to mend before training."""
-        self.found.append((Finding(FAULT, message, items or []), shown))
-
-    def count(self, degree: str) -> int:
-        """How many there are of a degree."""
-        return sum(finding.degree == degree for finding, _ in self.found)
-
-    def lines(self) -> list[str]:
-        """For the screen, the gravest last, where it is read first."""
-        return [finding.line(shown) for finding, shown in self._sorted()]
-
-    def whole(self) -> list[str]:
-        """For the file."""
-        return [finding.whole() for finding, _ in self._sorted()]
-
-    def _sorted(self) -> list[tuple[Finding, int]]:
-        return sorted(self.found, key=lambda pair: (FACT, CAUTION, FAULT).index(pair[0].degree))
+    @contextlib.contextmanager
+    def catch_errors(self) -> Iterator[None]:
+        """Add an InputError that the block raises, and go on."""
+        try:
+            yield
+        except InputError as error:
+            self.error(str(error))

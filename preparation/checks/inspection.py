@@ -1,4 +1,4 @@
-"""Every image of a dataset decoded once: which can be, what their bytes hash to, and how photos look in small."""
+"""Decode every image of a dataset once: decoding errors, digests of the files, and thumbnails of the photos."""
 
 import hashlib
 import time
@@ -11,75 +11,77 @@ from torch.utils.data import Dataset
 
 from datasets.images import decode
 from datasets.loading import Loading
+from preparation.checks.findings import Findings
+from preparation.checks.split_lists import TITLES, SplitLists
 from utils.errors import InputError
 from utils.progress import progress_bar
 
-SIDE = 32  # pixels of a thumbnail; however small, the decoder reads the file to its end
-CHUNK = 64  # images a worker process takes at a time
-DIGEST_BYTES = 8  # two of a million different files share one with a chance of 3e-8
+SIDE = 32  # pixels of a thumbnail; decoding reads the whole file at any size
+CHUNK = 64  # images that a worker process takes at a time
+DIGEST_BYTES = 8  # two of a million different files have the same digest with a probability of 3e-8
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """Of n files, the first p of them photos: `digests` (n,) uint64 of their bytes, `thumbnails` (p, SIDE, SIDE) uint8 grey,
-    `faults` {row: what is wrong with a file that cannot be decoded}; the other two are 0 there."""
+    """Digests and thumbnails of the images of `SplitLists.paths`: n files, the first p of them photos."""
 
-    digests: np.ndarray
-    thumbnails: np.ndarray
-    faults: dict[int, str]
-    seconds: float
+    digests: np.ndarray  # (n,) uint64; 0: the file cannot be decoded
+    thumbnails: np.ndarray  # (p, SIDE, SIDE) uint8 grey
 
     def readable(self, rows: np.ndarray) -> np.ndarray:
-        """Those of `rows` whose file could be decoded."""
-        return rows[~np.isin(rows, list(self.faults))]
+        """Those of `rows` (k,) whose file could be decoded."""
+        return rows[self.digests[rows] != 0]
 
 
 class _Files(Dataset):
-    """For rows of `paths`: what is wrong with each, digests, and thumbnails of the first `photos`."""
+    """(row, decoding error or None, digest, thumbnail) of each file."""
 
-    def __init__(self, root: Path, paths: list[str], photos: int):
-        self.root, self.paths, self.photos = root, paths, photos
+    def __init__(self, root: Path, paths: list[str]):
+        self.root, self.paths = root, paths
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitems__(self, rows: list[int]) -> tuple[list[int], list[str | None], np.ndarray, np.ndarray]:
-        faults, digests, thumbnails = [], [], []
-        for row in rows:
-            fault, digest, thumbnail = _looked_at(f"{self.root}/{self.paths[row]}")
-            faults.append(fault)
-            digests.append(digest)
-            if row < self.photos:
-                thumbnails.append(thumbnail)
-        small = np.stack(thumbnails) if thumbnails else np.zeros((0, SIDE, SIDE), np.uint8)
-        return rows, faults, np.array(digests, np.uint64), small
+    def __getitems__(self, rows: list[int]) -> list[tuple[int, str | None, int, np.ndarray]]:
+        return [(row, *_examined(self.root / self.paths[row])) for row in rows]
 
 
-def inspect(root: Path, paths: list[str], photos: int, num_workers: int) -> Inspection:
-    """Decode all files of `paths` below `root`, the first `photos` of them photos, in worker processes; shows a bar.
+def inspect(lists: SplitLists, num_workers: int, findings: Findings) -> Inspection:
+    """Decode all files in worker processes, with a progress bar; files that cannot be decoded are an error of their list.
 
-    1 KB a photo is kept: 0.2 GB for TU-Berlin Ext.
+    Thumbnails take 1 KB per photo: 0.2 GB for TU-Berlin Ext.
     """
-    digests, thumbnails = np.zeros(len(paths), np.uint64), np.zeros((photos, SIDE, SIDE), np.uint8)
-    faults: dict[int, str] = {}
+    count = len(lists.paths)
+    found = Inspection(np.zeros(count, np.uint64), np.zeros((lists.photos, SIDE, SIDE), np.uint8))
+    errors: dict[int, str] = {}
     started = time.perf_counter()
-    loader = Loading(_Files(root, paths, photos), CHUNK, num_workers if len(paths) > CHUNK else 0)
-    with progress_bar(len(paths), "checking images", "img") as bar:
-        for rows, messages, found, small in loader if paths else ():
-            digests[rows] = found
-            thumbnails[rows[: len(small)]] = small
-            faults |= {row: message for row, message in zip(rows, messages, strict=True) if message is not None}
-            bar.update(len(rows))
-    return Inspection(digests, thumbnails, faults, time.perf_counter() - started)
+    loader = Loading(_Files(lists.split.root, lists.paths), CHUNK, num_workers if count > CHUNK else 0)
+    with progress_bar(count, "checking images", "img") as bar:
+        for chunk in loader if count else ():
+            for row, error, digest, thumbnail in chunk:
+                found.digests[row] = digest
+                if row < lists.photos:
+                    found.thumbnails[row] = thumbnail
+                if error is not None:
+                    errors[row] = error
+            bar.update(len(chunk))
+    seconds = max(time.perf_counter() - started, 1e-9)
+    speed = f"{seconds:,.1f} s: {count / seconds:,.0f} images/s with {num_workers} processes"
+    findings.info(f"{count:,} images decoded in {speed}")
+    for key, rows in lists.rows.items():
+        messages = [errors[row].replace(f"{lists.split.root}/", "") for row in sorted(set(rows.tolist()) & errors.keys())]
+        if messages:
+            damaged = f"{len(messages):,} of {len(rows):,} images"
+            findings.error(f"{TITLES[key]}: {damaged} cannot be decoded", messages, shown=2)
+    return found
 
 
-def _looked_at(path: str) -> tuple[str | None, int, np.ndarray]:
-    """What is wrong with the file, or None; its digest; its thumbnail."""
+def _examined(path: Path) -> tuple[str | None, int, np.ndarray]:
     try:
         thumbnail = np.asarray(Image.fromarray(decode(path, SIDE)).convert("L"))
-        content = Path(path).read_bytes()
+        digest = hashlib.blake2b(path.read_bytes(), digest_size=DIGEST_BYTES).digest()
+        return None, int.from_bytes(digest, "little"), thumbnail
     except InputError as error:
         return str(error), 0, np.zeros((SIDE, SIDE), np.uint8)
     except OSError as error:
         return f"{path}: cannot be read ({error.strerror})", 0, np.zeros((SIDE, SIDE), np.uint8)
-    return None, int.from_bytes(hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest(), "little"), thumbnail

@@ -1,110 +1,71 @@
-"""Photos that show the same picture though their files differ: recompressed, resized, brightened, cut a little.
+"""Photos that show the same picture in different files: recompressed, resized, brightened or slightly cropped.
 
-Two steps. A perceptual hash of 64 bits (signs of the lowest 8 × 8 DCT coefficients about their median, the mean left out) finds
-candidates among all pairs; the thumbnails, each brought to 16 × 16 with mean 0 and length 1, then decide by their correlation.
-A picture with hardly any contrast resembles anything flat, and is left out.
+A 64-bit perceptual hash (signs of the lowest 8 × 8 DCT coefficients about their median, without the mean) selects candidates.
+The correlation of thumbnails of 16 × 16 pixels decides. Photos of very low contrast resemble anything flat and are left out.
 
-Measured with the thresholds below on 1,500 Tiny-ImageNet photos (32 px, enlarged to 64 for cuts). Found again: JPEG quality 50,
-100 %; at 48 or 100 px, 100 %; contrast × 0.7 and 50 px and quality 50, 100 %; brightness × 0.7, 100 %, and × 1.3, 99.7 %; 2 px
-of 64 cut off from each way, 96.5 %, or both at one corner, 94.5 %; 4 px, only 53 and 18 %. Among 13,858 × 3,300 unrelated photos
-(46 million pairs) 155 are within HAMMING and none is taken for a copy; with 14 bits one is, with 18 seven. Among 1,920 × 320
-photos drawn by `synthetic.draw`, 18 and none. 176,500 × 28,000 pairs take 7 to 10 s on four cores (1.4 GB at the peak).
+Recall on 1,500 Tiny-ImageNet photos (32 px, enlarged to 64 px for crops): JPEG quality 50, 100 %; resized to 48 or 100 px, 100 %;
+contrast × 0.7, 50 px and quality 50, 100 %; brightness × 0.7, 100 %, × 1.3, 99.7 %; 2 of 64 px cropped in one direction, 96.5 %,
+in both, 94.5 %; 4 px, only 53 and 18 %. False positives: of 13,858 × 3,300 unrelated photos (46 million pairs) 155 have hashes
+within HAMMING and none is taken for a copy (one with 14 bits, seven with 18).
 """
-
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 
-from utils.cores import usable_cores
-
-HAMMING = 12  # bits of 64 that candidates may differ in
-CORRELATION = 0.9  # of normalised thumbnails, from which on two pictures are one
-LEAST_CONTRAST = 4.0  # standard deviation of grey values of 255; the least of 17,158 photos was 5.8
-LOW = 8  # frequencies of the hash each way
-PAIRS_AT_ONCE = 1 << 21  # 16 MB of differences
-THUMBNAILS_AT_ONCE = 1 << 14  # 64 MB of them as floats
-MOST_OF_A_CHUNK = 1 << 14  # candidates: a bound for pictures that are all alike; the nearest are taken
+HAMMING = 12  # largest number of different bits, of 64
+CORRELATION = 0.9  # smallest correlation of two thumbnails of the same picture
+LEAST_CONTRAST = 4.0  # standard deviation of grey values from 0 to 255; the least of 17,158 photos was 5.8
+LOW = 8  # frequencies of the hash in each direction
+CHUNK = 1 << 14  # thumbnails at a time: 64 MB as floats
+MOST_CANDIDATES = 1 << 12  # per photo; of more, the nearest hashes are compared
 
 
-@dataclass(frozen=True)
-class NearDuplicates:
-    """For each of `second` that resembles one of `first`, the one it resembles most: rows (k,), rows (k,), correlation (k,).
+def near_duplicates(first: np.ndarray, second: np.ndarray) -> list[tuple[int, int, float]]:
+    """(row in `first`, row in `second`, correlation) of near duplicates, the highest correlation first.
 
-    The most alike pairs come first.
+    first: (n, side, side) uint8 grey, second: (m, side, side). Each row of `second` occurs at most once, with its best match.
     """
+    rows, codes, vectors = _descriptors(first)
+    found = []
+    for row, code, vector in zip(*_descriptors(second), strict=True):
+        candidates = close_codes(codes, code)
+        correlations = vectors[candidates] @ vector
+        if correlations.max(initial=0) >= CORRELATION:
+            best = int(correlations.argmax())
+            found.append((int(rows[candidates[best]]), int(row), float(correlations[best])))
+    return sorted(found, key=lambda pair: -pair[2])
 
-    first: np.ndarray
-    second: np.ndarray
-    correlation: np.ndarray
+
+def close_codes(codes: np.ndarray, code: np.uint64) -> np.ndarray:
+    """Positions in `codes` (n,) uint64 at a Hamming distance of at most HAMMING from `code`; at most MOST_CANDIDATES."""
+    distances = np.bitwise_count(codes ^ code)
+    close = np.flatnonzero(distances <= HAMMING)
+    return close[np.argsort(distances[close], kind="stable")[:MOST_CANDIDATES]]
 
 
 def perceptual_hashes(thumbnails: np.ndarray) -> np.ndarray:
-    """(n, side, side) uint8 grey → (n,) uint64."""
+    """(n, side, side) → (n,) uint64."""
     side = thumbnails.shape[-1]
     cosines = np.cos(np.pi * np.outer(np.arange(LOW), 2 * np.arange(side) + 1) / (2 * side)).astype(np.float32)
-    hashes = np.zeros(len(thumbnails), np.uint64)
-    for start in range(0, len(thumbnails), THUMBNAILS_AT_ONCE):
-        part = thumbnails[start : start + THUMBNAILS_AT_ONCE].astype(np.float32)
-        low = (cosines @ part @ cosines.T).reshape(len(part), LOW * LOW)
-        bits = low > np.median(low[:, 1:], axis=1, keepdims=True)
-        bits[:, 0] = False
-        hashes[start : start + len(part)] = np.packbits(bits, axis=1).view(np.uint64)[:, 0]
-    return hashes
+    low = (cosines @ thumbnails.astype(np.float32) @ cosines.T).reshape(-1, LOW * LOW)
+    bits = low > np.median(low[:, 1:], axis=1, keepdims=True)
+    bits[:, 0] = False
+    return np.packbits(bits, axis=1).view(np.uint64)[:, 0]
 
 
-def close_pairs(first: np.ndarray, second: np.ndarray, radius: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows (k,) and (k,) of all pairs of hashes, (n,) and (m,) uint64, that differ in at most `radius` bits; in parts.
-
-    A part of more than MOST_OF_A_CHUNK pairs is cut to the nearest.
-    """
-    rows = max(1, PAIRS_AT_ONCE // max(1, len(second)))
-
-    def part(start: int) -> tuple[np.ndarray, np.ndarray]:
-        distances = np.bitwise_count(first[start : start + rows, None] ^ second)
-        found = np.flatnonzero(distances <= radius)
-        if len(found) > MOST_OF_A_CHUNK:
-            found = found[np.argsort(distances.ravel()[found], kind="stable")[:MOST_OF_A_CHUNK]]
-        return found // len(second) + start, found % len(second)
-
-    starts = range(0, len(first) if len(second) else 0, rows)
-    with ThreadPoolExecutor(min(8, usable_cores())) as threads:  # NumPy leaves the interpreter to others meanwhile
-        for group in range(0, len(starts), 64):  # so that results do not pile up
-            yield from threads.map(part, starts[group : group + 64])
-
-
-def near_duplicates(first: np.ndarray, second: np.ndarray) -> NearDuplicates:
-    """For each thumbnail of `second` (m, side, side) uint8 the one of `first` (n, side, side) that shows the same, if any."""
-    own, other = _contrasty(first), _contrasty(second)
-    of_first, of_second = _normalised(first), _normalised(second)
-    best, partner = np.full(len(second), -1.0, np.float32), np.zeros(len(second), np.int64)
-    for a, b in close_pairs(perceptual_hashes(first[own]), perceptual_hashes(second[other]), HAMMING):
-        a, b = own[a], other[b]
-        alike = np.einsum("ij,ij->i", of_first[a], of_second[b])
-        better = np.argsort(alike)  # of several assignments to one place NumPy keeps the last
-        better = better[alike[better] > best[b[better]]]
-        best[b[better]], partner[b[better]] = alike[better], a[better]
-    found = np.flatnonzero(best >= CORRELATION)
-    found = found[np.argsort(-best[found], kind="stable")]
-    return NearDuplicates(partner[found], found, best[found])
-
-
-def _contrasty(thumbnails: np.ndarray) -> np.ndarray:
-    """Rows of those with enough contrast to be told apart."""
-    starts = range(0, len(thumbnails), THUMBNAILS_AT_ONCE)
-    parts = [thumbnails[start : start + THUMBNAILS_AT_ONCE].std(axis=(1, 2), dtype=np.float32) for start in starts]
-    return np.flatnonzero(np.concatenate([*parts, np.zeros(0)]) >= LEAST_CONTRAST)
+def _descriptors(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows (k,) of sufficient contrast, their hashes (k,), and their normalised thumbnails (k, side² / 4) float32."""
+    chunks = []
+    for start in range(0, max(1, len(thumbnails)), CHUNK):
+        chunk = thumbnails[start : start + CHUNK]
+        rows = np.flatnonzero(chunk.std(axis=(1, 2), dtype=np.float32) >= LEAST_CONTRAST)
+        chunks.append((start + rows, perceptual_hashes(chunk[rows]), _normalised(chunk[rows])))
+    rows, codes, vectors = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
+    return rows, codes, vectors
 
 
 def _normalised(thumbnails: np.ndarray) -> np.ndarray:
-    """(n, side, side) uint8 → (n, side² / 4) float32: means of 2 × 2 pixels, then mean 0 and length 1."""
+    """Means of 2 × 2 pixels, as vectors of mean 0 and length 1."""
     n, half = len(thumbnails), thumbnails.shape[1] // 2
-    coarse = np.zeros((n, half, half), np.float32)
-    for down in (0, 1):
-        for right in (0, 1):
-            coarse += thumbnails[:, down::2, right::2]
-    coarse = coarse.reshape(n, half * half)
+    coarse = thumbnails.reshape(n, half, 2, half, 2).mean(axis=(2, 4), dtype=np.float32).reshape(n, half * half)
     coarse -= coarse.mean(axis=1, keepdims=True)
-    coarse /= np.maximum(np.linalg.norm(coarse, axis=1, keepdims=True), 1e-6)
-    return coarse
+    return coarse / np.maximum(np.linalg.norm(coarse, axis=1, keepdims=True), 1e-6)

@@ -1,103 +1,88 @@
-"""Files that are there twice: within a list, and, which spoils figures, on both sides of a split."""
+"""Duplicate files: within a list, between training and held-out sketches, and between seen and unseen classes."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from preparation.checks.findings import Findings
 from preparation.checks.inspection import Inspection
-from preparation.checks.near_duplicates import NearDuplicates, near_duplicates
-from preparation.checks.split_lists import TEST_SIDE, TITLES, TRAIN_SIDE, SplitLists, is_published
+from preparation.checks.near_duplicates import near_duplicates
+from preparation.checks.split_lists import TITLES, UNSEEN_LISTS, SplitLists
 
+SEEN_LISTS = [key for key in TITLES if key not in UNSEEN_LISTS]
 SIDES = "training or held-out lists and the unseen classes' lists"
 
 
-def check_overlaps(lists: SplitLists, inspection: Inspection, findings: Findings) -> None:
-    """Same paths and same bytes: a caution within a list, a fault where unseen classes' files are trained on."""
-    for key in lists.files:
-        _within_a_list(lists, key, inspection, findings)
-    shared, alike = _shared(lists, TRAIN_SIDE, TEST_SIDE, inspection)
+def check_duplicates(lists: SplitLists, images: Inspection, findings: Findings) -> None:
+    """Check for equal paths and equal bytes: warnings within a list, errors where training sees files of unseen classes."""
+    for key in TITLES:
+        if key in lists.files:
+            _check_list(lists, key, images, findings)
+    shared, identical = _common(lists, SEEN_LISTS, UNSEEN_LISTS, images)
     if shared:
-        findings.fault(f"leak: {len(shared):,} files are in {SIDES}; take them off one", shared)
-    if alike:
-        message = f"leak: {len(alike):,} files of {SIDES} are byte-identical"
-        if is_published(lists):  # with which all published figures were made
-            findings.caution(f"{message}, in the published split", alike, shown=2)
+        findings.error(f"leak: {len(shared):,} files are in {SIDES}; remove them from one", shared)
+    if identical:
+        message = f"leak: {len(identical):,} files of {SIDES} are byte-identical"
+        if lists.published_classes == (lists.seen, lists.unseen):  # all published results were computed with these files
+            findings.warning(f"{message}, in the published split", identical, shown=2)
         else:
-            findings.fault(f"{message}; take them off one", alike, shown=2)
-    shared, alike = _shared(lists, ("train_sketches",), ("held_out_sketches",), inspection)
+            findings.error(f"{message}; remove them from one", identical, shown=2)
+    shared, identical = _common(lists, ["train_sketches"], ["held_out_sketches"], images)
     if shared:
-        findings.fault(f"{len(shared):,} held-out sketches are training sketches too; take them off one list", shared)
-    if alike:
-        message = f"{len(alike):,} held-out sketches are byte-identical to training sketches; validation flatters"
-        findings.caution(message, alike, shown=2)
+        findings.error(f"{len(shared):,} held-out sketches are training sketches too; remove them from one list", shared)
+    if identical:
+        message = f"{len(identical):,} held-out sketches are byte-identical to training sketches; validation results are too high"
+        findings.warning(message, identical, shown=2)
 
 
-def check_near_duplicates(lists: SplitLists, inspection: Inspection, findings: Findings) -> list[tuple[str, str]]:
-    """A caution on gallery photos that show the same as a training photo; returns the pairs of paths, the most alike first.
+def check_near_duplicates(lists: SplitLists, images: Inspection, findings: Findings) -> list[tuple[str, str]]:
+    """Check for gallery photos that look like a training photo, byte-identical ones left out.
 
-    Those that are byte-identical are `check_overlaps`'s.
+    Returns pairs of paths (training photo, gallery photo), the most similar first.
     """
-    trained = inspection.readable(lists.rows_of(("train_photos",)))
-    gallery = inspection.readable(lists.rows_of(("gallery_photos",)))
-    gallery = gallery[~np.isin(inspection.digests[gallery], inspection.digests[trained])]
-    found: NearDuplicates = near_duplicates(inspection.thumbnails[trained], inspection.thumbnails[gallery])
-    pairs = [
-        (lists.paths[trained[a]], lists.paths[gallery[b]])
-        for a, b in zip(found.first.tolist(), found.second.tolist(), strict=True)
-    ]
+    training, gallery = (images.readable(lists.rows_of(key)) for key in ("train_photos", "gallery_photos"))
+    gallery = gallery[~np.isin(images.digests[gallery], images.digests[training])]
+    found = near_duplicates(images.thumbnails[training], images.thumbnails[gallery])
+    pairs = [(lists.paths[training[a]], lists.paths[gallery[b]]) for a, b, _ in found]
     if pairs:
-        items = [f"{a} ~ {b} ({likeness:.3f})" for (a, b), likeness in zip(pairs, found.correlation.tolist(), strict=True)]
-        message = (
-            f"leak: {len(pairs):,} gallery photos look the same as a training photo; the most alike are on the contact sheet"
-        )
-        findings.caution(message, items, shown=2)
+        items = [f"{a} ~ {b} ({correlation:.3f})" for (a, b), (_, _, correlation) in zip(pairs, found, strict=True)]
+        message = f"leak: {len(pairs):,} gallery photos look like a training photo; the contact sheet shows the most similar"
+        findings.warning(message, items, shown=2)
     return pairs
 
 
-def _within_a_list(lists: SplitLists, key: str, inspection: Inspection, findings: Findings) -> None:
-    rows = lists.rows[key]
-    first, later = _repeated(rows, np.flatnonzero(rows >= 0))
-    _tell(lists, key, first, later, "are listed twice", findings)
-    once = np.setdiff1d(np.flatnonzero(rows >= 0), later)
-    once = once[np.isin(rows[once], inspection.readable(rows[once]))]
-    first, later = _repeated(inspection.digests[rows], once)
-    _tell(lists, key, first, later, "are byte-identical to an earlier one of the list", findings)
+def _check_list(lists: SplitLists, key: str, images: Inspection, findings: Findings) -> None:
+    rows, files = lists.rows[key], lists.files[key]
+    existing = np.flatnonzero(rows >= 0)
+    twice = _repeats(rows, existing)
+    once = np.setdiff1d(existing, [later for _, later in twice]).astype(np.int64)
+    identical = _repeats(images.digests[rows], once[images.digests[rows[once]] != 0])
+    for what, pairs in (("are listed twice", twice), ("are byte-identical to an earlier one of the list", identical)):
+        names = [" = ".join(dict.fromkeys((files.paths[a], files.paths[b]))) for a, b in pairs]
+        torn = [
+            f"{files.paths[a]} (class {files.labels[a]}) = {files.paths[b]} (class {files.labels[b]})"
+            for a, b in pairs
+            if files.labels[a] != files.labels[b]
+        ]
+        if names:
+            findings.warning(f"{TITLES[key]}: {len(names):,} files {what}", names, shown=2)
+        if torn:
+            message = f"{len(torn):,} of those that {what} are in two classes: one id is wrong, or the picture shows both"
+            findings.warning(f"{TITLES[key]}: {message}", torn, shown=1)
 
 
-def _repeated(values: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of `places` (k,) in `values` (n,), those with the value of an earlier one: that one, the earliest, and the place itself."""
-    _, first, group = np.unique(values[places], return_index=True, return_inverse=True)
-    is_later = first[group] != np.arange(len(places))
-    return places[first[group][is_later]], places[is_later]
+def _repeats(values: np.ndarray, positions: np.ndarray) -> list[tuple[int, int]]:
+    """(first position of the same value, position) of each of `positions` (k,) whose value in `values` (n,) occurred before."""
+    first: dict[int, int] = {}
+    pairs = zip(values[positions].tolist(), positions.tolist(), strict=True)
+    return [(first[value], position) for value, position in pairs if first.setdefault(value, position) != position]
 
 
-def _tell(lists: SplitLists, key: str, first: np.ndarray, later: np.ndarray, what: str, findings: Findings) -> None:
-    """A caution for repeated files, at these places of a list, and another one for those whose class ids differ."""
-    if not len(later):
-        return
-    files, pairs = lists.files[key], list(zip(first.tolist(), later.tolist(), strict=True))
-    alike = [f"{files.paths[a]} = {files.paths[b]}" if files.paths[a] != files.paths[b] else files.paths[a] for a, b in pairs]
-    findings.caution(f"{TITLES[key]}: {len(later):,} files {what}", alike, shown=2)
-    named = [f"{files.paths[place]} (class {files.labels[place]})" for place in (*first, *later)]
-    torn = [f"{named[i]} = {named[i + len(pairs)]}" for i, (a, b) in enumerate(pairs) if files.labels[a] != files.labels[b]]
-    if torn:
-        message = (
-            f"{TITLES[key]}: {len(torn):,} of those that {what} are in two classes: one id is wrong, or the picture shows both"
-        )
-        findings.caution(message, torn, shown=1)
-
-
-def _shared(
-    lists: SplitLists, one: tuple[str, ...], other: tuple[str, ...], inspection: Inspection
-) -> tuple[list[str], list[str]]:
-    """Paths that both have, and `a = b` for other files that are byte-identical, one for each of `other`."""
-    own, others = lists.rows_of(one), lists.rows_of(other)
-    shared = np.intersect1d(own, others)
-    own, others = inspection.readable(np.setdiff1d(own, shared)), inspection.readable(np.setdiff1d(others, shared))
-    of_digest = {digest: row for row, digest in zip(own.tolist(), inspection.digests[own].tolist(), strict=True)}
-    alike = [
-        (of_digest.get(digest), row) for row, digest in zip(others.tolist(), inspection.digests[others].tolist(), strict=True)
-    ]
-    return (
-        [lists.paths[row] for row in shared],
-        [f"{lists.paths[a]} = {lists.paths[b]}" for a, b in alike if a is not None],
-    )
+def _common(lists: SplitLists, keys: Sequence[str], other_keys: Sequence[str], images: Inspection) -> tuple[list[str], list[str]]:
+    """Paths in both groups of lists; `a = b` for other files b of the second group that are byte-identical to a in the first."""
+    rows, others = lists.rows_of(*keys), lists.rows_of(*other_keys)
+    shared = np.intersect1d(rows, others)
+    rows, others = (images.readable(np.setdiff1d(each, shared)) for each in (rows, others))
+    of_digest = dict(zip(images.digests[rows].tolist(), rows.tolist(), strict=True))
+    pairs = [(of_digest.get(digest), row) for digest, row in zip(images.digests[others].tolist(), others.tolist(), strict=True)]
+    return [lists.paths[row] for row in shared], [f"{lists.paths[a]} = {lists.paths[b]}" for a, b in pairs if a is not None]

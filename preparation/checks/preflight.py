@@ -1,101 +1,76 @@
-"""Whether training can start as it stands, and how: the lists' length beside a batch, the semantic mask, the command."""
+"""Whether training can start: the semantic mask, a batch that the lists can fill, and the command to run."""
 
 import shlex
 from pathlib import Path
-from typing import NamedTuple
 
-from datasets.catalog import CUSTOM, DATA_ROOT, IMAGENET_CLASSES, QUICKDRAW, SKETCHY, TUBERLIN, Dataset
+from datasets.catalog import CUSTOM, DATA_ROOT, DATASETS, IMAGENET_CLASSES, Dataset
 from datasets.file_lists import REMAKE_MASK
 from preparation.checks.findings import Findings
 from preparation.checks.split_lists import SplitLists
 from utils.errors import InputError
 
-BATCH_SIZE = 96  # what the training scripts take by default
-
-
-class Script(NamedTuple):
-    """What a training script's recipe says of its batches."""
-
-    file: str
-    dataset: Dataset
-    photos_per_sketch: int
-
-    def batch_that_fits(self, batch_size: int, sketches: int, photos: int) -> int:
-        """`batch_size` if there are images enough to fill it once, else the next smaller that can be filled; 0: none.
-
-        Where it is too small to hold a sketch, the least that does.
-        """
-        whole = 1 + self.photos_per_sketch
-        fit = min(sketches, photos // self.photos_per_sketch)
-        asked = max(1, batch_size // whole)
-        return max(batch_size, whole) if asked <= fit else fit * whole
-
-
-SCRIPTS = (
-    Script("train_cse_resnet_sketchy_ext.py", SKETCHY, 2),
-    Script("train_cse_resnet_tuberlin_ext.py", TUBERLIN, 9),
-    Script("train_cse_resnet_quickdraw_ext.py", QUICKDRAW, 1),
-)
+BATCH_SIZE = 96  # default of the train scripts
+TRAINABLE = [dataset for dataset in DATASETS.values() if dataset.train_script]
 
 
 def check_mask(lists: SplitLists, findings: Findings) -> None:
-    """A fault if it is missing, damaged, lacks a class or does not fit an ImageNet teacher."""
+    """Check that the semantic mask has a vector for each class and fits an ImageNet teacher."""
     try:
         width = lists.split.semantic_mask().shape[1]
-        if width != IMAGENET_CLASSES:
-            fault = f"{lists.split.mask_file}: {width} wide, and ImageNet has {IMAGENET_CLASSES} classes"
-            findings.fault(_without_teacher(fault))
+        problem = f"{lists.split.mask_file}: {width} wide, and ImageNet has {IMAGENET_CLASSES} classes"
+        if width == IMAGENET_CLASSES:
+            return
     except InputError as error:
-        if lists.seen is not None:  # else that is what it says
-            findings.fault(_without_teacher(str(error)))
+        problem = str(error)
+        if lists.seen is None:  # reported already
+            return
+    advice = "until then" if REMAKE_MASK in problem else "prepare_dataset.py makes the mask; until then"
+    without_teacher = f"training with a teacher cannot start; {advice}, train with --pretrained_weights none"
+    findings.error(f"{problem}: {without_teacher}")
 
 
-def _without_teacher(fault: str) -> str:
-    """A fault of the mask with what follows from it; most of the messages do not say yet where a mask comes from."""
-    makes = "until then" if REMAKE_MASK in fault else "prepare_dataset.py makes the mask; until then"
-    return f"{fault}: training with a teacher cannot start; {makes}, train with --pretrained_weights none"
+def training_command(asked: Dataset, lists: SplitLists, data_root: Path, batch_size: int, findings: Findings) -> str:
+    """The command that trains on the split; it is an error if there is none.
+
+    The train scripts use custom images where their own dataset is missing, so any script whose dataset is missing will do.
+    """
+    possible = [asked] if asked.train_script else [each for each in TRAINABLE if not (data_root / each.folder).exists()]
+    if not possible:
+        advice = f"move {CUSTOM.folder}/ to another data root"
+        findings.error(f"{data_root} holds all other datasets, and the train scripts use those first; {advice}")
+    recipe = (possible or TRAINABLE)[0]
+    is_custom = lists.split.dataset is CUSTOM
+    fitting = _check_batch_size(lists, TRAINABLE if is_custom else [recipe], recipe, batch_size, findings)
+    words = ["python", str(recipe.train_script)]
+    if data_root != DATA_ROOT or is_custom:
+        words += ["--data_root", str(data_root)]
+    if lists.split.name != lists.split.dataset.default_split:
+        words += ["--zero_version", lists.split.name]
+    if fitting != BATCH_SIZE:
+        words += ["--batch_size", str(fitting)]
+    return shlex.join(words)
 
 
-def check_batches(lists: SplitLists, script: Script, batch_size: int, findings: Findings) -> int:
-    """The batch size that `script` can train with; a caution if it is another, and for own folders so for every script."""
-    if not {"train_sketches", "train_photos"} <= set(lists.files):
+def fitting_batch_size(batch_size: int, sketches: int, photos: int, photos_per_sketch: int) -> int:
+    """`batch_size`, reduced if that many sketches and photos cannot fill it, raised if it holds no sketch; 0: impossible.
+
+    A batch has `batch_size // (1 + photos_per_sketch)` sketches.
+    """
+    group = 1 + photos_per_sketch  # a sketch and its photos
+    available = min(sketches, photos // photos_per_sketch)
+    return max(batch_size, group) if max(1, batch_size // group) <= available else available * group
+
+
+def _check_batch_size(lists: SplitLists, recipes: list[Dataset], chosen: Dataset, batch_size: int, findings: Findings) -> int:
+    if not {"train_sketches", "train_photos"} <= lists.files.keys():
         return batch_size
     counts = len(lists.files["train_sketches"]), len(lists.files["train_photos"])
-    asked = SCRIPTS if lists.split.dataset is CUSTOM else (script,)
-    fits = {one.file: one.batch_that_fits(batch_size, *counts) for one in asked}
-    others = [f"{fit or 'none'} for {file}" for file, fit in fits.items() if fit != batch_size]
+    fitting = {each.train_script: fitting_batch_size(batch_size, *counts, each.photos_per_sketch) for each in recipes}
+    others = [f"{size or 'none'} for {script}" for script, size in fitting.items() if size != batch_size]
     if others:
-        message = f"{counts[0]:,} training sketches and {counts[1]:,} photos do not make a batch of {batch_size}"
-        findings.caution(f"{message}; a --batch_size that fits", others, shown=len(others))
-    if not fits[script.file]:
-        need = f"{script.photos_per_sketch} photos to a sketch"
-        findings.fault(f"{script.file} takes {need}, and there are not enough for the smallest batch")
-    return fits[script.file]
-
-
-def script_for(asked: Dataset, lists: SplitLists, findings: Findings) -> Script:
-    """The one that trains on this split. Own folders are found by a script whose own dataset is not there."""
-    if asked is not CUSTOM:
-        return next(script for script in SCRIPTS if script.dataset is asked)
-    data_root = lists.split.root.parent
-    free = [script for script in SCRIPTS if not (data_root / script.dataset.folder).exists()]
-    if not free:
-        findings.fault(
-            f"{data_root} holds every other dataset too, which scripts take first; move {CUSTOM.folder}/ to a root of its own"
-        )
-    return (free or SCRIPTS)[0]
-
-
-def command(script: Script, lists: SplitLists, data_root: Path, batch_size: int) -> str:
-    """The line that trains."""
-    split, default = lists.split.name, script.dataset.default_split
-    if lists.split.dataset is CUSTOM:
-        default = CUSTOM.default_split
-    words = ["python", script.file]
-    if data_root != DATA_ROOT or lists.split.dataset is CUSTOM:
-        words += ["--data_root", str(data_root)]
-    if split != default:
-        words += ["--zero_version", split]
-    if batch_size != BATCH_SIZE:
-        words += ["--batch_size", str(batch_size)]
-    return shlex.join(words)
+        message = f"{counts[0]:,} training sketches and {counts[1]:,} photos cannot fill a batch of {batch_size}"
+        findings.warning(f"{message}; use --batch_size", others, shown=len(others))
+    if not fitting[chosen.train_script]:
+        needs = f"{chosen.train_script} needs {chosen.photos_per_sketch} photos per sketch"
+        findings.error(f"{needs}, and there are not enough for the smallest batch")
+    return fitting[chosen.train_script]

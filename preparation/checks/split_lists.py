@@ -1,4 +1,4 @@
-"""All lists of a split, read as far as they can be; what is wrong with one does not hide the others."""
+"""The lists of a split, read as far as possible: an error in one list does not hide errors in the others."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,8 @@ import numpy as np
 from datasets.catalog import SAME_SPLIT, Counts, published_classes
 from datasets.file_lists import FileList, Split, absent_files, read_list
 from preparation.checks.findings import Findings
-from utils.errors import InputError
 
-# As in `Counts`: what people call the list, and its kind and part.
-LISTS = {
+LISTS = {  # field of `Counts`: title, kind of images, part of the file name
     "train_sketches": ("train sketches", "sketch", "train"),
     "train_photos": ("train photos", "photo", "train"),
     "held_out_sketches": ("held-out sketches", "sketch", "test"),
@@ -18,101 +16,79 @@ LISTS = {
     "gallery_photos": ("gallery photos", "photo", "zero"),
 }
 TITLES = {key: title for key, (title, _, _) in LISTS.items()}
-TRAIN_SIDE, TEST_SIDE = ("train_sketches", "train_photos", "held_out_sketches"), ("query_sketches", "gallery_photos")
-ANY_ID = 10**9  # where the class names cannot be read, the ids cannot be judged
+UNSEEN_LISTS = ("query_sketches", "gallery_photos")
+ANY_ID = 10**9  # number of classes to accept where the class names cannot be read
 
 
 @dataclass(frozen=True)
 class SplitLists:
-    """`seen`, `unseen`: names by id, None if they cannot be read; `files`: the lists that can be, by their keys in LISTS;
-    `paths`: each file there is, once, photos first; `rows`: for each list its files' rows in `paths`, -1 if not there."""
+    """The readable lists of a split; `files` and `rows` have the keys of LISTS."""
 
     split: Split
-    seen: list[str] | None
+    seen: list[str] | None  # class names by id; None: not readable
     unseen: list[str] | None
     files: dict[str, FileList]
-    paths: list[str]
-    photos: int  # how many of `paths` are photos
-    rows: dict[str, np.ndarray]
-
-    def names(self, key: str) -> list[str] | None:
-        """Of the classes of a list."""
-        return self.unseen if key in TEST_SIDE else self.seen
+    paths: list[str]  # each existing file once, photos first
+    photos: int  # number of photos in `paths`
+    rows: dict[str, np.ndarray]  # row in `paths` of each file of a list; -1: the file does not exist
 
     def images_per_class(self, key: str) -> np.ndarray | None:
-        """(classes,) how many images a list has of each; None if the list or its class names cannot be read."""
-        names = self.names(key)
+        """(classes,) number of images of each class in a list; None if the list or its class names cannot be read."""
+        names = self.unseen if key in UNSEEN_LISTS else self.seen
         if names is None or key not in self.files:
             return None
         return np.bincount(self.files[key].labels, minlength=len(names))
 
-    def rows_of(self, keys: tuple[str, ...]) -> np.ndarray:
-        """The distinct rows in `paths` of the files of these lists."""
-        found = [self.rows[key] for key in keys if key in self.rows]
-        rows = np.unique(np.concatenate(found)) if found else np.zeros(0, np.int64)
+    def rows_of(self, *keys: str) -> np.ndarray:
+        """Distinct rows in `paths` of the files of some lists."""
+        rows = np.unique(np.concatenate([np.zeros(0, np.int64), *(self.rows[key] for key in keys if key in self.rows)]))
         return rows[rows >= 0]
+
+    @property
+    def published_counts(self) -> Counts | None:
+        """Published numbers of images; None if the split is not a published one."""
+        return self.split.dataset.splits.get(SAME_SPLIT.get(self.split.name, self.split.name))
+
+    @property
+    def published_classes(self) -> tuple[list[str] | None, list[str] | None]:
+        """Published names by id of the seen and of the unseen classes; (None, None) if the split is not a published one."""
+        return (None, None) if self.published_counts is None else published_classes(self.split.dataset, self.split.name)
 
 
 def read_split(split: Split, findings: Findings) -> SplitLists:
-    """What is wrong with a list, or with the class names, is a fault each; of files not there all are counted."""
-    names = {"train": _class_names(split, "train", findings), "zero": _class_names(split, "zero", findings)}
-    files = {}
-    for key, (_, kind, part) in LISTS.items():
-        pattern = split.dataset.photo_list if kind == "photo" else split.dataset.sketch_list
-        known = names["zero" if part == "zero" else "train"]
-        classes = ANY_ID if known is None else len(known)
-        try:
-            files[key] = read_list(split.folder / pattern.format(part=part), split.root, classes, may_lack_files=True)
-        except InputError as error:
-            findings.fault(str(error))
-    absent = _absent(split, files, findings)
-    paths, photos = _distinct(files, absent)
-    row = {path: number for number, path in enumerate(paths)}
-    rows = {key: np.array([row.get(path, -1) for path in listed.paths], np.int64) for key, listed in files.items()}
-    return SplitLists(split, names["train"], names["zero"], files, paths, photos, rows)
-
-
-def published_counts(split: Split) -> Counts | None:
-    """Of this split, if it is a published one."""
-    return split.dataset.splits.get(SAME_SPLIT.get(split.name, split.name))
-
-
-def _class_names(split: Split, part: str, findings: Findings) -> list[str] | None:
-    try:
-        return split.class_names(part)
-    except InputError as error:
-        findings.fault(str(error))
-    return None
-
-
-def _absent(split: Split, files: dict[str, FileList], findings: Findings) -> set[str]:
-    """The files that lists name and that are not there; a fault for each list."""
-    absent: set[str] = set()
-    for key, listed in files.items():
-        own = list(absent_files(split.root, listed.paths))
-        absent.update(own)
-        if own:
-            findings.fault(
-                f"{TITLES[key]}: {len(own):,} of the {len(listed):,} files of {listed.source.name} are not below {split.root}; "
-                "unpack the images or mend the list",
-                own,
-            )
-    return absent
-
-
-def _distinct(files: dict[str, FileList], absent: set[str]) -> tuple[list[str], int]:
-    """Paths of the files that are there, each once, photos first; and how many of them are photos."""
-    order = sorted(files, key=lambda key: LISTS[key][1] != "photo")
-    found: dict[str, None] = {}
+    """Read the class names and the lists of a split; each one that cannot be read, or names missing files, is an error."""
+    names: dict[str, list[str]] = {}
+    for part in ("train", "zero"):
+        with findings.catch_errors():
+            names[part] = split.class_names(part)
+    files: dict[str, FileList] = {}
+    rows: dict[str, np.ndarray] = {}
+    row_of: dict[str, int] = {}
     photos = 0
-    for key in order:
-        found.update((path, None) for path in files[key].paths if path not in absent)
-        if LISTS[key][1] == "photo":
-            photos = len(found)
-    return list(found), photos
+    for key in sorted(LISTS, key=lambda key: LISTS[key][1] != "photo"):
+        with findings.catch_errors():
+            files[key] = listed = _read(split, key, names)
+            missing = _missing_files(split, key, listed, findings)
+            for path in listed.paths:
+                if path not in missing:
+                    row_of.setdefault(path, len(row_of))
+            rows[key] = np.array([row_of.get(path, -1) for path in listed.paths], np.int64)
+            photos = len(row_of) if LISTS[key][1] == "photo" else photos
+    return SplitLists(split, names.get("train"), names.get("zero"), files, list(row_of), photos, rows)
 
 
-def is_published(lists: SplitLists) -> bool:
-    """Whether the classes and their ids are those of a published split."""
-    split = lists.split
-    return published_counts(split) is not None and published_classes(split.dataset, split.name) == (lists.seen, lists.unseen)
+def _read(split: Split, key: str, names: dict[str, list[str]]) -> FileList:
+    _, kind, part = LISTS[key]
+    pattern = split.dataset.photo_list if kind == "photo" else split.dataset.sketch_list
+    known = names.get("zero" if key in UNSEEN_LISTS else "train")
+    classes = ANY_ID if known is None else len(known)
+    return read_list(split.folder / pattern.format(part=part), split.root, classes, may_lack_files=True)
+
+
+def _missing_files(split: Split, key: str, listed: FileList, findings: Findings) -> set[str]:
+    missing = list(absent_files(split.root, listed.paths))
+    if missing:
+        count = f"{len(missing):,} of the {len(listed):,} files of {listed.source.name}"
+        advice = "unpack the images or correct the list"
+        findings.error(f"{TITLES[key]}: {count} are not below {split.root}; {advice}", missing)
+    return set(missing)

@@ -4,10 +4,12 @@ import io
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
 from preparation.checks import near_duplicates as searched
-from preparation.checks.near_duplicates import close_pairs, near_duplicates, perceptual_hashes
+from preparation.checks.near_duplicates import close_codes, near_duplicates, perceptual_hashes
 from synthetic.draw import draw_photo
 
 CLASSES = ("mug", "fish", "star", "house", "car", "bird")
@@ -28,26 +30,16 @@ def photos() -> list[Image.Image]:
     return [draw_photo(name, number, seed=5, side=96) for name in CLASSES for number in range(10)]
 
 
-@pytest.mark.parametrize("pairs_at_once", [1, 70, 1 << 20])
-@pytest.mark.parametrize("sizes", [(40, 30), (3, 200), (1, 1), (0, 5), (5, 0)])
-def test_close_pairs_are_those_of_the_slow_search(monkeypatch, pairs_at_once, sizes):
-    monkeypatch.setattr(searched, "PAIRS_AT_ONCE", pairs_at_once)
-    generator = np.random.default_rng(sum(sizes))
-    first, second = (generator.integers(0, 2**64, size, dtype=np.uint64) for size in sizes)
-    for row in range(0, min(sizes), 2):  # some that are near
-        second[row] = first[row] ^ np.uint64(2 ** int(generator.integers(64)) - 1)
-    for radius in (0, 12, 26, 64):
-        slow = {(i, j) for i, a in enumerate(first) for j, b in enumerate(second) if (int(a) ^ int(b)).bit_count() <= radius}
-        found = [pair for a, b in close_pairs(first, second, radius) for pair in zip(a.tolist(), b.tolist(), strict=True)]
-        assert len(found) == len(set(found)) and set(found) == slow
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=20), st.integers(0, 2**64 - 1), st.integers(0, 30))
+def test_close_codes_are_those_of_the_slow_search(codes, code, bits):
+    codes += [code ^ (2**bits - 1), code]
+    slow = [row for row, other in enumerate(codes) if (other ^ code).bit_count() <= searched.HAMMING]
+    assert sorted(close_codes(np.array(codes, np.uint64), np.uint64(code)).tolist()) == slow
 
 
 def test_of_too_many_candidates_the_nearest_are_taken(monkeypatch):
-    monkeypatch.setattr(searched, "MOST_OF_A_CHUNK", 3)
-    first = np.array([0], np.uint64)
-    second = np.array([7, 0, 1, 15, 3], np.uint64)
-    ((_, found),) = close_pairs(first, second, 12)
-    assert sorted(found.tolist()) == [1, 2, 4]
+    monkeypatch.setattr(searched, "MOST_CANDIDATES", 3)
+    assert close_codes(np.array([7, 0, 1, 15, 3], np.uint64), np.uint64(0)).tolist() == [1, 2, 4]
 
 
 def test_the_hash_is_the_slow_one(photos):
@@ -84,28 +76,28 @@ def test_copies_are_found_and_matched(photos, changed):
     first = np.stack([thumbnail(photo) for photo in photos])
     second = np.stack([thumbnail(changed(photo)) for photo in reversed(photos)])
     found = near_duplicates(first, second)
-    assert len(found.second) >= 0.9 * len(photos)
-    assert (found.first == len(photos) - 1 - found.second).all()
-    assert (np.diff(found.correlation) <= 0).all() and (found.correlation >= searched.CORRELATION).all()
+    assert len(found) >= 0.9 * len(photos)
+    assert all(a == len(photos) - 1 - b for a, b, _ in found)
+    correlations = [correlation for *_, correlation in found]
+    assert correlations == sorted(correlations, reverse=True) and correlations[-1] >= searched.CORRELATION
 
 
 def test_other_photos_are_not(photos):
     small = np.stack([thumbnail(photo) for photo in photos])
-    assert len(near_duplicates(small[::2], small[1::2]).first) == 0
+    assert near_duplicates(small[::2], small[1::2]) == []
 
 
 def test_flat_pictures_are_left_out():
     generator = np.random.default_rng(2)
     flat = np.clip(200 + generator.normal(0, 1, (20, 32, 32)), 0, 255).astype(np.uint8)
     flat[:5] = 255
-    assert len(near_duplicates(flat, flat).first) == 0
-    assert len(near_duplicates(flat * 0, flat[:0]).first) == 0
+    assert near_duplicates(flat, flat) == []
+    assert near_duplicates(flat * 0, flat[:0]) == []
 
 
-@pytest.mark.parametrize("pairs_at_once", [1, 1 << 20])
-def test_the_nearest_of_several_is_told(monkeypatch, photos, pairs_at_once):
-    monkeypatch.setattr(searched, "PAIRS_AT_ONCE", pairs_at_once)
+@pytest.mark.parametrize("chunk", [1, 3, 1 << 14])
+def test_the_best_match_is_reported_whatever_the_chunks(monkeypatch, photos, chunk):
+    monkeypatch.setattr(searched, "CHUNK", chunk)
     copies = [photos[3].crop((2, 0, 96, 96)), photos[3], photos[3].crop((0, 2, 96, 96)), photos[8]]
-    found = near_duplicates(np.stack([thumbnail(copy) for copy in copies]), np.stack([thumbnail(photos[3])]))
-    assert (found.first.tolist(), found.second.tolist()) == ([1], [0])
-    assert found.correlation[0] == pytest.approx(1, abs=1e-5)
+    ((first, second, correlation),) = near_duplicates(*(np.stack(list(map(thumbnail, each))) for each in (copies, [photos[3]])))
+    assert (first, second, correlation) == (1, 0, pytest.approx(1, abs=1e-5))
