@@ -24,7 +24,7 @@ from photo_search import indexing
 from photo_search.collecting import collect
 from photo_search.encoder import open_network
 from photo_search.folder import IndexFolder
-from synthetic.draw import draw_photo
+from synthetic.pictures import draw_photo
 from synthetic.shapes import SEEN
 from utils.devices import resolve_workers
 from utils.errors import report_errors

@@ -18,7 +18,7 @@ from datasets.catalog import SKETCHY
 from datasets.file_lists import Split
 from losses.objective import Terms
 from models.dsn import Teacher
-from synthetic.draw import draw_dataset
+from synthetic.draw import Settings, draw_dataset
 from training import build as wiring
 from training.config import Recipe, training_options
 from training.step import Learner
@@ -94,7 +94,7 @@ def setting(options: argparse.Namespace, distributed: Distributed | None = None)
         photos = -(-(options.steps + 1) * options.batch_size * 2 // 3 // 48)  # of 48 seen classes
         if distributed.is_main:
             print("drawing 256-px files …", file=sys.stderr)
-            draw_dataset(folder, photos_per_class=photos, sketches_per_class=-(-photos // 2), held_out_per_class=1)
+            draw_dataset(folder, Settings(photos_per_class=photos, sketches_per_class=-(-photos // 2), held_out_per_class=1))
             torch.manual_seed(0)
             torch.save(Teacher(1000).state_dict(), folder / "teacher.pth")
         distributed.all_gather_objects("drawn")

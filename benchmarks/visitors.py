@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from synthetic.draw import draw_sketch
+from synthetic.pictures import draw_sketch
 from synthetic.shapes import SEEN
 from utils.errors import report_errors
 from utils.parser import positive_int

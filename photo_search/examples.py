@@ -3,7 +3,7 @@
 import functools
 import io
 
-from synthetic.draw import draw_sketch
+from synthetic.pictures import draw_sketch
 
 # (name, which drawing of it): things that many photos show; the demo's network has not learned from the last three
 DRAWINGS = (

@@ -1,1 +1,1 @@
-"""A dataset drawn by code, for the demo and the tests."""
+"""A dataset drawn by code, for the demo and for tests."""

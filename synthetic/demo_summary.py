@@ -1,4 +1,4 @@
-"""The last lines of `make demo`: what was learned, beside what needs no learning, and the picture to open.
+"""Print the last lines of `make demo`: results of the trained and the untrained network, and the pictures to open.
 
 python -m synthetic.demo_summary demo        # reads demo/trained.json, demo/untrained.json and demo/dataset
 """
@@ -15,12 +15,15 @@ from utils.errors import InputError, report_errors
 
 
 def chance(query_labels: np.ndarray, gallery_labels: np.ndarray) -> float:
-    """Expected precision of a random ranking: the query class's share of the gallery, averaged over the query classes."""
+    """Expected precision of a random ranking: the query class's share of the gallery, averaged over query classes.
+
+    Both are class labels, (queries,) and (photos,).
+    """
     return float(np.mean([(gallery_labels == label).mean() for label in np.unique(query_labels)]))
 
 
 def summary(folder: Path) -> str:
-    """Trained, untrained and chance, on the unseen classes of the drawn dataset. Raises InputError if a file is not there."""
+    """mAP@all of the trained and the untrained network and twice chance. Raises InputError if a file is missing."""
     split = Split(SKETCHY, folder / "dataset", SKETCHY.default_split)
     by_chance = chance(split.sketches("zero").labels, split.photos("zero").labels)
     trained, untrained = (_released_map(folder / f"{name}.json") for name in ("trained", "untrained"))
@@ -30,8 +33,8 @@ def summary(folder: Path) -> str:
         f"  this network, trained on {len(split.class_names('train'))} other classes  {trained:.3f}\n"
         f"  the same network, untrained                {untrained:.3f}\n"
         f"  twice chance (chance is {by_chance:.3f})             {2 * by_chance:.3f}\n"
-        f"Open {folder / 'trained.png'} to see what each sketch found, {folder / 'dataset.png'} for the dataset, and\n"
-        f"{folder / 'trained_report/index.html'} in a browser for the whole report. `make page`: find its photos by drawing."
+        f"Open {folder / 'trained.png'} to see the photos found by each sketch, {folder / 'dataset.png'} for the dataset, and\n"
+        f"{folder / 'trained_report/index.html'} in a browser for the whole report. `make page`: search its photos by drawing."
     )
 
 

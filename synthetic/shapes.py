@@ -1,15 +1,14 @@
-"""The things of the drawn demo dataset, each one a function from a random draw to a geometry.
+"""The classes of the drawn demo dataset: each is a function that returns a geometry with random proportions.
 
-Every thing is built of the same few parts (ovals, boxes, tubes, rings, smooth outlines, bare lines), so a class that
-was never trained on is a new arrangement of known pieces. x points right, y points down; the units do not matter, since
-`geometry` fits what a thing returns into [-1, 1]. Parts lie back to front: a later part hides what it covers. `u(a, b)`
-draws a number between a and b: the proportions that change from one thing to the next.
+All are built from the same few parts (ovals, boxes, tubes, rings, smooth outlines, lines), so an unseen class is a new
+arrangement of known parts. x points right, y points down; `geometry` scales the result to [-1, 1], so units do not matter.
+Parts are listed from back to front: a later part hides what it covers. `u(a, b)` is a random number between a and b.
 """
 
 import itertools
 import zlib
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,15 +16,19 @@ UNSEEN = ("alarm clock", "butterfly", "fish", "house", "key", "mug", "star", "um
 
 
 class Part(NamedTuple):
-    """One piece of a thing; all points are float arrays of shape (n, 2)."""
+    """A part of a geometry; points are float arrays (n, 2)."""
 
-    fill: np.ndarray | None  # the polygon that hides what lies behind it; None for a bare line
-    lines: tuple[np.ndarray, ...]  # the contours that a pencil follows
-    slot: int  # which of the instance's colours it has: 0 main, 1 second, 2 third
-    detail: bool  # a hurried hand leaves it out
+    fill: np.ndarray | None  # polygon that hides parts behind it; None: only lines
+    lines: tuple[np.ndarray, ...]  # contours that a sketch follows
+    slot: int  # index of the colour in the photo's palette of three
+    detail: bool  # some sketches leave it out
 
 
-def _curve(points, closed, steps=8):
+Uniform = Callable[[float, float], float]
+Points = Sequence[tuple[float, float]] | np.ndarray
+
+
+def _curve(points: Points, closed: bool, steps: int = 8) -> np.ndarray:
     """Catmull-Rom spline through `points`: (n, 2) to about (n * steps, 2)."""
     points = np.asarray(points, float)
     ends = (points[-1:], points[:2]) if closed else (points[:1], points[-1:])
@@ -37,53 +40,53 @@ def _curve(points, closed, steps=8):
     return spline if closed else np.concatenate([spline, points[-1:]])
 
 
-def polar(radius, degrees, x=0.0, y=0.0):
-    """The point `radius` away from (x, y), clockwise from the right as seen on the page."""
+def polar(radius: float, degrees: float, x: float = 0.0, y: float = 0.0) -> tuple[float, float]:
+    """The point at this distance from (x, y), `degrees` clockwise from the right."""
     return (x + radius * np.cos(np.radians(degrees)), y + radius * np.sin(np.radians(degrees)))
 
 
-def arc(x, y, rx, ry, start, stop, count=24):
+def arc(x: float, y: float, rx: float, ry: float, start: float, stop: float, count: int = 24) -> list[tuple[float, float]]:
     """`count` points on an ellipse, from `start` to `stop` degrees."""
     angles = np.radians(np.linspace(start, stop, count))
     return list(zip(x + rx * np.cos(angles), y + ry * np.sin(angles), strict=True))
 
 
-def shape(points, slot=0, detail=False, smooth=False):
+def shape(points: Points, slot: int = 0, detail: bool = False, smooth: bool = False) -> Part:
     """A filled outline through `points`."""
     outline = _curve(points, closed=True) if smooth else np.asarray(points, float)
     return Part(outline, (np.concatenate([outline, outline[:1]]),), slot, detail)
 
 
-def mirrored(points, **options):
-    """A filled outline that is its own mirror image: `points` run down its right side."""
+def mirrored(points: Points, **options: Any) -> Part:
+    """A filled outline with left-right symmetry: `points` run down its right side."""
     return shape([*points, *((-x, y) for x, y in reversed(points) if abs(x) > 1e-9)], **options)
 
 
-def lathed(points, **options):
-    """`mirrored` with a smooth side, and corners where the axis or the ends are."""
+def lathed(points: Points, **options: Any) -> Part:
+    """`mirrored` with smooth sides and corners at the ends."""
     return mirrored(_curve(points, closed=False), **options)
 
 
-def oval(x, y, rx, ry=None, turn=0.0, **options):
-    """A filled ellipse, turned by `turn` degrees; a circle without `ry`."""
+def oval(x: float, y: float, rx: float, ry: float | None = None, turn: float = 0.0, **options: Any) -> Part:
+    """A filled ellipse, rotated by `turn` degrees; without `ry` a circle."""
     cos, sin = np.cos(np.radians(turn)), np.sin(np.radians(turn))
     points = np.array(arc(0, 0, rx, rx if ry is None else ry, 0, 360, 33)[:-1])
     return shape(points @ np.array([[cos, sin], [-sin, cos]]) + (x, y), **options)
 
 
-def box(x, y, w, h, taper=0.0, **options):
-    """A filled box with half sizes `w`, `h`; `taper` is how much narrower its bottom is, as a share of its top."""
+def box(x: float, y: float, w: float, h: float, taper: float = 0.0, **options: Any) -> Part:
+    """A filled box with half sizes `w`, `h`; its bottom is narrower than its top by the share `taper`."""
     b = w * (1 - taper)
     return shape([(x - w, y - h), (x + w, y - h), (x + b, y + h), (x - b, y + h)], **options)
 
 
-def line(points, smooth=False, slot=1, detail=False):
-    """A bare line."""
+def line(points: Points, smooth: bool = False, slot: int = 1, detail: bool = False) -> Part:
+    """A line."""
     return Part(None, (_curve(points, closed=False) if smooth else np.asarray(points, float),), slot, detail)
 
 
-def tube(points, width, end=None, smooth=False, **options):
-    """A fat line, `width` across at its start and `end` across at its end."""
+def tube(points: Points, width: float, end: float | None = None, smooth: bool = False, **options: Any) -> Part:
+    """A thick line, `width` wide at its start and `end` wide at its end."""
     spine = _curve(points, closed=False) if smooth else np.asarray(points, float)
     along = np.gradient(spine, axis=0)
     normal = np.stack([-along[:, 1], along[:, 0]], 1) / np.linalg.norm(along, axis=1, keepdims=True)
@@ -91,13 +94,13 @@ def tube(points, width, end=None, smooth=False, **options):
     return shape(np.concatenate([spine + half * normal, (spine - half * normal)[::-1]]), **options)
 
 
-def ring(x, y, rx, ry, thick, **options):
-    """A filled ellipse with a hole: the fill runs round the outside, then back round the inside."""
+def ring(x: float, y: float, rx: float, ry: float, thick: float, **options: Any) -> Part:
+    """A filled ellipse with a hole: the polygon runs along the outside, then back along the inside."""
     outer, inner = np.array(arc(x, y, rx, ry, 0, 360, 33)), np.array(arc(x, y, rx - thick, ry - thick, 0, 360, 33))
     return shape([(0, 0)], **options)._replace(fill=np.concatenate([outer, inner[::-1]]), lines=(outer, inner))
 
 
-def airplane(u):
+def airplane(u: Uniform) -> list[Part]:
     span, back, tail = u(0.7, 0.95), u(0.1, 0.35), u(0.25, 0.4)
     wings = [[(0.25, 0), (-back, s * span), (-back - 0.2, s * span), (-0.15, 0)] for s in (1, -1)]
     tails = [[(-0.65, 0), (-0.9, s * tail), (-1.02, s * tail), (-0.9, 0)] for s in (1, -1)]
@@ -105,14 +108,14 @@ def airplane(u):
     return [*map(shape, wings), *map(shape, tails), body, oval(0.75, 0, 0.08, 0.05, slot=2, detail=True)]
 
 
-def anchor(u):
+def anchor(u: Uniform) -> list[Part]:
     reach, low, w = u(0.6, 0.8), u(0.75, 0.9), u(0.12, 0.18)
     hook, shaft = tube(arc(0, low - 0.6, reach, 0.6, 15, 165), w), tube([(0, -0.6), (0, low)], w)
     barbs = [shape([(x - 0.2, low - 0.3), (x, low - 0.65), (x + 0.2, low - 0.3)]) for x in (reach, -reach)]
     return [hook, *barbs, shaft, box(0, -0.4, u(0.3, 0.45), 0.07), ring(0, -0.8, 0.2, 0.2, 0.09)]
 
 
-def apple(u):
+def apple(u: Uniform) -> list[Part]:
     w, dip = u(0.75, 0.95), u(0.5, 0.62)
     half = [(0, -dip), (w * 0.5, -0.78), (w, -0.35), (w * 0.85, 0.35), (w * 0.4, 0.8), (0, 0.7)]
     stem = tube([(0, -dip), (0.03, -0.8), (u(0.05, 0.2), -1.05)], 0.08, smooth=True, slot=1)
@@ -120,20 +123,20 @@ def apple(u):
     return [mirrored(half, smooth=True), stem, leaf_]
 
 
-def arrow(u):
+def arrow(u: Uniform) -> list[Part]:
     w, head, neck = u(0.12, 0.22), u(0.4, 0.6), u(0.1, 0.4)
     half = [(1, 0), (neck, head), (neck, w), (-1, w)]
     return [shape([*half, *((x, -y) for x, y in reversed(half[1:]))])]
 
 
-def bell(u):
+def bell(u: Uniform) -> list[Part]:
     w, waist = u(0.75, 0.9), u(0.4, 0.5)
     half = [(0, -0.8), (0.3, -0.7), (waist, -0.2), (waist + 0.1, 0.3), (w, 0.6)]
     rim = box(0, 0.6, w, 0.08, slot=1)
     return [oval(0, 0.72, 0.18, slot=2), ring(0, -0.87, 0.14, 0.14, 0.06, slot=1), lathed(half), rim]
 
 
-def bicycle(u):
+def bicycle(u: Uniform) -> list[Part]:
     r, gap = u(0.42, 0.5), u(0.62, 0.72)
     seat, bar, pedal = (-0.25, -0.5), (0.4, -0.55), (-0.02, 0.32)
     wheels = [ring(s * gap, 0.3, r, r, 0.09, slot=1) for s in (-1, 1)]
@@ -141,7 +144,7 @@ def bicycle(u):
     return [*wheels, *frame, oval(-0.27, -0.58, 0.2, 0.07, slot=2), tube([(0.2, -0.78), (0.5, -0.78)], 0.09, slot=2)]
 
 
-def bird(u):
+def bird(u: Uniform) -> list[Part]:
     fat, tail = u(0.36, 0.48), u(0.1, 0.3)
     legs = [line([(x, 0.3), (x + 0.03, 0.85), (x + 0.15, 0.87)], slot=2) for x in (-0.05, 0.15)]
     tip = shape([(-0.4, -0.1), (-1.1, -tail), (-1.05, 0.2), (-0.4, 0.25)])
@@ -150,27 +153,27 @@ def bird(u):
     return [*legs, tip, oval(0, 0.05, 0.62, fat, turn=-15), *head, wing, oval(0.63, -0.53, 0.05, slot=2)]
 
 
-def bottle(u):
+def bottle(u: Uniform) -> list[Part]:
     w, neck, shoulder = u(0.3, 0.4), u(0.1, 0.14), u(-0.4, -0.15)
     half = [(neck, -0.9), (neck, shoulder - 0.15), (w * 0.8, shoulder + 0.05), (w, shoulder + 0.2), (w, 1)]
     label = box(0, u(0.35, 0.5), w, u(0.18, 0.25), slot=1)
     return [mirrored(half), label, box(0, -0.93, neck + 0.04, 0.08, slot=2)]
 
 
-def bow_tie(u):
+def bow_tie(u: Uniform) -> list[Part]:
     h, pinch = u(0.45, 0.65), u(0.1, 0.18)
     sides = [[(0, -pinch), (s * 0.95, -h), (s * u(0.85, 1), 0), (s * 0.95, h), (0, pinch)] for s in (1, -1)]
     folds = [line([(s * 0.2, 0), (s * 0.6, y)], detail=True) for s in (1, -1) for y in (-0.15, 0.15)]
     return [*map(shape, sides), *folds, box(0, 0, 0.16, pinch + 0.08, slot=1)]
 
 
-def bucket(u):
+def bucket(u: Uniform) -> list[Part]:
     w, taper = u(0.65, 0.8), u(0.2, 0.4)
     handle = tube(arc(0, -0.5, w, u(0.5, 0.8), 180, 360), 0.07, slot=1)
     return [handle, box(0, 0.2, w, 0.7, taper), oval(0, -0.5, w, u(0.12, 0.2), slot=1)]
 
 
-def cactus(u):
+def cactus(u: Uniform) -> list[Part]:
     w, spread = u(0.36, 0.46), u(0.5, 0.65)
     elbow = np.array([(0.1, 0.35), (0.5, 0.32), (spread, 0.1), (spread, -0.35)])
     arms = [tube(elbow * (s, 1) + (0, u(-0.35, 0.15)), 0.24, smooth=True) for s in (-1, 1)]
@@ -179,21 +182,21 @@ def cactus(u):
     return [*arms, trunk, *spines, box(0, 0.85, u(0.38, 0.5), 0.2, 0.25, slot=1)]
 
 
-def camera(u):
+def camera(u: Uniform) -> list[Part]:
     h, r = u(0.52, 0.65), u(0.34, 0.44)
     top = [box(u(-0.1, 0.1), -h, 0.32, 0.2, -0.2), box(-0.7, -h, 0.13, 0.08, slot=2)]
     lens = [oval(0, 0.08, r, slot=1), oval(0, 0.08, r * 0.55, slot=2)]
     return [*top, box(0, 0.05, 1, h), *lens, oval(0.78, -0.3, 0.09, slot=2, detail=True)]
 
 
-def candle(u):
+def candle(u: Uniform) -> list[Part]:
     w, top = u(0.22, 0.32), u(-0.35, -0.15)
     flame = mirrored([(0, top - 0.7), (0.17, top - 0.35), (0.1, top - 0.14), (0, top - 0.1)], smooth=True, slot=2)
     dish = [oval(0, 0.85, u(0.6, 0.75), 0.15, slot=1), ring(0.75, 0.8, 0.18, 0.15, 0.07, slot=1)]
     return [*dish[::-1], box(0, (top + 0.85) / 2, w, (0.85 - top) / 2), line([(0, top), (0, top - 0.15)]), flame]
 
 
-def car(u):
+def car(u: Uniform) -> list[Part]:
     roof, front, back, r = u(-0.55, -0.4), u(0.3, 0.45), u(-0.55, -0.35), u(0.2, 0.26)
     cabin = shape([(-0.7, 0), (back, roof), (front - 0.1, roof), (front + 0.25, 0)])
     pane = shape([(-0.5, -0.02), (back + 0.06, roof + 0.1), (front - 0.15, roof + 0.1), (front + 0.08, -0.02)], slot=1)
@@ -202,7 +205,7 @@ def car(u):
     return [cabin, pane, line([(-0.02, roof + 0.1), (-0.02, 0)]), body, *wheels]
 
 
-def carrot(u):
+def carrot(u: Uniform) -> list[Part]:
     w, n = u(0.28, 0.4), int(u(3, 6))
     leaves = [oval(0.3 * np.sin(np.radians(a)), -0.85, 0.34, 0.09, a - 90, slot=1) for a in np.linspace(-40, 40, n)]
     marks = [line([(s * w * 0.8, y), (s * w * 0.25, y + 0.04)], slot=2, detail=True) for s, y in ((1, -0.25), (-1, 0), (1, 0.2))]
@@ -210,7 +213,7 @@ def carrot(u):
     return [*leaves, mirrored(root, smooth=True), *marks]
 
 
-def cat(u):
+def cat(u: Uniform) -> list[Part]:
     w, ear = u(0.75, 0.9), u(0.45, 0.65)
     ears = [shape([(s * 0.78 * w, -0.15), (s * 0.8 * w, -0.5 - ear), (s * 0.15, -0.5)]) for s in (-1, 1)]
     eyes = [oval(s * 0.32, -0.08, 0.09, u(0.09, 0.15), slot=2) for s in (-1, 1)]
@@ -219,7 +222,7 @@ def cat(u):
     return [*ears, oval(0, 0.1, w, 0.7), *eyes, nose, *whiskers]
 
 
-def chair(u):
+def chair(u: Uniform) -> list[Part]:
     back, seat, w = u(-1.05, -0.8), u(0.0, 0.15), u(0.42, 0.52)
     legs = [tube([(x, seat), (x * 1.1, 1)], 0.1) for x in (-w + 0.05, w - 0.05)]
     far_legs = [tube([(x, seat), (x, 0.75)], 0.08) for x in (-w * 0.45, w * 0.75)]
@@ -229,14 +232,14 @@ def chair(u):
     return [*far_legs, *slats, *frame, *legs, cushion]
 
 
-def cherry(u):
+def cherry(u: Uniform) -> list[Part]:
     r, top = u(0.32, 0.4), (u(-0.1, 0.25), -0.9)
     stems = [tube([top, (s * 0.35, -0.2), (s * 0.5, 0.45)], 0.06, smooth=True, slot=1) for s in (-1, 1)]
     balls = [oval(s * 0.5, u(0.45, 0.6), r) for s in (-1, 1)]
     return [*stems, *balls, oval(top[0] + 0.3, -0.85, u(0.28, 0.36), 0.14, turn=u(5, 30), slot=2)]
 
 
-def crown(u):
+def crown(u: Uniform) -> list[Part]:
     n, low = int(u(3, 5.99)), u(0.0, 0.2)
     tops = np.linspace(-1, 1, n)
     zigzag = [p for i, x in enumerate(tops) for p in ([(x, -0.6)] + ([((x + tops[i + 1]) / 2, low)] if i < n - 1 else []))]
@@ -244,13 +247,13 @@ def crown(u):
     return [shape([*zigzag, (0.85, 0.7), (-0.85, 0.7)]), *balls, box(0, 0.6, 0.86, u(0.1, 0.16), slot=1)]
 
 
-def envelope(u):
+def envelope(u: Uniform) -> list[Part]:
     h, tip = u(0.55, 0.72), u(-0.05, 0.2)
     folds = [line([(s, h), (s * 0.25, tip - 0.1)], detail=True) for s in (-1, 1)]
     return [box(0, 0, 1, h), *folds, shape([(-1, -h), (1, -h), (0, tip)], slot=1)]
 
 
-def flag(u):
+def flag(u: Uniform) -> list[Part]:
     h, wave = u(0.35, 0.5), u(0.06, 0.16)
     x = np.linspace(-0.5, 0.9, 12)
     y = wave * np.sin((x + 0.5) * u(4, 6))
@@ -259,7 +262,7 @@ def flag(u):
     return [shape(cloth), stripe, tube([(-0.55, -1.05), (-0.55, 1.1)], 0.1, slot=1), oval(-0.55, -1.05, 0.1, slot=2)]
 
 
-def flower(u):
+def flower(u: Uniform) -> list[Part]:
     n, r = int(u(5, 7.99)), u(0.2, 0.25)
     petals = [oval(*polar(0.36, 360 * i / n, 0, -0.4), r + 0.03, r * 0.75, 360 * i / n) for i in range(n)]
     stem = tube([(0, -0.4), (u(-0.08, 0.08), 0.4), (0, 1.1)], 0.08, smooth=True, slot=1)
@@ -267,27 +270,27 @@ def flower(u):
     return [stem, *leaves, *petals, oval(0, -0.4, u(0.17, 0.24), slot=2)]
 
 
-def guitar(u):
+def guitar(u: Uniform) -> list[Part]:
     w, waist = u(0.42, 0.52), u(0.24, 0.3)
     half = [(0, -0.1), (w * 0.7, -0.05), (w * 0.75, 0.15), (waist, 0.35), (w, 0.6), (w * 0.8, 0.95), (0, 1.02)]
     neck = [box(0, -0.5, 0.07, 0.6, slot=1), box(0, -1.15, 0.12, 0.15, slot=2)]
     return [mirrored(half, smooth=True), *neck, oval(0, 0.3, 0.14, slot=2), box(0, 0.7, 0.18, 0.05, slot=1)]
 
 
-def hammer(u):
+def hammer(u: Uniform) -> list[Part]:
     w, h = u(0.4, 0.5), u(0.13, 0.19)
     claw = [(0, -0.7 - h), (-0.4, -0.75 - h), (-0.75, u(-0.55, -0.4)), (-0.4, -0.62), (0, -0.7 + h)]
     head = [shape(claw), box(w / 2, -0.7, w / 2 + 0.05, h), box(w, -0.7, 0.1, h + 0.06)]
     return [tube([(0, -0.8), (0, 1)], u(0.14, 0.2), slot=1), *head]
 
 
-def heart(u):
+def heart(u: Uniform) -> list[Part]:
     dip, w, low = u(-0.5, -0.3), u(0.85, 1), u(0.85, 1.05)
     lobe = [(0, dip), (0.2, -0.68), (w * 0.55, -0.8), (w * 0.92, -0.6), (w, -0.2)]
     return [lathed([*lobe, (w * 0.7, 0.3), (0.25, low - 0.25), (0, low)])]
 
 
-def hot_air_balloon(u):
+def hot_air_balloon(u: Uniform) -> list[Part]:
     w, low = u(0.65, 0.78), u(0.65, 0.8)
     half = [(0, -1.05), (w * 0.7, -0.85), (w, -0.3), (w * 0.65, 0.2), (0.2, 0.45)]
     ropes = [line([(s * 0.19, 0.4), (s * 0.14, low)], slot=2) for s in (-1, 1)]
@@ -295,20 +298,20 @@ def hot_air_balloon(u):
     return [*ropes, lathed(half), *seams, box(0, low + 0.12, 0.18, 0.15, 0.15, slot=1)]
 
 
-def ice_cream(u):
+def ice_cream(u: Uniform) -> list[Part]:
     w, low = u(0.42, 0.52), u(0.9, 1.15)
     scoops = [oval(0, -0.85, w * 0.8, slot=2)] * int(u(0, 1) < 0.6) + [oval(0, -0.35, w)]
     waffle = [line([(s * w * 0.6, -0.15), (-s * 0.12, low - 0.4)], slot=2, detail=True) for s in (-1, 1)]
     return [*scoops, shape([(-w, -0.2), (w, -0.2), (0, low)], slot=1), *waffle]
 
 
-def ladder(u):
+def ladder(u: Uniform) -> list[Part]:
     w, top, n = u(0.3, 0.42), u(0.6, 1), int(u(4, 6.99))
     rungs = [tube([(-w, y), (w, y)], 0.09, slot=1) for y in np.linspace(-0.75, 0.75, n)]
     return [*rungs, *(tube([(s * w * top, -1), (s * w, 1)], 0.11) for s in (-1, 1))]
 
 
-def light_bulb(u):
+def light_bulb(u: Uniform) -> list[Part]:
     w, neck = u(0.55, 0.68), u(0.2, 0.28)
     half = [(0, -1), (w * 0.7, -0.82), (w, -0.35), (w * 0.75, 0.05), (neck, 0.35), (neck, 0.45)]
     wire = line([(-0.12, 0.4), (-0.2, -0.2), (0, -0.05), (0.2, -0.2), (0.12, 0.4)], slot=2, detail=True)
@@ -316,33 +319,33 @@ def light_bulb(u):
     return [lathed(half), wire, *base, box(0, 0.84, neck * 0.5, 0.07, slot=2)]
 
 
-def magnifying_glass(u):
+def magnifying_glass(u: Uniform) -> list[Part]:
     r, turn = u(0.5, 0.62), u(35, 55)
     start, stop = polar(r, turn, -0.3, -0.3), polar(r + u(0.7, 0.95), turn, -0.3, -0.3)
     return [tube([start, stop], u(0.16, 0.24), slot=1), ring(-0.3, -0.3, r, r, u(0.09, 0.15))]
 
 
-def moon(u):
+def moon(u: Uniform) -> list[Part]:
     horn, thick = u(45, 70), u(0.4, 0.65)
     x, y = polar(1, horn)
     return [shape([*arc(0, 0, 1, 1, horn, 360 - horn), *arc(x, 0, 1 + x - thick, y, 270, 90)])]
 
 
-def mushroom(u):
+def mushroom(u: Uniform) -> list[Part]:
     w, h, stem = u(0.8, 1), u(0.75, 0.95), u(0.2, 0.3)
     dots = [oval(x * w, y * h, u(0.09, 0.15), slot=2) for x, y in ((-0.45, -0.3), (0.1, -0.6), (0.5, -0.25))]
     foot = mirrored([(stem, -0.1), (stem * 0.9, 0.4), (stem * 1.4, 0.85)], slot=1)
     return [foot, shape(arc(0, 0, w, h, 180, 360)), *dots]
 
 
-def padlock(u):
+def padlock(u: Uniform) -> list[Part]:
     w, h, up = u(0.6, 0.72), u(0.42, 0.52), u(0.35, 0.6)
     r = w * 0.65
     shackle = tube([(-r, 0.1), (-r, -up * 0.4), *arc(0, -up * 0.5, r, r, 180, 360, 12), (r, -up * 0.4), (r, 0.1)], 0.15, slot=1)
     return [shackle, box(0, 0.45, w, h), oval(0, 0.38, 0.11, slot=2), box(0, 0.55, 0.05, 0.14, slot=2)]
 
 
-def pencil(u):
+def pencil(u: Uniform) -> list[Part]:
     w, tip = u(0.13, 0.2), u(0.55, 0.7)
     body = [box(-0.15, 0, tip + 0.15, w), line([(-0.8, 0), (tip, 0)], detail=True)]
     wood = shape([(tip, -w), (tip, w), (1.05, 0)], slot=1)
@@ -350,7 +353,7 @@ def pencil(u):
     return [*body, wood, lead, box(-0.85, 0, 0.06, w, slot=1), box(-1, 0, 0.11, w, slot=2)]
 
 
-def rocket(u):
+def rocket(u: Uniform) -> list[Part]:
     w, fin = u(0.26, 0.34), u(0.5, 0.65)
     half = [(0, -1.1), (w * 0.6, -0.75), (w, -0.25), (w, 0.35), (w * 0.75, 0.7)]
     fins = [shape([(x * 0.4, 0.15), (x, 0.6), (x, 0.9), (x * 0.3, 0.65)], slot=1) for x in (-fin, fin)]
@@ -358,7 +361,7 @@ def rocket(u):
     return [flame, *fins, lathed(half), oval(0, -0.3, w * 0.5, slot=2)]
 
 
-def sailboat(u):
+def sailboat(u: Uniform) -> list[Part]:
     low, deep, mast = u(0.35, 0.45), u(0.8, 0.95), u(-0.1, 0.1)
     main = shape([(mast + 0.06, -1), (mast + 0.06, low - 0.12), (mast + u(0.6, 0.85), low - 0.12)])
     fore = shape([(mast - 0.06, -0.8), (mast - 0.06, low - 0.12), (mast - u(0.45, 0.65), low - 0.12)], slot=2)
@@ -366,7 +369,7 @@ def sailboat(u):
     return [tube([(mast, -1.05), (mast, low)], 0.07, slot=1), main, fore, hull]
 
 
-def scissors(u):
+def scissors(u: Uniform) -> list[Part]:
     spread, r = u(14, 24), u(0.2, 0.26)
     halves = []
     for s in (-1, 1):
@@ -375,7 +378,7 @@ def scissors(u):
     return [*halves, oval(0, 0, 0.06, slot=2)]
 
 
-def snail(u):
+def snail(u: Uniform) -> list[Part]:
     r, turns = u(0.5, 0.62), u(1.8, 2.6)
     angles = np.linspace(0, turns * 360, 50)
     spiral = [polar(r * a / angles[-1], a + 60, -0.1, -0.1) for a in angles]
@@ -384,7 +387,7 @@ def snail(u):
     return [*horns, shape(foot, smooth=True), oval(-0.1, -0.1, r, slot=1), line(spiral, slot=2)]
 
 
-def snowman(u):
+def snowman(u: Uniform) -> list[Part]:
     low, mid, top = u(0.45, 0.52), u(0.32, 0.38), u(0.22, 0.27)
     arms = [line([(s * mid * 0.8, -0.1), (s * 0.75, u(-0.5, -0.15))], slot=1) for s in (-1, 1)]
     balls = [oval(0, 0.55, low), oval(0, -0.1, mid), oval(0, -0.6, top)]
@@ -393,14 +396,14 @@ def snowman(u):
     return [*arms, *balls, *hat, *eyes, *(oval(0, y, 0.04, slot=2, detail=True) for y in (-0.2, 0, 0.35))]
 
 
-def spectacles(u):
+def spectacles(u: Uniform) -> list[Part]:
     rx, ry, gap = u(0.36, 0.43), u(0.28, 0.4), u(0.5, 0.56)
     temples = [tube([(s * (gap + rx * 0.9), -0.05), (s * 1.1, u(-0.4, -0.3)), (s * 1.02, -0.62)], 0.08) for s in (-1, 1)]
     bridge = tube(arc(0, 0, gap - rx + 0.05, 0.14, 180, 360, 10), 0.08)
     return [*temples, bridge, *(ring(s * gap, 0, rx, ry, 0.09) for s in (-1, 1))]
 
 
-def sun(u):
+def sun(u: Uniform) -> list[Part]:
     n, r, long = int(u(7, 12.99)), u(0.45, 0.58), u(0.9, 1)
     rays = []
     for a in np.arange(n) * 360 / n:
@@ -408,13 +411,13 @@ def sun(u):
     return [*rays, oval(0, 0, r)]
 
 
-def table_lamp(u):
+def table_lamp(u: Uniform) -> list[Part]:
     w, top, low = u(0.55, 0.7), u(0.3, 0.5), u(0.8, 0.9)
     foot = shape(arc(0, low + 0.1, u(0.35, 0.5), 0.2, 180, 360), slot=1)
     return [tube([(0, -0.3), (0, low)], u(0.09, 0.15), slot=1), mirrored([(w * top, -1), (w, -0.2)]), foot]
 
 
-def teapot(u):
+def teapot(u: Uniform) -> list[Part]:
     w, h = u(0.55, 0.65), u(0.45, 0.55)
     spout = tube([(0.35, 0.35), (0.75, 0.15), (0.85, -0.2), (1.05, u(-0.45, -0.3))], 0.3, 0.12, smooth=True)
     handle = ring(-w, 0.05, u(0.32, 0.4), u(0.3, 0.36), 0.11)
@@ -422,21 +425,21 @@ def teapot(u):
     return [spout, handle, oval(0, 0.1, w, h), *lid, box(0, h + 0.08, w * 0.5, 0.05)]
 
 
-def tent(u):
+def tent(u: Uniform) -> list[Part]:
     peak, w, door = u(-0.8, -0.6), u(0.85, 1), u(0.2, 0.35)
     poles = [line([(0, peak), (s * 0.1, peak - 0.16)], slot=2) for s in (-1, 1)]
     cloth, flap = (shape([(0, y), (x, 0.6), (-x, 0.6)], slot) for y, x, slot in ((peak, w, 0), (peak + 0.15, door, 1)))
     return [*poles, cloth, flap, line([(0, peak + 0.15), (0, 0.6)], slot=2, detail=True)]
 
 
-def tree(u):
+def tree(u: Uniform) -> list[Part]:
     n, w = int(u(3, 4.99)), u(0.6, 0.78)
     tops, sizes = np.linspace(0.05, -1.1, n), np.linspace(1, 0.5, n)
     tiers = [shape([(0, t), (s * w, t + 0.62), (-s * w, t + 0.62)]) for t, s in zip(tops, sizes, strict=True)]
     return [box(0, 0.85, u(0.1, 0.16), 0.25, slot=1), *tiers]
 
 
-def turtle(u):
+def turtle(u: Uniform) -> list[Part]:
     h, low = u(0.55, 0.72), 0.25
     legs = [box(x, low + 0.15, 0.13, 0.22) for x in (-0.4, 0.4)]
     neck = tube([(0.5, 0.2), (0.85, 0.1), (1, -0.12)], 0.2, smooth=True)
@@ -446,7 +449,7 @@ def turtle(u):
     return [*legs, neck, *head, tail, shape(arc(0, low, 0.75, h, 180, 360), slot=1), *plates]
 
 
-def whale(u):
+def whale(u: Uniform) -> list[Part]:
     fat, tail = u(0.42, 0.52), u(-0.6, -0.45)
     back = [(0.95, 0), (0.7, -fat * 0.8), (0.2, -fat), (-0.4, -0.1), (-0.8, tail + 0.1)]
     belly = [(-0.65, 0.15), (-0.2, 0.42), (0.4, 0.45), (0.85, 0.3)]
@@ -457,14 +460,14 @@ def whale(u):
     return [*jets, fluke, shape(back + belly, smooth=True), oval(0.6, -0.02, 0.05, slot=2), fin]
 
 
-def wine_glass(u):
+def wine_glass(u: Uniform) -> list[Part]:
     w, h, low = u(0.42, 0.52), u(-0.1, 0.1), u(0.85, 0.95)
     half = [(w * 0.85, -1), (w, -0.6), (w * 0.8, h - 0.2), (0.06, h)]
     wine = line([(-w * 0.97, u(-0.6, -0.4)), (w * 0.97, -0.5)], slot=2, detail=True)
     return [tube([(0, h - 0.1), (0, low)], 0.1), lathed(half), wine, oval(0, low, u(0.32, 0.42), 0.08)]
 
 
-def alarm_clock(u):
+def alarm_clock(u: Uniform) -> list[Part]:
     r, bell_ = u(0.6, 0.68), u(0.24, 0.3)
     legs = [tube([polar(r * 0.9, a), polar(r + 0.32, a)], 0.13, slot=1) for a in (60, 120)]
     bells = [shape(arc(*polar(r + 0.1, a), bell_, bell_, a - 90, a + 90, 14), slot=1) for a in (-50, -130)]
@@ -473,7 +476,7 @@ def alarm_clock(u):
     return [*legs, *bells, knob, oval(0, 0, r), oval(0, 0, r * 0.8, slot=1), *hands, oval(0, 0, 0.05, slot=2)]
 
 
-def butterfly(u):
+def butterfly(u: Uniform) -> list[Part]:
     w, h, low = u(0.8, 1), u(0.65, 0.9), u(0.5, 0.75)
     wings = []
     for x in (-w, w):
@@ -485,7 +488,7 @@ def butterfly(u):
     return [*wings, *feelers, oval(0, 0, 0.08, u(0.45, 0.55), slot=1)]
 
 
-def fish(u):
+def fish(u: Uniform) -> list[Part]:
     fat, tail = u(0.4, 0.55), u(0.35, 0.5)
     upper = shape([(-0.2, -fat * 0.85), (-0.1, -fat - 0.25), (0.35, -fat * 0.8)], slot=1)
     lower = shape([(-0.1, 0.3), (-0.15, fat + 0.2), (0.2, 0.3)], slot=1)
@@ -495,7 +498,7 @@ def fish(u):
     return [upper, lower, rear, body, gill, oval(0.55, -0.1, 0.07, slot=2)]
 
 
-def house(u):
+def house(u: Uniform) -> list[Part]:
     w, h, peak, side = u(0.65, 0.8), u(-0.15, 0.05), u(-1, -0.75), np.sign(u(-1, 1))
     chimney = box(w * 0.55, (h + peak) / 2 - 0.05, 0.1, 0.3, slot=2)
     roof = shape([(-w - 0.18, h), (0, peak), (w + 0.18, h)], slot=1)
@@ -505,25 +508,25 @@ def house(u):
     return [chimney, walls, roof, door, *window]
 
 
-def key(u):
+def key(u: Uniform) -> list[Part]:
     r, end, w = u(0.32, 0.42), u(0.9, 1.05), u(0.1, 0.15)
     teeth = [box(end - x, w / 2 + d, 0.06, d) for x, d in ((0.08, u(0.1, 0.17)), (0.32, u(0.1, 0.17)))]
     return [*teeth, tube([(-0.35, 0), (end, 0)], w), ring(-0.65, 0, r, r * u(0.85, 1.1), u(0.11, 0.16))]
 
 
-def mug(u):
+def mug(u: Uniform) -> list[Part]:
     w, h, rim = u(0.5, 0.65), u(0.6, 0.75), u(0.09, 0.16)
     handle = ring(w, u(-0.05, 0.1), u(0.36, 0.45), u(0.34, 0.46), u(0.11, 0.15))
     band = line([(-w * 0.95, 0.35), (w * 0.95, 0.35)], detail=True)
     return [handle, box(0, 0, w, h, u(0, 0.15)), band, oval(0, -h, w, rim, slot=1)]
 
 
-def star(u):
+def star(u: Uniform) -> list[Part]:
     inner = u(0.38, 0.5)
     return [shape([polar(inner if i % 2 else 1, 36 * i - 90) for i in range(10)])]
 
 
-def umbrella(u):
+def umbrella(u: Uniform) -> list[Part]:
     h, low, n = u(0.65, 0.85), u(0.7, 0.9), int(u(3, 5.99))
     edges = np.linspace(1, -1, n + 1)
     scallops = [p for a, b in itertools.pairwise(edges) for p in arc((a + b) / 2, 0, 1 / n, 0.13, 0, -180, 8)[1:]]
@@ -534,7 +537,7 @@ def umbrella(u):
 
 
 # fmt: off
-THINGS: dict[str, Callable] = {draw.__name__.replace("_", " "): draw for draw in (
+THINGS: dict[str, Callable[[Uniform], list[Part]]] = {draw.__name__.replace("_", " "): draw for draw in (
     airplane, anchor, apple, arrow, bell, bicycle, bird, bottle, bow_tie, bucket, cactus, camera, candle, car,
     carrot, cat, chair, cherry, crown, envelope, flag, flower, guitar, hammer, heart, hot_air_balloon,
     ice_cream, ladder, light_bulb, magnifying_glass, moon, mushroom, padlock, pencil, rocket, sailboat,
@@ -545,23 +548,23 @@ THINGS: dict[str, Callable] = {draw.__name__.replace("_", " "): draw for draw in
 SEEN = tuple(name for name in THINGS if name not in UNSEEN)
 
 
-def sample_rng(seed, *what):
-    """The generator of one sample: it depends on the seed and on what is drawn, on nothing that was drawn before."""
+def sample_rng(seed: int, *what: object) -> np.random.Generator:
+    """The generator of one picture; it depends only on the seed and on what is drawn."""
     return np.random.default_rng([seed, *(zlib.crc32(repr(key).encode()) for key in what)])
 
 
-def moved(parts, change):
-    """`parts` with every point array (n, 2) put through `change`."""
+def moved(parts: Iterable[Part], change: Callable[[np.ndarray], np.ndarray]) -> list[Part]:
+    """`parts` with `change` applied to every array of points (n, 2)."""
     return [p._replace(fill=None if p.fill is None else change(p.fill), lines=tuple(map(change, p.lines))) for p in parts]
 
 
-def fitted(parts):
-    """`parts` centred on the origin and scaled, without distortion, until their longer side spans [-1, 1]."""
+def fitted(parts: Sequence[Part]) -> list[Part]:
+    """`parts` centred and scaled, without distortion, so that their longer side spans [-1, 1]."""
     points = np.concatenate([line_ for part in parts for line_ in part.lines])
     low, high = points.min(0), points.max(0)
     return moved(parts, lambda p: (p - (low + high) / 2) * (2 / (high - low).max()))
 
 
-def geometry(name, rng):
-    """A fresh thing of class `name`: its parts, back to front, fitted into [-1, 1]."""
+def geometry(name: str, rng: np.random.Generator) -> list[Part]:
+    """A random instance of class `name`: parts from back to front, in [-1, 1]."""
     return fitted(THINGS[name](rng.uniform))

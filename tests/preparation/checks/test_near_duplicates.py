@@ -10,7 +10,7 @@ from PIL import Image, ImageEnhance
 
 from preparation.checks import near_duplicates as searched
 from preparation.checks.near_duplicates import close_codes, near_duplicates, perceptual_hashes
-from synthetic.draw import draw_photo
+from synthetic.pictures import draw_photo
 
 CLASSES = ("mug", "fish", "star", "house", "car", "bird")
 
