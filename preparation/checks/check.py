@@ -59,20 +59,15 @@ class OutputOptions:
     )
 
 
-def check_options(arguments: Sequence[str] | None = None) -> tuple[DataOptions, RunOptions, OutputOptions]:
-    """Parsed options of check_dataset.py; a mistake exits with code 2 after one line."""
-    description = "Check a dataset before training: lists, images, duplicates, leaks, classes."
-    parser = Parser(description, operands=f"{{{','.join(DATASETS)}}}")
-    data, run, output = parse(parser, [DataOptions, RunOptions, OutputOptions], arguments)
-    return data, run, output
-
-
-def check_dataset(data: DataOptions, run: RunOptions, output: OutputOptions) -> int:
+def check_dataset(arguments: Sequence[str] | None = None) -> int:
     """Check a dataset, print the findings, and write the contact sheet and the report.
 
     Returns the exit code: 0 if training can start, else 1. Raises InputError if there is no such split or an output file is
-    not writable.
+    not writable; a mistake in the options exits with code 2.
     """
+    description = "Check a dataset before training: lists, images, duplicates, leaks, classes."
+    parser = Parser(description, operands=f"{{{','.join(DATASETS)}}}")
+    data, run, output = parse(parser, [DataOptions, RunOptions, OutputOptions], arguments)
     dataset = DATASETS[data.dataset]
     split = Split(dataset, data.data_root, data.split or dataset.default_split)
     sheet = output.contact_sheet or split.folder / SHEET

@@ -24,7 +24,7 @@ class Row(NamedTuple):
 
 
 def save_contact_sheet(path: Path, rows: Sequence[Row], columns: int) -> None:
-    """Save `rows` in so many columns; an image that cannot be read is a crossed cell."""
+    """Save `rows` in so many columns; an image that cannot be read is a grey cell with a line."""
     width, height = TEXT + CELL * max((len(row.files) for row in rows), default=0), max(1, -(-len(rows) // columns))
     sheet = Image.new("RGB", (columns * width, height * CELL), "white")
     pencil, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
@@ -67,11 +67,9 @@ def _spread(items: Sequence, count: int) -> list:
 
 
 def _cell(path: Path) -> Image.Image:
-    side = CELL - 2
     try:
-        return Image.fromarray(decode(path, side))
+        return Image.fromarray(decode(path, CELL - 2))
     except InputError:
-        cell = Image.new("RGB", (side, side), "#bbbbbb")
-        for line in ((0, 0, side, side), (0, side, side, 0)):
-            ImageDraw.Draw(cell).line(line, "#777777", 2)
+        cell = Image.new("RGB", (CELL - 2, CELL - 2), "#bbbbbb")
+        ImageDraw.Draw(cell).line((0, 0, CELL, CELL), "#777777", 2)
         return cell

@@ -18,14 +18,13 @@ from utils.progress import progress_bar
 
 SIDE = 32  # pixels of a thumbnail; decoding reads the whole file at any size
 CHUNK = 64  # images that a worker process takes at a time
-DIGEST_BYTES = 8  # two of a million different files have the same digest with a probability of 3e-8
 
 
 @dataclass(frozen=True)
 class Inspection:
     """Digests and thumbnails of the images of `SplitLists.paths`: n files, the first p of them photos."""
 
-    digests: np.ndarray  # (n,) uint64; 0: the file cannot be decoded
+    digests: np.ndarray  # (n,) uint64 of the files' bytes; 0: the file cannot be decoded
     thumbnails: np.ndarray  # (p, SIDE, SIDE) uint8 grey
 
     def readable(self, rows: np.ndarray) -> np.ndarray:
@@ -79,9 +78,8 @@ def inspect(lists: SplitLists, num_workers: int, findings: Findings) -> Inspecti
 def _examined(path: Path) -> tuple[str | None, int, np.ndarray]:
     try:
         thumbnail = np.asarray(Image.fromarray(decode(path, SIDE)).convert("L"))
-        digest = hashlib.blake2b(path.read_bytes(), digest_size=DIGEST_BYTES).digest()
+        digest = hashlib.blake2b(path.read_bytes(), digest_size=8).digest()
         return None, int.from_bytes(digest, "little"), thumbnail
-    except InputError as error:
-        return str(error), 0, np.zeros((SIDE, SIDE), np.uint8)
-    except OSError as error:
-        return f"{path}: cannot be read ({error.strerror})", 0, np.zeros((SIDE, SIDE), np.uint8)
+    except (InputError, OSError) as error:
+        message = str(error) if isinstance(error, InputError) else f"{path}: cannot be read ({error.strerror})"
+        return message, 0, np.zeros((SIDE, SIDE), np.uint8)
