@@ -1,4 +1,4 @@
-"""From what you downloaded to the layout the scripts read: images in their folders, lists, class names, semantic mask.
+"""From downloads to the layout the scripts read: images in their folders, lists, class names, semantic mask.
 
 python prepare_dataset.py sketchy --source Sketchy.zip                            # zeroshot1, 100/25 classes
 python prepare_dataset.py sketchy --source rendered_256x256.7z EXTEND_image_sketchy.zip --split zeroshot2   # 104/21
@@ -13,4 +13,4 @@ from utils.errors import report_errors
 
 if __name__ == "__main__":
     with report_errors():
-        prepare(preparation_options())
+        prepare(*preparation_options())

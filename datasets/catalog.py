@@ -134,7 +134,7 @@ def published_mask_rows(dataset: Dataset) -> dict[str, np.ndarray]:
 
     `published/semantic_masks.npz` holds, for each dataset's folder name, `<folder>_names` (n,) and `<folder>` (n, 1000). The
     rows of Sketchy's `zeroshot1` and TU-Berlin's `zeroshot` seen classes are those of SAKE's published files; their other rows
-    follow SAKE's rule (preparation/semantic_mask.py) from the published lists. QuickDraw's photos name no synset: its rows are
+    follow SAKE's rule (preparation/mask.py) from the published lists. QuickDraw's photos name no synset: its rows are
     Sketchy's for a class of the same name (86), else TU-Berlin's (12), else those of the first WordNet noun of the name (12).
     """
     with np.load(PUBLISHED / "semantic_masks.npz", allow_pickle=False) as arrays:

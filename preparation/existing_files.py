@@ -1,93 +1,83 @@
-"""Which images are in their place already, and whether what is there is theirs."""
+"""Files that already exist where images belong, and the journal by which an interrupted run recognises its own."""
 
-import contextlib
-import filecmp
+import json
 import os
-import zlib
+import tempfile
 from pathlib import Path
+from typing import Any
 
 from preparation.copying import CopyOptions
 from preparation.layouts import Image
-from preparation.sources import BUFFER, Folder, Source, Zip
+from preparation.sources import JOURNAL, Folder, Source
 from utils.errors import InputError
+from utils.files import atomic_write
 
 
-def missing(images: list[Image], manner: CopyOptions, known: dict[Source, int], force: bool) -> list[Image]:
-    """Those of the images that are not in their place yet; with `force`, all but those that lie there themselves.
+def images_to_copy(images: list[Image], options: CopyOptions, sources: list[Source], force: bool) -> list[Image]:
+    """The images that are not in their places yet; with `force`, all except source files that are in their own places.
 
-    `known`: sources that an earlier run began to place in the same manner, and since when. A file that is the image gives way to
-    a copy or a shrunk one, where those are wanted. Raises InputError if any other file is in an image's place.
+    A link to the source's file is replaced if a copy is wanted, and any equal file if it may have to be shrunk. Raises InputError
+    if another file has an image's place.
     """
-    present = _present(manner.root, {image.target for image in images})
-    return [image for image in images if image.target not in present or _is_wanted(image, manner, known.get(image.source), force)]
+    noted = _entries(options.root)
+    since = {}
+    for source in sources:
+        entry = _entry(source, options)
+        times = [other["since"] for other in noted if entry.items() <= other.items()]
+        since[source] = min(times, default=None)
+    return [image for image in images if _is_missing(image, options, since[image.source], force)]
 
 
-def _is_wanted(image: Image, manner: CopyOptions, since: int | None, force: bool) -> bool:
-    """Whether to replace what has the image's name."""
-    if force or _lies_there(image, manner.root):
-        return not _lies_there(image, manner.root)
-    target = manner.root / image.target
-    is_itself = _is_itself(image, manner.root)
-    if since is not None and (is_itself or _was_written(image, target, since)):
+def _is_missing(image: Image, options: CopyOptions, since: int | None, force: bool) -> bool:
+    """Whether to copy an image; `since`: when, in ns, an earlier run with the same options began to copy from its source."""
+    target = options.root / image.target
+    if not os.path.lexists(target) or (not target.is_symlink() and not target.stat().st_size):  # a power failure empties files
+        return True
+    original = image.source.file(image.name) if isinstance(image.source, Folder) else None
+    if original and original.name == target.name and os.path.samefile(original.parent, target.parent):
+        return False  # the dataset is prepared where it is
+    if force:
+        return True
+    is_link = original is not None and target.exists() and os.path.samefile(original, target)
+    if since is not None and (is_link or _was_copied(original, target, since)):
         return False
-    if not is_itself and not _is_equal(image, target):
+    if not is_link and not (target.is_file() and image.source.equals(image.name, target)):
         raise InputError(
-            f"{target}: is there already, and not the same as {image.source.path}/{image.name}; replace such files with --force, "
+            f"{target}: already exists and differs from {image.source.path}/{image.name}; replace such files with --force, "
             "or choose another --output"
         )
-    return manner.side_of(image) > 0 or (manner.copies and is_itself)
+    return options.side_of(image) > 0 or (options.copies and is_link)
 
 
-def _present(root: Path, targets: set[str]) -> set[str]:
-    """Those targets that exist and are not empty, which a machine that lost its power may leave behind."""
-    found = set()
-    for folder in {target.rpartition("/")[0] for target in targets}:
-        with contextlib.suppress(FileNotFoundError), os.scandir(root / folder) as entries:
-            found |= {f"{folder}/{entry.name}" for entry in entries if entry.is_symlink() or entry.stat().st_size}
-    return found & targets
-
-
-def _was_written(image: Image, target: Path, since: int) -> bool:
-    """Whether the target was put there since then, and its source has not changed after that."""
-    if not target.is_file() or target.stat().st_mtime_ns < since:
-        return False
-    return not isinstance(image.source, Folder) or _changed(image) <= target.stat().st_mtime_ns
-
-
-def _changed(image: Image) -> int:
-    return image.source.file(image.name).stat().st_mtime_ns
-
-
-def _lies_there(image: Image, root: Path) -> bool:
-    """Whether the source's own file is the target: the dataset is prepared in its place."""
-    if not isinstance(image.source, Folder):
-        return False
-    source, target = image.source.file(image.name), root / image.target
-    return source.name == target.name and os.path.samefile(source.parent, target.parent)
-
-
-def _is_itself(image: Image, root: Path) -> bool:
-    """Whether the target is the source's own file, there or by another name."""
-    with contextlib.suppress(FileNotFoundError):  # a link that leads nowhere
-        return isinstance(image.source, Folder) and os.path.samefile(image.source.file(image.name), root / image.target)
-    return False
-
-
-def _is_equal(image: Image, target: Path) -> bool:
-    source = image.source
+def _was_copied(original: Path | None, target: Path, since: int) -> bool:
+    """Whether the target was written after `since` and the original has not changed after that."""
     if not target.is_file():
         return False
-    if isinstance(source, Folder):
-        return filecmp.cmp(source.file(image.name), target, shallow=False)
-    if isinstance(source, Zip) and target.stat().st_size == source.members[image.name].size:
-        return _checksum(target) == source.members[image.name].checksum
-    return False
+    written = target.stat().st_mtime_ns
+    return written >= since and (original is None or original.stat().st_mtime_ns <= written)
 
 
-def _checksum(path: Path) -> int:
-    """CRC-32, as zip files have it."""
-    checksum = 0
-    with path.open("rb") as file:
-        while content := file.read(BUFFER):
-            checksum = zlib.crc32(content, checksum)
-    return checksum
+def note_sources(sources: list[Source], options: CopyOptions, force: bool) -> None:
+    """Add the sources to the journal before their first image is copied; with `force`, remove all others."""
+    noted = [] if force else _entries(options.root)
+    with tempfile.NamedTemporaryFile(dir=options.root) as probe:
+        now = Path(probe.name).stat().st_mtime_ns  # by the clock of the disk
+    for source in sources:
+        entry = _entry(source, options)
+        if not any(entry.items() <= other.items() for other in noted):
+            noted.append({**entry, "since": now})
+    with atomic_write(options.root / JOURNAL) as temporary:
+        temporary.write_text(json.dumps(noted, indent=1) + "\n", encoding="utf-8", errors="surrogateescape")
+
+
+def _entry(source: Source, options: CopyOptions) -> dict[str, Any]:
+    return {"source": source.identity(), "side": options.side, "copies": options.copies}
+
+
+def _entries(root: Path) -> list[dict[str, Any]]:
+    try:
+        found = json.loads((root / JOURNAL).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    entries = found if isinstance(found, list) else []
+    return [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("since"), int)]

@@ -1,6 +1,5 @@
-"""From what was downloaded to the layout of SPEC 2: the work of prepare_dataset.py."""
+"""From downloads to a dataset: images in their folders, lists, class names and semantic mask."""
 
-import argparse
 import contextlib
 import os
 import tempfile
@@ -8,122 +7,133 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-from datasets.catalog import CUSTOM, DATA_ROOT, DATASETS, Dataset
+from datasets.catalog import CUSTOM, DATA_ROOT, DATASETS
 from datasets.file_lists import MASK_PICKLE
-from preparation.console import record, say_classes, say_left_out, say_outcome
-from preparation.copying import CopyOptions, Placed, place, require_space
-from preparation.existing_files import missing
-from preparation.journal import known_sources, note_sources
-from preparation.layouts import Image, recognise
-from preparation.mask_files import mask_files
-from preparation.published_lists import lists_that_came
-from preparation.sources import FREE_SPACE, Source, open_source
-from preparation.split_folder import require_free, write_split
-from preparation.splits import Classes, Sorted, classes_of_split, lists_of, sort_images, split_name
-from preparation.unreadable import keep_notes, remembered
+from preparation.archives import FREE_SPACE, open_source
+from preparation.console import print_classes, print_left_out, print_outcome, write_record
+from preparation.copying import CopyOptions, copy_images, require_space
+from preparation.existing_files import images_to_copy, note_sources
+from preparation.layouts import recognise
+from preparation.lists import new_lists, published_lists, require_unchanged, write_lists
+from preparation.mask import mask_files
+from preparation.shrinking import unreadable
+from preparation.splits import classes_of_split, images_of_split, split_name
 from utils.cores import usable_cores
 from utils.errors import InputError
 from utils.files import exclusive_lock, full_disk_named
-from utils.parser import MOST_WORKERS, Group, Parser, non_negative_int, path_argument, positive_int, whole_number
-
-
-def preparation_options(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Parsed options of prepare_dataset.py; a mistake exits with code 2 after one line."""
-    words = f"{{{','.join(DATASETS)}}} --source PATH…"
-    parser = Parser("Bring a dataset from what you downloaded into the layout the scripts read.", words)
-    parser.add_argument("dataset", choices=list(DATASETS), help="folders: your own, photos/<class>/* and sketches/<class>/*")
-
-    data = Group(parser, "data")
-    data.add(
-        "--source", type=path_argument, nargs="+", required=True, help="archives (zip, tar, 7z) or folders, as many as there are"
-    )
-    data.add("--output", type=path_argument, default=DATA_ROOT, help="data root: the folder that holds Sketchy/ and so on")
-    data.add("--split", default=None, help="zeroshot1 or zeroshot2 of Sketchy, zeroshot of others; a new name wants --unseen")
-    data.add("--unseen", nargs="+", default=None, help="of your own split: classes, their number or share; None: a fifth")
-    data.add("--held_out", type=positive_int, default=None, help="sketches a seen class for validation; None: 50, or 10")
-    data.add(
-        "--seed",
-        type=non_negative_int,
-        default=0,
-        help="of what is drawn: held-out sketches, and unseen classes that are not named",
-    )
-
-    files = Group(parser, "files")
-    files.add(
-        "--side",
-        type=non_negative_int,
-        default=None,
-        help="shrink images to this shorter side; 0: never; None: 256, as published",
-    )
-    files.add("--copy", action="store_true", help="copy images out of folders; otherwise hard links, where the disk is the same")
-    files.add("--force", action="store_true", help="replace other files and lists that are there already")
-    files.add("--num_workers", type=whole_number(1, MOST_WORKERS), default=None, help="worker processes; None: one per core")
-    files.add(
-        "--wordnet",
-        type=path_argument,
-        default=None,
-        help="folder of WordNet 3.0, for the mask of your own classes; None: nltk's, or download",
-    )
-    return parser.parse_args(arguments)
+from utils.options import operand, option, parse
+from utils.parser import MOST_WORKERS, Parser, non_negative_int, path_argument, positive_int, whole_number
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All that is known before anything is written; `files` are those of the split's folder."""
+class DataOptions:
+    """The dataset, its source and its split."""
 
-    dataset: Dataset
-    folder: Path
-    classes: Classes
-    found: Sorted
-    files: dict[str, bytes]
-    held_out: int | None  # None: as the published lists have it
+    title: ClassVar[str] = "data"
+    dataset: str = operand(choices=list(DATASETS), help="folders: your own images, photos/<class>/* and sketches/<class>/*")
+    source: list[Path] = option(
+        None, type=path_argument, nargs="+", required=True, help="all archives (zip, tar, 7z) or folders of the download"
+    )
+    output: Path = option(DATA_ROOT, type=path_argument, help="data root, the folder that holds Sketchy/ and the others")
+    split: str | None = option(
+        None, help="zeroshot1 or zeroshot2 of Sketchy, zeroshot of others, or a new name with --unseen; None: the first of these"
+    )
+    unseen: list[str] | None = option(
+        None, nargs="+", help="unseen classes of a new split: names, or a number or share of the classes; None: a fifth"
+    )
+    held_out: int | None = option(
+        None, type=positive_int, help="sketches of each seen class held out for validation; None: 50 or 10, by dataset"
+    )
+    seed: int = option(0, type=non_negative_int, help="seed of held-out sketches and of unseen classes that are not named")
 
-    @property
-    def root(self) -> Path:
-        """The dataset's folder."""
-        return self.folder.parent
+
+@dataclass(frozen=True)
+class FileOptions:
+    """How files are copied."""
+
+    title: ClassVar[str] = "files"
+    side: int | None = option(
+        None, type=non_negative_int, help="shrink larger images to this shorter side in pixels; 0: never; None: 256, as published"
+    )
+    copy: bool = option(False, help="copy images out of folders instead of making hard links")
+    force: bool = option(False, help="replace existing files and lists that differ")
+    num_workers: int | None = option(
+        None, type=whole_number(1, MOST_WORKERS), help="number of worker processes; None: one per core"
+    )
+    wordnet: Path | None = option(
+        None, type=path_argument, help="folder of WordNet 3.0, for the mask of your own classes; None: nltk's, or a download"
+    )
 
 
-def prepare(options: argparse.Namespace) -> Path:
-    """Put images in their places, write lists, class names and mask; returns the split's folder.
+def preparation_options(arguments: list[str] | None = None) -> tuple[DataOptions, FileOptions]:
+    """Parsed options of prepare_dataset.py; a mistake exits with code 2 after one line."""
+    operands = f"{{{','.join(DATASETS)}}} --source PATH…"
+    parser = Parser("Bring a dataset from its downloads into the layout the scripts read.", operands)
+    data, files = parse(parser, [DataOptions, FileOptions], arguments)
+    return data, files
 
-    What is there already and the same is kept, so an interrupted run goes on. Raises InputError before anything is written if
-    sources, classes or places do not fit; the lists come last, all at once.
+
+def prepare(data: DataOptions, files: FileOptions) -> Path:
+    """Copy images to their places, write lists, class names and mask; returns the split's folder.
+
+    Existing files that are equal are kept, so an interrupted run can be repeated. Raises InputError before anything is written
+    if sources, classes or existing files do not fit; the lists are written last, all at once.
     """
     started = time.perf_counter()
-    with _held(options.output):
-        sources = [open_source(path) for path in dict.fromkeys(options.source)]
-        plan, facts_of_mask = _plan(options, sources)
-        manner = CopyOptions(plan.root, options.side, options.copy, options.num_workers or usable_cores())
-        images = missing(plan.found.all(), manner, known_sources(sources, manner), options.force)
-        require_free(plan.folder, plan.files, options.force)
-        require_space(images, options.output)
-        with full_disk_named(plan.root, f"{FREE_SPACE}, or choose another --output"):
-            placed = _placed(plan, images, manner, sources, options.force)
-            write_split(plan.folder, plan.files)
-        facts = {"dataset": plan.dataset.key, "split": plan.folder.name, "sources": list(map(str, options.source))}
-        facts |= {"seed": options.seed, "held_out": plan.held_out, "side": options.side, "unseen": plan.classes.unseen}
-        record(plan.folder, plan.found, placed, **facts, **facts_of_mask)
-    say_outcome(plan.dataset, plan.folder, plan.found, plan.files, placed, time.perf_counter() - started)
-    return plan.folder
-
-
-def _placed(plan: Plan, images: list[Image], manner: CopyOptions, sources: list[Source], force: bool) -> Placed:
-    """Put these images of the plan in their places; earlier runs' unreadable images are among those named."""
-    plan.root.mkdir(parents=True, exist_ok=True)
-    note_sources(sources, manner, force)
-    there = {image.target for image in plan.found.all()} - {image.target for image in images}
-    before = remembered(plan.root, there)
-    placed = place(images, manner)
-    placed.unreadable |= before
-    keep_notes(plan.root, placed.unreadable)
-    return placed
+    dataset = DATASETS[data.dataset]
+    with _locked(data.output):
+        sources = [open_source(path) for path in dict.fromkeys(data.source)]
+        split = split_name(dataset, data.split)
+        if dataset is CUSTOM:
+            _require_no_other_dataset(data.output)
+        folder = data.output / dataset.folder / split
+        layout = recognise(dataset, sources)
+        print_left_out(layout.left_out)
+        classes = classes_of_split(dataset, folder, data.unseen, layout, data.seed)
+        found = images_of_split(layout, classes, split)
+        print_classes(dataset, split, classes, found)
+        may_keep = split in dataset.splits and data.held_out is None
+        lists = published_lists(dataset, split, classes, found) if may_keep else {}
+        held_out = None if lists else data.held_out or dataset.held_out
+        if held_out is None:
+            print("the split's lists came with the images, and stay as they are")
+        else:
+            lists = new_lists(dataset, classes, found.by_class, held_out, data.seed)
+        mask, facts = mask_files(dataset, files.wordnet, classes, found, lists.get(MASK_PICKLE))
+        lists |= mask
+        if not files.force:
+            require_unchanged(folder, lists)
+        targets = [image.target for image in found.all()]
+        options = CopyOptions(folder.parent, files.side, files.copy, files.num_workers or usable_cores())
+        images = images_to_copy(found.all(), options, sources, files.force)
+        require_space(images, data.output)
+        with full_disk_named(options.root, f"{FREE_SPACE}, or choose another --output"):
+            options.root.mkdir(parents=True, exist_ok=True)
+            note_sources(sources, options, files.force)
+            shrunk = copy_images(images, options)
+            faults = unreadable(options.root, targets)
+            write_lists(folder, lists)
+        facts = {
+            "dataset": dataset.key,
+            "split": split,
+            "sources": list(map(str, data.source)),
+            "seed": data.seed,
+            "held_out": held_out,
+            "side": files.side,
+            "unseen": classes.unseen,
+            **facts,
+        }
+        write_record(folder, found, faults, **facts)
+    done = f"{len(images):,} copied now, {shrunk:,} of them shrunk, in {time.perf_counter() - started:.0f} s"
+    print_outcome(dataset, folder, found, lists, done, faults)
+    return folder
 
 
 @contextlib.contextmanager
-def _held(output: Path) -> Iterator[None]:
-    """Nobody else prepares there; what this makes for that goes again where nothing comes of it."""
+def _locked(output: Path) -> Iterator[None]:
+    """Only one process prepares below `output` at a time; if nothing was written there, a new folder is removed."""
     is_new = not output.exists()
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -140,30 +150,8 @@ def _held(output: Path) -> Iterator[None]:
             output.rmdir()
 
 
-def _plan(options: argparse.Namespace, sources: list[Source]) -> tuple[Plan, dict[str, object]]:
-    """And what is to be recorded of its classes."""
-    dataset = DATASETS[options.dataset]
-    split = split_name(dataset, options.split)
-    if dataset is CUSTOM:
-        _require_alone(options.output)
-    layout = recognise(dataset, sources)
-    say_left_out(layout.left_out)
-    folder = options.output / dataset.folder / split
-    classes = classes_of_split(dataset, folder, options.unseen, layout, options.seed)
-    found = sort_images(layout, classes, split)
-    say_classes(dataset, split, classes, found)
-    wants_published = split in dataset.splits and options.held_out is None
-    came = lists_that_came(dataset, split, classes, found) if wants_published else {}
-    if came:
-        print("the split's lists came with the images, and stay as they are")
-    held_out = dataset.held_out if options.held_out is None else options.held_out
-    files = came or lists_of(dataset, classes, found.images, held_out, options.seed)
-    masks, facts_of_mask = mask_files(dataset, options.wordnet, classes, found, files.get(MASK_PICKLE))
-    return Plan(dataset, folder, classes, found, files | masks, None if came else held_out), facts_of_mask
-
-
-def _require_alone(output: Path) -> None:
-    """Own folders are found where the script's own dataset is not."""
+def _require_no_other_dataset(output: Path) -> None:
+    """Scripts find own folders only if their own dataset is not in the same data root."""
     for other in DATASETS.values():
         if other is not CUSTOM and (output / other.folder).exists():
             raise InputError(f"{output}: holds {other.folder}/, which scripts would take; give your folders another --output")

@@ -1,12 +1,17 @@
-"""Trees of files for tests of the preparation."""
+"""Folders and archives of images for tests of the preparation."""
 
 import io
+import tarfile
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from datasets.catalog import Dataset, published_classes
+from utils.errors import InputError
 
 
 def picture(number: int, side: int = 40, kind: str = "PNG") -> bytes:
@@ -59,3 +64,44 @@ def listed(folder: Path, *names: str) -> set[tuple[str, int]]:
     lines = [line for name in names for line in (folder / name).read_text(encoding="utf-8").splitlines()]
     assert len(lines) == len(set(lines))
     return {(path, int(label)) for path, _, label in (line.rpartition(" ") for line in lines)}
+
+
+def put(path: Path, content: bytes) -> Path:
+    """Write a file and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def packed(path: Path, members: list[tuple[str, bytes]]) -> Path:
+    """An archive of these (name, content), of the kind that its suffix says."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in members:
+                archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+    elif path.suffix == ".7z":
+        with pytest.importorskip("py7zr").SevenZipFile(path, "w") as archive:
+            for name, content in members:
+                archive.writestr(content, name)
+    else:
+        with tarfile.open(path, {".tar": "w", ".tgz": "w:gz", ".xz": "w:xz", ".bz2": "w:bz2"}[path.suffix]) as archive:
+            for name, content in members:
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def packed_tree(tree: Path, kind: str) -> Path:
+    """The files of a folder, with its name before theirs, in an archive of this kind beside it."""
+    files = sorted(file for file in tree.rglob("*") if file.is_file())
+    members = [(str(file.relative_to(tree.parent)), file.read_bytes()) for file in files]
+    return packed(tree.with_name(f"packed.{kind}"), members)
+
+
+def refusal(function: Callable[..., object], *arguments: object) -> str:
+    """The one line of the InputError that a call raises."""
+    with pytest.raises(InputError) as caught:
+        function(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)

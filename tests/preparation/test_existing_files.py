@@ -1,18 +1,16 @@
-"""What lies in an image's place: nobody's file is lost, and nothing is taken for what it is not."""
+"""Files that exist where images belong: none is lost or taken for another."""
 
 import os
-import zipfile
 
 import pytest
 
 from datasets.catalog import CUSTOM
-from preparation.copying import CopyOptions, place
-from preparation.existing_files import missing
-from preparation.journal import known_sources, note_sources
+from preparation.archives import open_source
+from preparation.copying import CopyOptions, copy_images
+from preparation.existing_files import images_to_copy, note_sources
 from preparation.layouts import recognise
-from preparation.sources import open_source
-from preparation.split_folder import write_split
-from tests.helpers.trees import picture, write_tree
+from preparation.lists import write_lists
+from tests.helpers.trees import packed_tree, picture, write_tree
 from utils.errors import InputError
 from utils.files import hidden_beside
 
@@ -31,12 +29,13 @@ def small(tmp_path):
 
 
 def run(source, out, force=False, side=0, copies=False):
-    """One preparation's placing; how many images it put in place."""
+    """Copy as one preparation does; returns how many images were copied."""
     sources = [open_source(source)]
-    manner = CopyOptions(out, side, copies, workers=1)
-    images = missing(recognise(CUSTOM, sources).images, manner, known_sources(sources, manner), force)
-    note_sources(sources, manner, force)
-    return place(images, manner).images
+    options = CopyOptions(out, side, copies, workers=1)
+    images = images_to_copy(recognise(CUSTOM, sources).images, options, sources, force)
+    note_sources(sources, options, force)
+    copy_images(images, options)
+    return len(images)
 
 
 def contents(folder):
@@ -52,29 +51,26 @@ def test_what_a_killed_run_left_is_not_written_through(small, out, tmp_path, cha
         os.link(image, hidden_beside(out / "photos" / image.parent.name / image.name, "placing"))
     if change == "zip":
         other = write_tree(tmp_path / "other", CLASSES, 2, 2, side=48)
-        with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
-            for file in other.rglob("*.*"):
-                archive.write(file, file.relative_to(other))
-        assert run(tmp_path / "other.zip", out) == 8
+        assert run(packed_tree(other, "zip"), out) == 8
     else:
         assert run(small, out, **change) == 8
     assert contents(small) == before
     assert not list(out.rglob(".*.placing"))
 
 
-def test_a_link_that_leads_nowhere_hides_nothing(small, out):
+def test_a_broken_link_hides_no_other_file(small, out):
     (out / "photos/bell").mkdir(parents=True)
     (out / "photos/bell/bell_0.jpg").write_bytes(b"dear to me")
     (out / "photos/bell/bell_1.jpg").symlink_to("/nowhere")
     (out / "photos/bell/zz.jpg").symlink_to("/nowhere")
-    with pytest.raises(InputError, match="is there already, and not the same"):
+    with pytest.raises(InputError, match="already exists and differs"):
         run(small, out)
     (out / "photos/bell/bell_0.jpg").unlink()
-    with pytest.raises(InputError, match=r"bell_1\.jpg: is there already"):
+    with pytest.raises(InputError, match=r"bell_1\.jpg: already exists"):
         run(small, out)
 
 
-def test_another_manner_replaces_links_and_asks_before_files(small, out):
+def test_other_options_replace_links_but_no_files(small, out):
     assert run(small, out) == 8
     assert run(small, out) == 0
     assert run(small, out, copies=True) == 8  # nothing is lost by that
@@ -82,32 +78,32 @@ def test_another_manner_replaces_links_and_asks_before_files(small, out):
     assert run(small, out, copies=True) == 0
     assert run(small, out, copies=True, side=16) == 8  # nor by this
     with pytest.raises(InputError, match="--force"):
-        run(small, out, copies=True, side=20)  # but these may be anyone's
+        run(small, out, copies=True, side=20)  # these may be another's
     assert run(small, out, copies=True, side=20, force=True) == 8
 
 
-def test_what_was_placed_by_force_is_not_taken_for_anothers(small, out, tmp_path):
+def test_files_replaced_by_force_belong_to_the_new_source(small, out, tmp_path):
     other = write_tree(tmp_path / "other", CLASSES, 2, 2, side=48)
     run(small, out, copies=True)
     run(other, out, copies=True, force=True)
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         run(small, out, copies=True)
 
 
-def test_a_source_that_changed_is_told(small, out):
+def test_a_source_that_changed_is_named(small, out):
     run(small, out, copies=True)
     photo = small / "photos/bell/bell_0.jpg"
     photo.write_bytes(picture(99, kind="JPEG"))
     os.utime(photo, ns=(2**62, 2**62))
-    with pytest.raises(InputError, match=r"bell_0\.jpg: is there already"):
+    with pytest.raises(InputError, match=r"bell_0\.jpg: already exists"):
         run(small, out, copies=True)
 
 
 def test_masks_of_other_classes_do_not_stay(tmp_path):
     folder = tmp_path / "zeroshot"
-    write_split(folder, {"cname_cid.txt": b"a 0\n", "cid_mask.npz": b"1", "cid_mask.pickle": b"2"})
-    write_split(folder, {"cname_cid.txt": b"a 0\n"})
+    write_lists(folder, {"cname_cid.txt": b"a 0\n", "cid_mask.npz": b"1", "cid_mask.pickle": b"2"})
+    write_lists(folder, {"cname_cid.txt": b"a 0\n"})
     assert (folder / "cid_mask.npz").exists()
-    write_split(folder, {"cname_cid.txt": b"b 0\n"})
+    write_lists(folder, {"cname_cid.txt": b"b 0\n"})
     assert sorted(path.name for path in folder.iterdir()) == ["cname_cid.txt"]
     assert [path.name for path in tmp_path.iterdir()] == ["zeroshot"]

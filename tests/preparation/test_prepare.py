@@ -5,7 +5,6 @@ import json
 import os
 import pickle
 import shutil
-import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import preparation.copying
 from datasets.catalog import CUSTOM, QUICKDRAW, SKETCHY, TUBERLIN, published_classes
 from datasets.file_lists import Split
-from tests.helpers.trees import listed, picture, write_published, write_tree
+from tests.helpers.trees import listed, packed_tree, picture, write_published, write_tree
 
 SPLITS = [(SKETCHY, "zeroshot1"), (SKETCHY, "zeroshot2"), (TUBERLIN, "zeroshot"), (QUICKDRAW, "zeroshot")]
 
@@ -148,20 +146,20 @@ def test_large_images_are_shrunk_with_their_proportions(mine, tmp_path, prepare)
 
 @pytest.fixture
 def prepare_cut_short(prepare, monkeypatch) -> Callable[[int, Path, Path], None]:
-    """prepare_cut_short(count, source, output): Ctrl-C comes as the image of that number, from 1, is put in its place."""
-    original = preparation.copying._write
+    """prepare_cut_short(count, source, output): Ctrl-C comes as the image of that number, from 1, is linked."""
+    link = os.link
 
     def run(count: int, source: Path, output: Path) -> None:
         written = []
 
-        def cut(temporary: Path, *arguments: object) -> None:
-            written.append(temporary)
+        def cut(source: str, target: Path) -> None:
+            written.append(target)
             if len(written) == count:
                 raise KeyboardInterrupt
-            return original(temporary, *arguments)
+            link(source, target)
 
         with monkeypatch.context() as patch:
-            patch.setattr(preparation.copying, "_write", cut)
+            patch.setattr(os, "link", cut)
             with pytest.raises(AssertionError):  # it has no line of error
                 prepare("folders", source, "--output", str(output))
 
@@ -179,9 +177,9 @@ def test_a_run_cut_short_goes_on(mine, tmp_path, prepare, prepare_cut_short):
     damaged.write_bytes(b"")  # as a power cut leaves it
     code, text, err = prepare("folders", mine, "--output", str(out))
     assert code == 0, err
-    assert "43 put there now" in text
+    assert "43 copied now" in text
     assert not list(out.rglob("*.placing"))
-    assert "0 put there now" in prepare("folders", mine, "--output", str(out))[1]
+    assert "0 copied now" in prepare("folders", mine, "--output", str(out))[1]
 
 
 def test_nothing_is_overwritten_unless_forced(mine, tmp_path, prepare):
@@ -189,14 +187,14 @@ def test_nothing_is_overwritten_unless_forced(mine, tmp_path, prepare):
     assert prepare("folders", mine, "--output", str(out))[0] == 0
     lists = (out / "Own/zeroshot/cname_cid.txt").read_bytes()
     code, _, err = prepare("folders", mine, "--unseen", "cup", "bell", "--output", str(out))
-    assert code == 2 and "is there already and says something else; --force" in err
+    assert code == 2 and "already exists with other content; replace the lists with --force" in err
     assert (out / "Own/zeroshot/cname_cid.txt").read_bytes() == lists
     photo = out / "Own/photos/cup/cup_0.jpg"
     photo.unlink()
     photo.write_bytes(b"mine, and dear to me")
     other = write_tree(tmp_path / "other", ["apple", "bell", "cup", "duck", "eye", "fish"], photos=4, sketches=6)
     code, _, err = prepare("folders", other, "--output", str(out))
-    assert code == 2 and f"{photo}: is there already, and not the same as {other}/photos/cup/cup_0.jpg" in err
+    assert code == 2 and f"{photo}: already exists and differs from {other}/photos/cup/cup_0.jpg" in err
     assert photo.read_bytes() == b"mine, and dear to me"
     code, _, err = prepare("folders", other, "--output", str(out), "--unseen", "cup", "bell", "--force")
     assert code == 0, err
@@ -280,7 +278,7 @@ def test_unseen_classes_stay_unseen_until_others_are_named(mine, tmp_path, prepa
     assert prepare("folders", mine, "--unseen", "cup", *options)[0] == 0
     write_tree(mine, ["goat"], 4, 6)
     code, out, err = prepare("folders", mine, "--force", "--seed", 8, *options)
-    assert code == 0 and "unseen classes as before" in out, err
+    assert code == 0 and "unseen classes as in" in out, err
     split = Split(CUSTOM, tmp_path / "out", "zeroshot")
     assert (split.class_names("zero"), "goat" in split.class_names("train")) == (["cup"], True)
     assert json.loads((split.folder / "prepared.json").read_text())["unseen"] == ["cup"]
@@ -296,7 +294,7 @@ def test_an_output_within_the_source_is_not_taken_for_a_source(mine, tmp_path, p
     assert len(Split(CUSTOM, tmp_path / "elsewhere", "zeroshot").photos("zero")) == 4
     # its own place alone is a source, too
     code, out, err = prepare("folders", mine / "Own", "--output", str(mine))
-    assert code == 0 and "0 put there now" in out, err
+    assert code == 0 and "0 copied now" in out, err
 
 
 def test_a_raw_dataset_within_its_own_output(tmp_path, prepare):
@@ -346,7 +344,7 @@ def test_several_processes_do_what_one_does(mine, tmp_path, prepare):
     for workers in (1, 3):
         options = ["--side", 32, "--copy", "--num_workers", workers, "--output", str(tmp_path / str(workers))]
         code, out, err = prepare("folders", mine, *options)
-        assert code == 0 and "61 put there now, 61 of them shrunk" in out, err
+        assert code == 0 and "61 copied now, 61 of them shrunk" in out, err
     one, three = (tmp_path / str(workers) / "Own" for workers in (1, 3))
     files = [file.relative_to(one) for file in one.rglob("*.*") if file.is_file() and file.name != "prepared.json"]
     assert len(files) > 61
@@ -397,16 +395,10 @@ def test_a_full_disk_is_named_by_the_place_that_is_full(mine, tmp_path, prepare,
 
 
 def test_a_disk_that_is_full_while_unpacking_is_named(mine, tmp_path, prepare, monkeypatch):
-    with tarfile.open(tmp_path / "mine.tar", "w") as archive:
-        archive.add(mine, "mine")
+    archive = packed_tree(mine, "tar")
     monkeypatch.setattr("shutil.copyfileobj", no_room)
-    code, _, err = prepare("folders", tmp_path / "mine.tar", "--output", str(tmp_path / "out"))
-    assert code == 2 and err.startswith(f"error: {tmp_path}/out/Own/.unpacked/mine.tar: the disk is full")
-
-
-def test_a_device_is_no_source(tmp_path, prepare):
-    code, _, err = prepare("folders", Path("/dev/null"), "--output", str(tmp_path / "out"))
-    assert (code, err.partition(";")[0]) == (2, "error: --source /dev/null: is neither a folder nor an archive")
+    code, _, err = prepare("folders", archive, "--output", str(tmp_path / "out"))
+    assert code == 2 and err.startswith(f"error: {tmp_path}/out/Own/.unpacked/packed.tar: the disk is full")
 
 
 def test_where_no_process_can_be_started_this_one_does_the_work(mine, tmp_path, prepare, monkeypatch):
@@ -416,4 +408,4 @@ def test_where_no_process_can_be_started_this_one_does_the_work(mine, tmp_path, 
     monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", no_semaphores)
     options = ["--side", 32, "--num_workers", 2, "--output", str(tmp_path / "out")]
     code, out, err = prepare("folders", mine, *options)
-    assert code == 0 and "note: worker processes cannot be started" in out and "60 put there now, 60 of them shrunk" in out, err
+    assert code == 0 and "note: worker processes cannot be started" in out and "60 copied now, 60 of them shrunk" in out, err

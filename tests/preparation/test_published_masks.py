@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-import preparation.mask_files
+import preparation.mask
 from datasets.catalog import CUSTOM, DATASETS, QUICKDRAW, SKETCHY, TUBERLIN, published_classes, published_mask_rows
 from datasets.file_lists import Split
-from preparation.semantic_mask import Mask
+from preparation.mask import Mask
 from tests.helpers.trees import write_published, write_tree
 
 # sha256 of the seen classes' float32 rows by class id, of SAKE's files (QuickDraw: as made once, all 110 classes)
@@ -91,17 +91,17 @@ def test_classes_without_a_published_row_need_wordnet(tmp_path, prepare):
 def test_published_rows_and_those_of_wordnet_side_by_side(tmp_path, prepare, monkeypatch):
     looked_up = []
 
-    def made_up(classes, photos, wordnet):
-        looked_up.append((classes, photos))
-        return Mask(np.full((1, 1000), 0.5), {"gizmo": ("n00000001", "gizmo.n.01")})
+    def made_up(photos, wordnet):
+        looked_up.append(photos)
+        return Mask({"gizmo": np.full(1000, 0.5)}, {"gizmo": ("n00000001", "gizmo.n.01")})
 
-    monkeypatch.setattr(preparation.mask_files, "open_wordnet", lambda folder: None)
-    monkeypatch.setattr(preparation.mask_files, "mask_rows", made_up)
+    monkeypatch.setattr(preparation.mask, "open_wordnet", lambda folder: None)
+    monkeypatch.setattr(preparation.mask, "mask_rows", made_up)
     write_tree(tmp_path / "got", ["tiger", "cup", "gizmo"], 1, 2, side=0)
     options = ["--split", "other", "--unseen", "tiger", "--output", str(tmp_path / "out")]
     code, out, err = prepare("sketchy", tmp_path / "got", *options)
     assert code == 0 and "published rows of 2 classes, WordNet's of 1" in out and "gizmo is gizmo.n.01" in out, err
-    assert looked_up == [(["gizmo"], [["gizmo_0.jpg"]])]
+    assert looked_up == [{"gizmo": ["photos/gizmo/gizmo_0.jpg"]}]
     seen, unseen = masks_of(Split(SKETCHY, tmp_path / "out", "other"))
     rows = published_mask_rows(SKETCHY)
     np.testing.assert_array_equal(seen, [rows["cup"], np.full(1000, 0.5)])

@@ -1,4 +1,4 @@
-"""WordNet is found wherever it may lie, and told from what is not it."""
+"""WordNet is found in every usual place, and nothing else is taken for it."""
 
 import socket
 import sys
@@ -115,17 +115,12 @@ def a_wrong_number(folder):
     (folder / "data.noun").write_text(content.replace("\n000", "\n100", 1))
 
 
-def a_wrong_count(folder):
-    content = (folder / "data.noun").read_text()
-    (folder / "data.noun").write_text(content.replace(" n 02 dog", " n 03 dog"))
-
-
 def a_torn_index(folder):
     content = (folder / "index.noun").read_text()
     (folder / "index.noun").write_text(content.replace("cat n 1 1 @ 1", "cat n 1 1"))
 
 
-@pytest.mark.parametrize("damage", [cut_short, a_byte_too_many, a_wrong_number, a_wrong_count, a_torn_index])
+@pytest.mark.parametrize("damage", [cut_short, a_byte_too_many, a_wrong_number, a_torn_index])
 def test_damage_is_named_before_anything_is_read_from_it(tmp_path, damage):
     wnids = write_wordnet(tmp_path)
     damage(tmp_path)

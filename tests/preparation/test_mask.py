@@ -7,7 +7,7 @@ import pytest
 
 from datasets.catalog import SKETCHY, imagenet_wnids, published_classes
 from datasets.file_lists import read_semantic_mask
-from preparation.semantic_mask import Nearness, mask_rows, synset_of_name, write_masks
+from preparation.mask import mask_rows, synset_of_name, written_masks
 from preparation.wordnet import noun, on_this_machine, open_wordnet, wnid_of
 from tests.helpers.tiny_wordnet import random_nouns, write_wordnet
 from utils.errors import InputError
@@ -16,7 +16,7 @@ pytest.importorskip("nltk")
 
 
 def slow_row(synset, targets) -> list[float]:
-    """SPEC 2, word by word."""
+    """The rule of the mask, word by word."""
 
     def below(above):
         return list(above.closure(lambda each: each.hyponyms()))
@@ -39,14 +39,16 @@ def tiny(tmp_path_factory):
     return open_wordnet(folder, landmark=(wnids["cat"], "cat")), wnids
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_every_synset_against_every_other_as_nltk_has_it(tmp_path, seed):
-    wnids = write_wordnet(tmp_path, random_nouns(np.random.default_rng(seed)))
+def rows_of(photos, wordnet, columns):
+    return np.array(list(mask_rows(photos, wordnet, columns).rows.values()))
+
+
+def test_every_synset_against_every_other_as_nltk_has_it(tmp_path):
+    wnids = write_wordnet(tmp_path, random_nouns(np.random.default_rng(0), count=80))
     wordnet = open_wordnet(tmp_path, landmark=(wnids["w0"], "w0"))
     synsets = {wnid: noun(wordnet, wnid) for wnid in wnids.values()}
     columns = list(synsets)[::2]
-    nearness = Nearness(wordnet, columns)
-    rows = np.array([nearness.row(synset) for synset in synsets.values()])
+    rows = rows_of({wnid: [f"{wnid}_1.jpg"] for wnid in synsets}, wordnet, columns)
     expected = np.array([slow_row(synset, [synsets[wnid] for wnid in columns]) for synset in synsets.values()])
     np.testing.assert_array_equal(rows, expected)
     assert {0, 0.25, 1 / 3, 0.5, 1} == set(expected.flat)
@@ -55,26 +57,30 @@ def test_every_synset_against_every_other_as_nltk_has_it(tmp_path, seed):
 def test_an_instance_is_near_but_not_below_and_trees_apart_are_far(tiny):
     wordnet, wnids = tiny
     columns = [wnids[entry] for entry in ("dog domestic_dog", "spaniel", "cat", "car auto", "fame", "rex")]
-    rows = mask_rows(["a", "b"], [[f"{wnids['rex']}_1.jpg"], [f"{wnids['animal']}_1.jpg"]], wordnet, columns).rows
+    rows = rows_of({"a": [f"{wnids['rex']}_1.jpg"], "b": [f"{wnids['animal']}_1.jpg"]}, wordnet, columns)
     np.testing.assert_array_equal(rows[0], [1 / 2, 1 / 4, 1 / 4, 0, 0, 1])  # spaniel, toy dog, dog, rex
     np.testing.assert_array_equal(rows[1], [1, 1, 1, 0, 0, 1 / 3])
 
 
-def test_a_later_synset_overwrites_in_the_order_of_appearance(tiny):
-    wordnet, wnids = tiny
-    columns = [wnids[entry] for entry in ("dog domestic_dog", "cat", "ship")]
-    dog, cat, ship = (f"photo/a_b/{wnid}_12.jpg" for wnid in columns)
-    mask = mask_rows(["both", "turned", "three"], [[cat, dog, cat], [dog, cat], [ship, cat, dog]], wordnet, columns)
-    np.testing.assert_array_equal(mask.rows, [[1, 1 / 3, 0], [1 / 3, 1, 0], [1, 1 / 3, 1]])
-    assert mask.by_name == {}
+def test_a_later_synset_overwrites_in_the_order_of_the_file_names(tmp_path):
+    wnids = write_wordnet(tmp_path, {"entity": [], "object": ["entity"], "pet": ["object"], "dog": ["pet"], "cat": ["pet"]})
+    wordnet = open_wordnet(tmp_path, landmark=(wnids["cat"], "cat"))
+    dog, cat = wnids["dog"], wnids["cat"]
+    mask = mask_rows({"both": [f"photos/b/{cat}_1.jpg", f"photos/a b/{dog}_12.jpg"]}, wordnet, [dog, cat])
+    np.testing.assert_array_equal(mask.rows["both"], [1 / 3, 1])
+    assert dog < cat and mask.by_name == {}
 
 
 def test_a_class_falls_back_on_its_name_then_on_zeros(tiny):
     wordnet, wnids = tiny
-    classes = ["cat", "nonsense", "glory", "dog"]
-    photos = [["n00000007_1.jpg", "plain.jpg"], [f"x{wnids['cat']}_1.jpg"], [], [f"{wnids['taxi']}_3.JPEG", "n99999999_1.jpg"]]
-    mask = mask_rows(classes, photos, wordnet, [wnids["cat"], wnids["car auto"]])
-    np.testing.assert_array_equal(mask.rows, [[1, 0], [0, 0], [0, 0], [0, 1]])
+    photos = {
+        "cat": ["n00000007_1.jpg", "plain.jpg"],
+        "nonsense": [f"x{wnids['cat']}_1.jpg"],
+        "glory": [],
+        "dog": [f"{wnids['taxi']}_3.JPEG", "n99999999_1.jpg"],
+    }
+    mask = mask_rows(photos, wordnet, [wnids["cat"], wnids["car auto"]])
+    np.testing.assert_array_equal(list(mask.rows.values()), [[1, 0], [0, 0], [0, 0], [0, 1]])
     assert mask.by_name == {"cat": (wnids["cat"], "cat.n.01"), "glory": (wnids["glory"], "glory.n.01")}
 
 
@@ -105,25 +111,32 @@ def test_names_are_found_in_whatever_spelling(tiny, name, entry):
 
 def test_an_imagenet_class_that_wordnet_lacks_is_named(tiny):
     with pytest.raises(InputError, match="n00000003"):
-        Nearness(tiny[0], [tiny[1]["cat"], "n00000003"])
+        mask_rows({}, tiny[0], [tiny[1]["cat"], "n00000003"])
+
+
+def test_damage_that_nltk_meets_late_is_named(tmp_path):
+    wnids = write_wordnet(tmp_path)
+    content = (tmp_path / "data.noun").read_text()
+    (tmp_path / "data.noun").write_text(content.replace(" n 02 dog", " n 03 dog"))
+    wordnet = open_wordnet(tmp_path, landmark=(wnids["entity"], "entity"))
+    with pytest.raises(InputError, match="damaged, or not WordNet"):
+        mask_rows({"cat": []}, wordnet, [wnids["dog domestic_dog"]])
 
 
 def test_masks_are_read_back_as_they_were_written(tmp_path):
     generator = np.random.default_rng(5)
     seen, unseen = generator.uniform(size=(3, 1000)), generator.uniform(size=(2, 1000))
-    write_masks(tmp_path, seen, unseen)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["cid_mask.npz", "cid_mask.pickle"]
-    for name in ("cid_mask.npz", "cid_mask.pickle"):
+    for name, content in written_masks(seen, unseen).items():
+        (tmp_path / name).write_bytes(content)
         np.testing.assert_array_equal(read_semantic_mask(tmp_path / name, 3), seen.astype(np.float32))
     with np.load(tmp_path / "cid_mask.npz") as arrays:
         np.testing.assert_array_equal(arrays["cid_mask"], seen)
         np.testing.assert_array_equal(arrays["cid_mask_zero"], unseen)
 
 
-def test_the_pickle_is_one_that_old_code_reads(tmp_path):
+def test_the_pickle_is_one_that_old_code_reads():
     seen = np.random.default_rng(6).uniform(size=(3, 1000))
-    write_masks(tmp_path, seen, seen[:1])
-    content = (tmp_path / "cid_mask.pickle").read_bytes()
+    content = written_masks(seen, seen[:1])["cid_mask.pickle"]
     assert content.startswith(b"\x80\x02") and b"numpy._core" not in content
     mask = pickle.loads(content)
     assert list(mask) == [0, 1, 2] and all(type(label) is int and mask[label].dtype == np.float64 for label in mask)
@@ -136,11 +149,11 @@ def test_on_the_real_wordnet_too():
     classes = published_classes(SKETCHY, "zeroshot1")[0][::5]
     targets = [noun(wordnet, wnid) for wnid in wnids]
     expected = [slow_row(synset_of_name(name, wordnet), targets) for name in classes]
-    mask = mask_rows(classes, [[] for _ in classes], wordnet, wnids)
-    np.testing.assert_array_equal(mask.rows, expected)
-    assert list(mask.by_name) == classes and mask.rows.any()
-    everything = mask_rows(["dog"], [["n02084071_1.jpg"]], wordnet)
-    assert everything.rows.shape == (1, 1000)
-    wader = mask_rows(["wading_bird"], [["n02000954_1.jpg"]], wordnet)
-    assert wader.rows[0, 134] < 1 and wader.rows[0, 133] == 1  # existing masks take the bird called crane for the machine
-    assert np.flatnonzero(everything.rows[0] == 1).tolist() == list(range(151, 269))  # ImageNet's 118 dogs
+    mask = mask_rows({name: [] for name in classes}, wordnet, wnids)
+    np.testing.assert_array_equal(list(mask.rows.values()), expected)
+    assert list(mask.by_name) == classes and np.any(expected)
+    everything = mask_rows({"dog": ["n02084071_1.jpg"], "wading_bird": ["n02000954_1.jpg"]}, wordnet).rows
+    assert everything["dog"].shape == (1000,)
+    wader = everything["wading_bird"]
+    assert wader[134] < 1 and wader[133] == 1  # published masks take the bird called crane for the machine
+    assert np.flatnonzero(everything["dog"] == 1).tolist() == list(range(151, 269))  # ImageNet's 118 dogs

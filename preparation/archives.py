@@ -1,0 +1,313 @@
+"""Zip, tar and 7z archives as sources. They may be hostile: nothing is unpacked to a path or size that was not checked."""
+
+import bz2
+import gzip
+import lzma
+import os
+import re
+import shutil
+import stat
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from tqdm.utils import CallbackIOWrapper
+
+from preparation.sources import Folder, Source, is_hidden
+from utils.errors import InputError
+from utils.files import full_disk_named
+from utils.progress import progress_bar
+from utils.text import one_line, printable
+
+LARGEST_IMAGE = 1 << 28  # bytes
+LARGEST_HEADER = 1 << 20  # bytes of a tar file's extended header
+BOMB_SIZE, BOMB_RATIO = 1 << 30, 1000  # a tar file is a bomb if it unpacks to more bytes than this and to so many times its size
+BUFFER = 1 << 20  # bytes
+SEVEN_ZIP = b"7z\xbc\xaf\x27\x1c"
+COMPRESSED: dict[bytes, Callable[[Any], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+DOWNLOAD_AGAIN, FREE_SPACE = "download it again", "free some space there, then run the same command again"
+CUT_SHORT = "unexpected end of data"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member of an archive: its name there, its size unpacked in bytes, and its CRC-32 if it is in a zip file."""
+
+    raw: str
+    size: int
+    is_file: bool
+    is_folder: bool
+    checksum: int = 0
+
+
+class Archive(Source):
+    """An archive's regular files; of several members with one name the last counts, as it does when they are unpacked."""
+
+    def __init__(self, path: Path, contents: Iterable[Member]):
+        self.members: dict[str, Member] = {}
+        folders, links, replaced = set(), 0, []
+        for member in contents:
+            name = _checked_name(path, member.raw)
+            if member.is_folder:
+                folders.add(name)
+            elif any(map(is_hidden, name.split("/"))):
+                continue
+            elif not member.is_file:
+                links += 1
+            else:
+                replaced += [name] if name in self.members else []
+                self.members[name] = member
+        super().__init__(path, list(self.members), folders | {name.rpartition("/")[0] for name in self.members})
+        self.where = "/".join([*Path(os.path.abspath(path)).parts[-3:-1], path.name.split(".")[0]])
+        if links:
+            self.left_out[f"links and devices in {path}"] = links
+        if replaced:
+            what = f"members of {path} that a later one of the same name replaces (the first: {replaced[0]})"
+            self.left_out[what] = len(replaced)
+
+    def unpacked_size(self, names: list[str]) -> int:
+        """Bytes that these images take unpacked. Raises InputError if one is too large to be an image."""
+        for name in names:
+            size = self.members[name].size
+            if size > LARGEST_IMAGE:
+                most = f"and no image of these datasets is larger than {LARGEST_IMAGE >> 20}"
+                raise InputError(
+                    f"{self.path}: its member {name!r} claims {size >> 20:,} MiB, {most}; remove it from the archive"
+                )
+        return sum(self.members[name].size for name in names)
+
+    def read(self, names: list[str], largest: int) -> dict[str, bytes]:
+        wanted = {name for name in names if self.members[name].size <= largest}
+        with tempfile.TemporaryDirectory() as aside:
+            self.unpack(wanted, Path(aside))
+            return {name: Path(aside, name).read_bytes() for name in wanted}
+
+    def unpack(self, wanted: set[str], into: Path) -> None:
+        """Write these files below the folder `into`. Raises InputError if the archive is damaged or the disk full."""
+        if wanted:
+            with _damage_named(self.path), full_disk_named(into, FREE_SPACE):
+                self._unpack(wanted, into)
+
+    def _unpack(self, wanted: set[str], into: Path) -> None:
+        raise NotImplementedError
+
+
+class Zip(Archive):
+    """A zip file: any process can read any of its files."""
+
+    def __init__(self, path: Path):
+        with _damage_named(path), zipfile.ZipFile(path) as archive:
+            infos = archive.infolist()
+        for info in infos:
+            if info.flag_bits & 1:
+                raise _encrypted(path)
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # Python unpacks others without a limit
+                method = zipfile.compressor_names.get(info.compress_type, f"method {info.compress_type}")
+                wrong = f"its member {info.filename!r} is packed by {method}, and only stored and deflated ones are read here"
+                raise InputError(f"{path}: {wrong}; unpack it yourself and give the folder as --source")
+        super().__init__(path, map(self._member, infos))
+
+    @staticmethod
+    def _member(info: zipfile.ZipInfo) -> Member:
+        is_file = not (info.is_dir() or stat.S_ISLNK(info.external_attr >> 16))
+        return Member(info.filename, info.file_size, is_file, info.is_dir(), info.CRC)
+
+    def _unpack(self, wanted: set[str], into: Path) -> None:
+        with zipfile.ZipFile(self.path) as archive:
+            for name in wanted:
+                with archive.open(self.members[name].raw) as content:
+                    _write(content, into / name)
+
+    def equals(self, name: str, path: Path) -> bool:
+        return path.stat().st_size == self.members[name].size and _crc32(path) == self.members[name].checksum
+
+
+def _crc32(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while content := file.read(BUFFER):
+            checksum = zlib.crc32(content, checksum)
+    return checksum
+
+
+class Streamed(Archive):
+    """An archive that is read from its beginning to its end, so one process unpacks it."""
+
+
+class Tar(Streamed):
+    """A tar file, compressed by gzip, bzip2, xz or not at all."""
+
+    def __init__(self, path: Path):
+        with _damage_named(path), _open_tar(path) as archive:
+            super().__init__(path, (Member(info.name, info.size, info.isreg(), info.isdir()) for info in archive))
+
+    def _unpack(self, wanted: set[str], into: Path) -> None:
+        with _open_tar(self.path) as archive:
+            for info in archive:
+                name = _checked_name(self.path, info.name)
+                content = archive.extractfile(info) if name in wanted and info.isreg() else None
+                if content is not None and _write(content, into / name) != info.size:
+                    raise tarfile.ReadError(CUT_SHORT)
+
+
+@contextmanager
+def _open_tar(path: Path) -> Iterator[tarfile.TarFile]:
+    """A tar file to be read once, with a bar; at the end it is read on to the checksum of its compression."""
+    size = path.stat().st_size
+    with path.open("rb") as file, progress_bar(size, printable(f"reading {path.name}"), "B") as bar:
+        bar.unit_scale = True
+        decompress = _compression(file)
+        watched = CallbackIOWrapper(bar.update, file)
+        content = _TarContent(decompress(watched) if decompress else watched, max(BOMB_SIZE, BOMB_RATIO * size))
+        with tarfile.open(fileobj=content, mode="r|", tarinfo=_BoundedHeader) as archive:
+            yield archive
+        content.read_rest()
+
+
+def _compression(file: IO[bytes]) -> Callable[[Any], Any] | None:
+    """What opens a compressed file, by its first bytes. tarfile can do it too, but compares no checksums of a stream."""
+    start = file.read(6)
+    file.seek(0)
+    return next((opened for magic, opened in COMPRESSED.items() if start.startswith(magic)), None)
+
+
+class _BoundedHeader(tarfile.TarInfo):
+    """A tar header. Extended ones may not be large, because tarfile reads them into memory."""
+
+    EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> "_BoundedHeader":
+        info = super().frombuf(buf, encoding, errors)
+        if info.size < 0 or (info.type in cls.EXTENDED and info.size > LARGEST_HEADER):
+            raise tarfile.ReadError(f"{info.name!r} claims {info.size >> 20:,} MiB")
+        return info
+
+
+class _TarContent:
+    """The bytes of a tar file. Reading fails after its end, beyond `most` bytes, or if it does not end in a block of zeros."""
+
+    BLOCK = 512
+
+    def __init__(self, file: Any, most: int):
+        self.file, self.most, self.length, self.last = file, most, 0, b""
+
+    def read(self, size: int, may_end: bool = False) -> bytes:
+        content = self.file.read(size)
+        self.length += len(content)
+        if self.length > self.most:
+            raise tarfile.ReadError(f"it unpacks to more than {self.most >> 20:,} MiB, as no archive of images does")
+        if not content and not may_end:  # tarfile would go on
+            raise tarfile.ReadError(CUT_SHORT)
+        self.last = (self.last + content)[-self.BLOCK :]
+        return content
+
+    def read_rest(self) -> None:
+        while self.read(BUFFER, may_end=True):
+            pass
+        if self.length % self.BLOCK or self.last != bytes(self.BLOCK):
+            raise tarfile.ReadError(CUT_SHORT)
+
+
+class SevenZip(Streamed):
+    """A 7z file, such as Sketchy's own download."""
+
+    def __init__(self, path: Path):
+        with _damage_named(path), _open_7z(path) as archive:
+            if archive.needs_password():
+                raise _encrypted(path)
+            infos = archive.list()
+        name, count = Counter(info.filename for info in infos).most_common(1)[0] if infos else ("", 0)
+        if count > 1:  # py7zr would unpack them under other names
+            raise InputError(f"{path}: {count} of its members are called {name!r}; unpack it yourself and give the folder")
+        super().__init__(path, map(self._member, infos))
+
+    @staticmethod
+    def _member(info: Any) -> Member:
+        is_file = not (info.is_directory or getattr(info, "is_symlink", False))
+        return Member(info.filename, info.uncompressed or 0, is_file, info.is_directory)
+
+    def _unpack(self, wanted: set[str], into: Path) -> None:
+        with _open_7z(self.path) as archive:
+            archive.extract(into, targets=[self.members[name].raw for name in wanted])
+        for name in wanted:
+            (into / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(into / self.members[name].raw, into / name)
+
+
+def _open_7z(path: Path) -> Any:
+    try:
+        import py7zr
+    except ImportError as error:
+        raise InputError("a .7z archive needs py7zr: pip install py7zr, or unpack it yourself and give the folder") from error
+    return py7zr.SevenZipFile(path)
+
+
+def _write(content: IO[bytes], path: Path) -> int:
+    """Write a file piece by piece; returns its size."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        shutil.copyfileobj(content, file, BUFFER)
+        return file.tell()
+
+
+def open_source(path: Path) -> Source:
+    """The folder or archive at `path`. Raises InputError if there is none, or it is not whole or cannot be read here."""
+    if path.is_dir():
+        return Folder(path)
+    if not path.is_file():
+        wrong = "is neither a folder nor an archive" if path.exists() else "no such file or folder"
+        raise InputError(f"--source {path}: {wrong}; give what you downloaded, packed or unpacked")
+    with path.open("rb") as file:
+        start = file.read(600)
+    if start.startswith(b"PK"):
+        return Zip(path)
+    if start.startswith(SEVEN_ZIP):
+        return SevenZip(path)
+    if start.startswith(tuple(COMPRESSED)) or start[257:262] == b"ustar":
+        return Tar(path)
+    if b"<html" in start.lower() or b"<!doctype" in start.lower():
+        raise InputError(f"{path}: is a web page, not an archive; open its address in a browser to download the file itself")
+    if not start:
+        raise InputError(f"{path}: is empty; {DOWNLOAD_AGAIN}")
+    raise InputError(f"{path}: is neither a folder nor a zip, tar or 7z archive; unpack it, or {DOWNLOAD_AGAIN}")
+
+
+def _checked_name(archive: Path, name: str) -> str:
+    """A member's name with `/` between its parts. Raises InputError if it leads out of the archive."""
+    name = name.replace("\\", "/")
+    parts = name.split("/")
+    if name.startswith("/") or re.match("[A-Za-z]:", name) or ".." in parts:
+        raise InputError(
+            f"{archive}: its member {name!r} climbs out of the folder it is unpacked into; do not trust this archive"
+        )
+    return "/".join(part for part in parts if part not in ("", "."))
+
+
+def _encrypted(path: Path) -> InputError:
+    return InputError(f"{path}: is encrypted; unpack it with its password (7z x {path.name}) and give the folder as --source")
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Raise InputError for what a damaged archive raises, which may be nearly any exception."""
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except OSError as error:
+        if error.filename:
+            raise
+        raise InputError(f"{path}: cannot be unpacked ({error.strerror or one_line(error)}); {DOWNLOAD_AGAIN}") from error
+    except Exception as error:
+        if type(error).__name__ == "PasswordRequired":  # py7zr's, where even the names are encrypted
+            raise _encrypted(path) from error
+        reason = one_line(error) or type(error).__name__
+        raise InputError(f"{path}: damaged, or not downloaded whole ({reason}); {DOWNLOAD_AGAIN}") from error

@@ -1,0 +1,158 @@
+"""The lists of a split: those that came with the images, or new ones; and the folder they are written to."""
+
+import os
+import shutil
+import tempfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from datasets.catalog import SAME_SPLIT, Dataset
+from datasets.file_lists import MASK_ARRAYS, MASK_PICKLE, FileList, Split
+from preparation.layouts import PHOTOS, SKETCHES
+from preparation.splits import Classes, ImagesByClass, SplitImages
+from utils.errors import InputError
+from utils.files import atomic_write, umask
+from utils.text import printable
+
+LARGEST = 1 << 28  # bytes of a list or a mask
+LEAST_SHARE = 5  # at most a fifth of a class's sketches is held out, but one of two
+SEEN_NAMES, UNSEEN_NAMES = "cname_cid.txt", "cname_cid_zero.txt"
+
+
+def new_lists(dataset: Dataset, classes: Classes, by_class: ImagesByClass, held_out: int, seed: int) -> dict[str, bytes]:
+    """{file name: UTF-8 text} of a split's lists and class names.
+
+    held_out: sketches of each seen class for validation, drawn by `seed` and the class's name, but at most a fifth of its
+    sketches. Raises InputError if no class has a sketch to hold out.
+    """
+    photos, sketches = (
+        {name: sorted(image.target for image in by_class[kind][name]) for name in classes} for kind in (PHOTOS, SKETCHES)
+    )
+    test = {name: _held_out(sketches[name], held_out, name, seed) for name in classes.seen}
+    if not any(test.values()):
+        raise InputError("no seen class has two sketches, so none can be held out to validate with; draw some more")
+    train = {name: [path for path in sketches[name] if path not in test[name]] for name in classes.seen}
+    texts = {
+        dataset.photo_list.format(part="train"): _lines(classes.seen, photos),
+        dataset.photo_list.format(part="zero"): _lines(classes.unseen, photos),
+        dataset.sketch_list.format(part="train"): _lines(classes.seen, train),
+        dataset.sketch_list.format(part="test"): _lines(classes.seen, test),
+        dataset.sketch_list.format(part="zero"): _lines(classes.unseen, sketches),
+        SEEN_NAMES: _lines(classes.seen, {name: [name] for name in classes.seen}),
+        UNSEEN_NAMES: _lines(classes.unseen, {name: [name] for name in classes.unseen}),
+    }
+    return {name: text.encode() for name, text in texts.items()}
+
+
+def _held_out(paths: list[str], count: int, name: str, seed: int) -> list[str]:
+    most = max(len(paths) // LEAST_SHARE, min(1, len(paths) - 1))
+    order = np.random.default_rng([seed, zlib.crc32(name.encode())]).permutation(len(paths))
+    return sorted(paths[row] for row in order[: min(count, most)])
+
+
+def _lines(names: list[str], paths: dict[str, list[str]]) -> str:
+    return "".join(f"{path} {label}\n" for label, name in enumerate(names) for path in paths[name])
+
+
+def published_lists(dataset: Dataset, split: str, classes: Classes, found: SplitImages) -> dict[str, bytes]:
+    """{file name: bytes} of the lists, class names and pickled mask that came with the images; empty if there are none.
+
+    Lists that do not fit the images are not used, and a printed line says why.
+    """
+    content = _lists_beside(dataset, split, found)
+    if SEEN_NAMES not in content:
+        return {}
+    fault = _fault(dataset, split, content, classes, found)
+    if fault:
+        print(printable(f"the lists of {split} that came with the images are not used: {fault}"))
+    return {} if fault else content
+
+
+def _lists_beside(dataset: Dataset, split: str, found: SplitImages) -> dict[str, bytes]:
+    """The files of the split's folder in the first source that has the dataset's layout and class names."""
+    names = {SEEN_NAMES, UNSEEN_NAMES, MASK_PICKLE}
+    for pattern in (dataset.photo_list, dataset.sketch_list):
+        names |= {pattern.format(part=part) for part in ("train", "test", "zero")}
+    folders = [split, *(other for other, same in SAME_SPLIT.items() if same == split)]
+    for source, prefix in dict.fromkeys((image.source, image.prefix) for image in found.all() if image.name != image.prefix):
+        for folder in folders:
+            start = f"{prefix}{folder}/"
+            paths = [path for path in source.names if path.startswith(start) and path.removeprefix(start) in names]
+            if f"{start}{SEEN_NAMES}" in paths:
+                return {path.removeprefix(start): data for path, data in source.read(paths, LARGEST).items()}
+    return {}
+
+
+def _fault(dataset: Dataset, split: str, content: dict[str, bytes], classes: Classes, found: SplitImages) -> str | None:
+    """Why these lists cannot be used; None if they can."""
+    class_of = {image.target: name for names in found.by_class.values() for name, images in names.items() for image in images}
+    with tempfile.TemporaryDirectory() as aside:
+        folder = Path(aside, dataset.folder, split)
+        folder.mkdir(parents=True)
+        _write_changed(folder, content)
+        try:
+            lists = Split(dataset, aside, split, filter_list=lambda files: files)
+            if (lists.class_names("train"), lists.class_names("zero")) != (classes.seen, classes.unseen):
+                return "their classes or class ids are not the published ones"
+            seen = [lists.photos("train"), lists.sketches("train"), lists.sketches("test")]
+            unseen = [lists.photos("zero"), lists.sketches("zero")]
+            if MASK_PICKLE in content:
+                lists.semantic_mask()
+        except InputError as error:
+            return str(error).replace(f"{folder}/", "")
+    faults = [_misfit(files, classes.seen, class_of) for files in seen]
+    faults += [_misfit(files, classes.unseen, class_of) for files in unseen]
+    return next(filter(None, faults), None)
+
+
+def _misfit(files: FileList, names: list[str], class_of: dict[str, str]) -> str | None:
+    for path, label in zip(files.paths, files.labels.tolist(), strict=True):
+        if path not in class_of:
+            return f"{files.source.name} names {path}, which is not among the images"
+        if class_of[path] != names[label]:
+            return f"{files.source.name} says that {path} shows {names[label]!r}"
+    return None
+
+
+def require_unchanged(folder: Path, files: dict[str, bytes]) -> None:
+    """Raise InputError if the split's folder has one of these files with another content."""
+    for name, content in files.items():
+        if (folder / name).exists() and _differs(folder / name, content):
+            raise InputError(
+                f"{folder / name}: already exists with other content; replace the lists with --force, or choose another --output"
+            )
+
+
+def write_lists(folder: Path, files: dict[str, bytes]) -> None:
+    """Write a new split folder at once, an existing one file by file. Everything the lists name reaches the disk before.
+
+    A mask of an earlier preparation is removed if it is not among `files` and belongs to other classes.
+    """
+    if hasattr(os, "sync"):
+        os.sync()
+    if folder.exists():
+        if _differs(folder / SEEN_NAMES, files[SEEN_NAMES]):
+            for name in {MASK_ARRAYS, MASK_PICKLE} - set(files):
+                (folder / name).unlink(missing_ok=True)
+        _write_changed(folder, files)
+        return
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        _write_changed(aside, files)
+        aside.chmod(0o777 & ~umask())
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _write_changed(folder: Path, files: dict[str, bytes]) -> None:
+    for name, content in files.items():
+        if _differs(folder / name, content):
+            with atomic_write(folder / name) as temporary:
+                temporary.write_bytes(content)
+
+
+def _differs(path: Path, content: bytes) -> bool:
+    return not path.exists() or path.read_bytes() != content

@@ -1,0 +1,190 @@
+"""The semantic mask: how near each class is to each class of ImageNet in WordNet, by the rule of SAKE (Liu et al., ICCV 2019).
+
+The rows of published classes are data (datasets/catalog.py); this computes those of other classes. The synsets of a class are
+those that its photos' file names begin with (`n02395406_1017.jpg`). Compared with an ImageNet class a synset has the value 1 if
+they are equal or one is a hyponym, at any depth, of the other; else WordNet's path similarity if that is above 0.2; else 0.
+"""
+
+import io
+import pickle
+import re
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from datasets.catalog import IMAGENET_CLASSES, WNID, Dataset, imagenet_wnids, published_mask_rows
+from datasets.file_lists import MASK_ARRAYS, MASK_PICKLE, SEEN_MASK, UNSEEN_MASK, read_semantic_mask
+from preparation.console import print_some
+from preparation.layouts import PHOTOS
+from preparation.spellings import counterparts
+from preparation.splits import Classes, SplitImages
+from preparation.wordnet import GET_IT, noun, open_wordnet, wnid_of
+from utils.errors import InputError
+from utils.text import one_line, printable
+
+if TYPE_CHECKING:
+    from nltk.corpus.reader.wordnet import Synset, WordNetCorpusReader
+
+LEAST_SIMILAR = 0.2  # similarities that are not above it count as 0
+JOINTS = str.maketrans("", "", " _-'.")  # in these the spellings of one name differ
+CRANE_THE_BIRD, CRANE_THE_MACHINE = "n02012849", "n03126707"
+SAME = 1e-6
+
+
+def mask_files(
+    dataset: Dataset, wordnet: Path | None, classes: Classes, found: SplitImages, pickled: bytes | None
+) -> tuple[dict[str, bytes], dict[str, object]]:
+    """{file name: bytes} of the mask, and facts about it for `prepared.json`; both empty if it needs WordNet and there is none.
+
+    pickled: the mask that came with the images, if any; it is kept. Raises InputError if the folder `wordnet` is needed and is
+    not WordNet.
+    """
+    published = published_mask_rows(dataset)
+    rows = {name: published[other] for name, other in counterparts(classes, published).items()}
+    others = {name: [image.name for image in found.by_class[PHOTOS][name]] for name in classes if name not in rows}
+    by_name: dict[str, tuple[str, str]] = {}
+    if others:
+        try:
+            mask = mask_rows(others, open_wordnet(wordnet))
+        except InputError as error:
+            if wordnet is not None:
+                raise
+            print(f"note: {printable(error)}")
+            print("note: no semantic mask is written, and training with a teacher needs it; install WordNet and run this again")
+            return {}, {}
+        rows, by_name = rows | mask.rows, mask.by_name
+    zeros = [name for name in classes if not rows[name].any()]
+    _report(len(rows) - len(others), len(others), by_name, zeros)
+    facts = {"published_mask_rows": len(rows) - len(others), "found_in_wordnet_by_name": by_name, "mask_is_zero": zeros}
+    seen, unseen = (
+        np.reshape([rows[name] for name in names], (-1, IMAGENET_CLASSES)) for names in (classes.seen, classes.unseen)
+    )
+    if pickled is None:
+        return written_masks(seen, unseen), facts
+    return written_masks(_kept(pickled, seen), unseen) | {MASK_PICKLE: pickled}, facts
+
+
+def _kept(pickled: bytes, expected: np.ndarray) -> np.ndarray:
+    """Rows of the mask that came with the images."""
+    with tempfile.TemporaryDirectory() as aside:
+        file = Path(aside, MASK_PICKLE)
+        file.write_bytes(pickled)
+        seen = read_semantic_mask(file, len(expected), np.float64)
+    if seen.shape != expected.shape or not np.allclose(seen, expected, atol=SAME):
+        print("note: the mask that came with the images is kept, though it differs from the one made here")
+    return seen
+
+
+def _report(published: int, others: int, by_name: dict[str, tuple[str, str]], zeros: list[str]) -> None:
+    if published:
+        print(f"semantic mask: published rows of {published} classes" + f", WordNet's of {others}" * bool(others))
+    names = [f"{name} is {synset}" for name, (_, synset) in by_name.items()]
+    print_some("looked up in WordNet by the class's name, because no photo's name begins with its synset", names)
+    print_some("near no class of ImageNet, so their mask is zero", zeros)
+
+
+def written_masks(seen: np.ndarray, unseen: np.ndarray) -> dict[str, bytes]:
+    """{file name: bytes} of rows (classes, 1000) by class id: `cid_mask.npz`, and the seen rows as a pickle for older code."""
+    arrays = io.BytesIO()
+    np.savez_compressed(arrays, **{SEEN_MASK: seen.astype(np.float64), UNSEEN_MASK: unseen.astype(np.float64)})
+    content = pickle.dumps({label: row.copy() for label, row in enumerate(seen.astype(np.float64))}, protocol=2)
+    # NumPy 1 and Python 2 know this module by its old name
+    content = content.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
+    return {MASK_ARRAYS: arrays.getvalue(), MASK_PICKLE: content}
+
+
+@dataclass(frozen=True)
+class Mask:
+    """{class: its row}, and {class: (wnid, synset's name)} of those that were looked up by name."""
+
+    rows: dict[str, np.ndarray]
+    by_name: dict[str, tuple[str, str]]
+
+
+def mask_rows(photos: dict[str, list[str]], wordnet: "WordNetCorpusReader", wnids: Sequence[str] | None = None) -> Mask:
+    """A row of float64 in [0, 1] for each class, from {class: paths of its photos}; `wnids`: the columns, ImageNet's by default.
+
+    Synsets count in the order in which the sorted file names first show them, and a later one overwrites where it is not zero.
+    A class whose photos name no noun of WordNet takes the first noun of its name, or zeros. Raises InputError if WordNet is
+    damaged or lacks a column.
+    """
+    mask = Mask({}, {})
+    try:
+        columns = [_Lineage(synset) for synset in _columns(wordnet, published_columns() if wnids is None else wnids)]
+        for name, paths in photos.items():
+            synsets = synsets_of_photos(sorted(path.rpartition("/")[2] for path in paths), wordnet)
+            if not synsets and (synset := synset_of_name(name, wordnet)) is not None:
+                synsets, mask.by_name[name] = [synset], (wnid_of(synset), synset.name())
+            mask.rows[name] = np.zeros(len(columns))
+            for lineage in map(_Lineage, synsets):
+                later = np.array([lineage.nearness(column) for column in columns])
+                np.copyto(mask.rows[name], later, where=later != 0)
+    except InputError:
+        raise
+    except Exception as error:  # nltk reads a synset when it is needed, and damage can raise nearly anything
+        raise InputError(f"{wordnet.root}: damaged, or not WordNet 3.0 ({one_line(error)}); {GET_IT}") from error
+    return mask
+
+
+def published_columns() -> list[str]:
+    """ImageNet-1k's classes as published masks have them: both classes called crane as the machine, none as the bird."""
+    return [CRANE_THE_MACHINE if wnid == CRANE_THE_BIRD else wnid for wnid in imagenet_wnids()]
+
+
+def _columns(wordnet: "WordNetCorpusReader", wnids: Sequence[str]) -> "Iterable[Synset]":
+    for wnid in wnids:
+        synset = noun(wordnet, wnid)
+        if synset is None:
+            raise InputError(f"{wordnet.root}: this WordNet has no {wnid}, a class of ImageNet; {GET_IT}")
+        yield synset
+
+
+def synsets_of_photos(file_names: Iterable[str], wordnet: "WordNetCorpusReader") -> "list[Synset]":
+    """The synsets that file names begin with, by first appearance; prefixes that are no noun of WordNet are skipped."""
+    wnids = dict.fromkeys(match[1] for match in map(WNID.match, file_names) if match)
+    return [synset for wnid in wnids if (synset := noun(wordnet, wnid)) is not None]
+
+
+def synset_of_name(name: str, wordnet: "WordNetCorpusReader") -> "Synset | None":
+    """The first noun of a class's name without its explanation in brackets, in any spelling; None if there is none."""
+    words = re.sub(r"\(.*?\)", " ", name).strip(" _-")
+    parts = re.split(r"[\s_-]+", words)
+    for spelling in (re.sub(r"[\s_]+", "_", words), "_".join(parts), "-".join(parts), "".join(parts)):
+        if synsets := wordnet.synsets(spelling, "n"):
+            return synsets[0]
+    letters = words.lower().translate(JOINTS)
+    alike = next((lemma for lemma in wordnet.all_lemma_names("n") if lemma.translate(JOINTS) == letters), None)
+    return wordnet.synsets(alike, "n")[0] if alike else None
+
+
+class _Lineage:
+    """A synset and its ancestors: `edges` {offset: edges up to it}, and the offsets of those it is a hyponym of."""
+
+    def __init__(self, synset: "Synset"):
+        self.offset = synset.offset()
+        self.edges = _ancestors(synset, with_instances=True)
+        self.kinds = _ancestors(synset, with_instances=False).keys()
+
+    def nearness(self, other: "_Lineage") -> float:
+        """The rule above; path similarity is 1 / (1 + edges of the shortest way over a common ancestor)."""
+        if self.offset in other.kinds or other.offset in self.kinds:
+            return 1.0
+        ways = [edges + other.edges[offset] for offset, edges in self.edges.items() if offset in other.edges]
+        similarity = 1 / (1 + min(ways)) if ways else 0.0
+        return similarity if similarity > LEAST_SIMILAR else 0.0
+
+
+def _ancestors(synset: "Synset", with_instances: bool) -> dict[int, int]:
+    """{offset: edges up to it} of a synset and its hypernyms at any depth, with or without instance hypernyms."""
+    found: dict[int, int] = {}
+    level, edges = [synset], 0
+    while level:
+        level = [each for each in level if each.offset() not in found]
+        found |= {each.offset(): edges for each in level}
+        level = [up for each in level for up in each.hypernyms() + (each.instance_hypernyms() if with_instances else [])]
+        edges += 1
+    return found
