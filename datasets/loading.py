@@ -23,7 +23,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from tqdm import tqdm
 
-from utils.signals import kill_workers, leave_signals_to_main_process, signals_held
+from utils.signals import signals_held
+from utils.workers import ignore_stop_signals, kill_workers
 
 SEMAPHORES = 8  # of a DataLoader with workers: 3 of the queue of results, 5 of the event that ends the workers
 SEMAPHORES_PER_WORKER = 3  # of its queue of tasks
@@ -76,7 +77,7 @@ class Loading:
             pin_memory=self.pin_memory,
             persistent_workers=self.persistent and workers > 0,
             collate_fn=_hand_over,
-            worker_init_fn=leave_signals_to_main_process,
+            worker_init_fn=ignore_stop_signals,
             **self.batches,
         )
 

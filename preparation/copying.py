@@ -19,9 +19,9 @@ from preparation.shrinking import note_unreadable, shrunk
 from preparation.sources import Source
 from utils.errors import InputError
 from utils.files import full_disk_named, hidden_beside
-from utils.pools import process_pool
 from utils.progress import progress_bar
 from utils.text import one_line
+from utils.workers import process_pool
 
 CHUNK = 64  # images given to a process at a time, at most
 SIDE = 256  # pixels of the shorter side of the published images

@@ -20,9 +20,9 @@ from synthetic.shapes import SEEN, UNSEEN
 from utils.errors import InputError, report_errors
 from utils.options import as_text, option, parse
 from utils.parser import Parser, non_negative_int, path_argument, positive_int, whole_number
-from utils.pools import process_pool
 from utils.progress import progress_bar
 from utils.text import one_line
+from utils.workers import process_pool
 
 VERSION = 1  # raise it when the same settings draw other pictures
 FOLDERS = {"photo": SKETCHY.photo_folder, "sketch": SKETCHY.sketch_folder}

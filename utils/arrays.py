@@ -1,4 +1,4 @@
-"""Reading `.npz` files that came from elsewhere: nothing in them is run, and nothing is believed before it is checked."""
+"""Read `.npz` files from untrusted sources: no code in them is run, and headers are checked before memory is reserved."""
 
 import re
 import zipfile
@@ -16,14 +16,13 @@ def read_npz(
     path: Path,
     required: Sequence[str],
     optional: Sequence[str] | re.Pattern = (),
-    advice: str = "make the file anew",
+    advice: str = "write the file again",
     largest: int | None = None,
 ) -> dict[str, np.ndarray]:
-    """{name: array} of these arrays, the optional ones by name or by a pattern; others in the file are passed over.
+    """Load the `required` arrays, and the `optional` ones that exist (names or a pattern), as {name: array}.
 
-    largest: bytes that all arrays together may unpack to; None: what memory holds. Raises InputError if the file is missing
-    or damaged, lacks a required array, holds objects instead of numbers or text, or declares more than it has or may have.
-    `advice` ends each message.
+    largest: bytes that all arrays together may unpack to; None: no limit but memory. `advice` ends each error message. Raises
+    InputError if the file is missing or damaged, lacks a required array, holds objects, or declares more than it has or may have.
     """
     if not path.is_file():
         raise InputError(f"{path}: {why_no_file(path)}; {advice}")

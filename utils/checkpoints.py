@@ -4,91 +4,63 @@ A file is a dict with `epoch` (the next one to train), `arch`, `state_dict` (eve
 `best_acc1` and `optimizer`.
 """
 
+import io
+import pickletools
 import re
 import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
 from utils.errors import InputError
 from utils.files import atomic_write, why_no_file
-from utils.unpickling import NumberType, Scalar, read_through
+from utils.unpickling import NumberType, scalar
 
 PREFIX = "module."
-WRITER = ("PytorchStreamWriter", "inline_container", "unexpected pos")  # how its errors, a full disk's, are known
+WRITE_ERRORS = ("PytorchStreamWriter", "inline_container", "unexpected pos")  # in messages of torch.save, of a full disk too
 # Besides tensors and containers, old files hold a NumPy number (`best_acc1`); nothing here can run code.
-ALLOWED = [
-    # by either name: NumPy renamed its `core` to `_core` in version 2
-    (Scalar, "numpy.core.multiarray.scalar"),
-    (Scalar, "numpy._core.multiarray.scalar"),
+ALLOWED: list[Any] = [
+    # NumPy renamed its `core` to `_core` in version 2
+    (scalar, "numpy.core.multiarray.scalar"),
+    (scalar, "numpy._core.multiarray.scalar"),
     (NumberType, "numpy.dtype"),
 ]
-TAKES_ANY_MEMORY = ("builtins bytearray", "__builtin__ bytearray")  # PyTorch admits it; a few bytes ask for all memory
-REFUSED_GLOBAL = re.compile(r"GLOBAL (\S{1,100})")  # in PyTorch's long message: what the pickle names and may not
-CHUNK = 1 << 20  # bytes checked at a time
+UNBOUNDED = ("builtins bytearray", "__builtin__ bytearray")  # PyTorch allows it; a few bytes can request all memory
+REFUSED_GLOBAL = re.compile(r"GLOBAL (\S{1,100})")  # the refused name in PyTorch's long message
 ZIP_START = b"PK\x03\x04"
 PICKLES_OF_OLD_FILES = 5  # before 2020: magic number, version, system, content, names of the arrays that follow
+MAX_EPOCH = 1 << 31
 
 
-def read_torch_file(path: Path, option: str = "the checkpoint") -> Any:
-    """Any object of tensors and containers that torch.save wrote, on the CPU.
+def read_checkpoint(path: Path, option: str = "the checkpoint") -> dict[str, Any]:
+    """Load a checkpoint; keys of `state_dict` come without `module.`, and `epoch`, if present, as an int ≥ 0.
 
-    Raises InputError if the file is missing or truncated, differs from what was written (where it holds checksums: all but
-    files from before 2020 do), or holds tensors that are not plain arrays or anything that would have to be run.
+    Raises InputError if the file is missing, damaged or truncated, holds other than plain tensors, or needs code to be run.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: {why_no_file(path)}; {option} needs a checkpoint file")
-    try:
-        with torch.serialization.safe_globals(ALLOWED), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            _require_intact(path)
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (InputError, MemoryError):
-        raise
-    except Exception as error:  # a damaged file can fail anywhere in unzipping, unpickling or rebuilding
-        refused = REFUSED_GLOBAL.search(str(error))
-        if refused:
-            raise _more_than_weights(path, refused[1]) from error
-        raise InputError(f"{path}: damaged or not a PyTorch file; fetch or save it again") from error
-    _require_plain_tensors(content, path)
+    content = _load(path, option)
+    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+        raise InputError(f"{path}: no `state_dict` in it; give {option} a checkpoint.pth.tar or model_best.pth.tar")
+    _require_printable_keys(content["state_dict"], path)
+    content["state_dict"] = without_prefix(content["state_dict"], PREFIX)
+    if "epoch" in content:
+        content["epoch"] = _epoch(content["epoch"], path)
     return content
 
 
 def read_tensors(path: Path, option: str = "the checkpoint") -> dict[str, torch.Tensor]:
-    """A plain state dict from `.pth`, `.pth.tar` (under `state_dict` or `model`) or `.safetensors`."""
-    if path.suffix == ".safetensors" and path.is_file():
-        from safetensors.torch import load_file
-
-        try:
-            tensors = load_file(path)
-        except Exception as error:  # SafetensorError is not public, and truncation raises others
-            raise InputError(f"{path}: damaged or not a safetensors file; fetch it again") from error
-        _require_plain_tensors(tensors, path)
-        _require_names(tensors, path)
-        return tensors
-    content = read_torch_file(path, option)
+    """Load a plain state dict from `.pth`, `.pth.tar` (under `state_dict` or `model`) or `.safetensors`; errors as above."""
+    is_safetensors = path.suffix == ".safetensors" and path.is_file()
+    content = _load_safetensors(path) if is_safetensors else _load(path, option)
     for wrapper in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not isinstance(content, dict) or not any(isinstance(value, torch.Tensor) for value in content.values()):
         raise InputError(f"{path}: holds no state dict; give {option} a file of weights")
-    _require_names(content, path)
+    _require_printable_keys(content, path)
     return {key: value.detach() for key, value in content.items() if isinstance(value, torch.Tensor)}
-
-
-def read_checkpoint(path: Path, option: str = "the checkpoint") -> dict[str, Any]:
-    """A checkpoint whose `state_dict` has lost its `module.` prefix, and whose `epoch`, if it has one, is a count."""
-    content = read_torch_file(path, option)
-    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
-        raise InputError(f"{path}: no `state_dict` in it; give {option} a checkpoint.pth.tar or model_best.pth.tar")
-    _require_names(content["state_dict"], path)
-    content["state_dict"] = without_prefix(content["state_dict"], PREFIX)
-    if "epoch" in content:
-        content["epoch"] = _count(content["epoch"], path)
-    return content
 
 
 def write_checkpoint(
@@ -102,9 +74,9 @@ def write_checkpoint(
     previous: Path | None = None,
     **extra: Any,
 ) -> None:
-    """Write the released form; `state` without prefix, `epoch` the next one to train. `extra` holds tensors and containers.
+    """Write the released form; `state` without prefix, `epoch` the next one to train, `extra` tensors and containers.
 
-    The file that had the name is kept as `previous`. Raises InputError if the disk is full; both are then what they were.
+    An existing file is kept as `previous`. Raises InputError if the disk is full; both files are then unchanged.
     """
     content = {
         "epoch": epoch,
@@ -118,7 +90,7 @@ def write_checkpoint(
         try:
             torch.save(content, temporary)
         except RuntimeError as error:
-            if not any(sign in str(error) for sign in WRITER):
+            if not any(sign in str(error) for sign in WRITE_ERRORS):
                 raise
             raise InputError(
                 f"{path}: cannot be written whole; what was saved before stays, so free space and go on with --resume"
@@ -126,14 +98,14 @@ def write_checkpoint(
 
 
 def without_prefix(state: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """The same dict with `prefix` cut off the keys that have it."""
+    """The same dict with `prefix` removed from the keys that have it."""
     return {key.removeprefix(prefix): value for key, value in state.items()}
 
 
 def load_state(module: torch.nn.Module, state: dict[str, torch.Tensor], path: Path, optional: tuple[str, ...] = ()) -> list[str]:
-    """Copy `state` into `module` and return the keys it has no place for; those that start with an `optional` may be missing.
+    """Copy `state` into `module` and return the keys that the module lacks; keys that start with an `optional` may be missing.
 
-    Raises InputError naming the first key that is missing, mis-shaped, no tensor, of integers where floats belong, or not finite.
+    Raises InputError naming the first key that is missing, no tensor, of another shape, not floating point, or not finite.
     """
     for key, parameter in module.state_dict().items():
         if key not in state:
@@ -155,58 +127,87 @@ def load_state(module: torch.nn.Module, state: dict[str, torch.Tensor], path: Pa
 
 
 def require_finite_floats(key: str, value: torch.Tensor, path: Path | str) -> None:
-    """Raise InputError naming the key if the tensor holds other than floats, or a NaN or an infinity among them."""
+    """Raise InputError naming the key unless all values are finite floating-point numbers."""
     if not value.is_floating_point():
-        raise InputError(f"{path}: `{key}` is {_name(value.dtype)}, not floats; this is not a checkpoint of this network")
+        dtype = str(value.dtype).removeprefix("torch.")
+        raise InputError(f"{path}: `{key}` is {dtype}, not floats; this is not a checkpoint of this network")
     if not torch.isfinite(value).all():
         raise InputError(f"{path}: `{key}` is not finite; the run that wrote it had failed, so take an earlier checkpoint")
 
 
-def _require_intact(path: Path) -> None:
-    """Raise InputError if a record is compressed, or differs from its checksum, which PyTorch does not look at.
+def _load(path: Path, option: str) -> Any:
+    """Load an object of tensors and containers that torch.save wrote, on the CPU.
 
-    Damage to the archive's own structure raises what `zipfile` raises, and damage to the pickle what `pickletools` raises.
+    Raises InputError if the file is missing or truncated, fails its checksums (files from before 2020 have none), holds tensors
+    that are not plain arrays, or needs code to be run.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: {why_no_file(path)}; {option} needs a checkpoint file")
+    try:
+        with torch.serialization.safe_globals(ALLOWED), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _require_intact(path)
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file can fail anywhere in unzipping, unpickling or rebuilding
+        refused = REFUSED_GLOBAL.search(str(error))
+        if refused:
+            raise _more_than_weights(path, refused[1]) from error
+        raise InputError(f"{path}: damaged or not a PyTorch file; fetch or save it again") from error
+    _require_plain_tensors(content, path)
+    return content
+
+
+def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(path)
+    except Exception as error:  # SafetensorError is not public, and truncation raises others
+        raise InputError(f"{path}: damaged or not a safetensors file; fetch it again") from error
+    _require_plain_tensors(tensors, path)
+    return tensors
+
+
+def _require_intact(path: Path) -> None:
+    """Raise InputError if a record is compressed or fails its checksum, which PyTorch does not verify.
+
+    Other damage raises what `zipfile` and `pickletools` raise.
     """
     with path.open("rb") as file:
-        start = file.read(len(ZIP_START))
-        file.seek(0)
-        if start != ZIP_START:
+        if file.read(len(ZIP_START)) != ZIP_START:
+            file.seek(0)
+            content = io.BytesIO(file.read())  # its reads are never longer than the file, whatever length a pickle claims
             for _ in range(PICKLES_OF_OLD_FILES):
-                _require_bounded(file, path.stat().st_size - file.tell(), path)
+                _require_bounded(content, path)
             return
         with zipfile.ZipFile(file) as archive:
-            records = archive.infolist()
-            if len({record.filename for record in records}) < len(records):
-                raise InputError(f"{path}: damaged: it holds two records of one name; fetch or save it again")
-            for record in records:
-                _require_checksum(archive, record, path)
-            for record in records:
-                if record.filename.endswith("/data.pkl"):
-                    with archive.open(record) as content:
-                        _require_bounded(content, record.file_size, path)
+            _require_intact_records(archive, path)
+            for name in archive.namelist():
+                if name.endswith("/data.pkl"):
+                    _require_bounded(io.BytesIO(archive.read(name)), path)
 
 
-def _require_checksum(archive: zipfile.ZipFile, record: zipfile.ZipInfo, path: Path) -> None:
-    if record.compress_type != zipfile.ZIP_STORED or record.compress_size != record.file_size:
-        raise InputError(f"{path}: refused, because {record.filename} is compressed; save it again with torch.save")
-    with archive.open(record) as content:
-        try:
-            while content.read(CHUNK):
-                pass
-        except (zipfile.BadZipFile, EOFError) as error:
-            name = record.filename.partition("/")[2]
-            raise InputError(
-                f"{path}: damaged: the checksum of {name} does not match its content; fetch or save it again"
-            ) from error
+def _require_intact_records(archive: zipfile.ZipFile, path: Path) -> None:
+    if len(set(archive.namelist())) < len(archive.namelist()):
+        raise InputError(f"{path}: damaged: it holds two records of one name; fetch or save it again")
+    for record in archive.infolist():
+        if record.compress_type != zipfile.ZIP_STORED or record.compress_size != record.file_size:
+            raise InputError(f"{path}: refused, because {record.filename} is compressed; save it again with torch.save")
+    damaged = archive.testzip()
+    if damaged:
+        name = damaged.partition("/")[2]
+        raise InputError(f"{path}: damaged: the checksum of {name} does not match its content; fetch or save it again")
 
 
-def _require_bounded(file: BinaryIO, left: int, path: Path) -> None:
-    """Read to the end of one pickle, `left` bytes at most.
+def _require_bounded(file: io.BytesIO, path: Path) -> None:
+    """Read the instructions of one pickle without executing them.
 
-    Raises InputError if it asks for memory by a number alone, and what `read_through` raises if it is damaged.
+    Raises InputError if one requests memory by a number alone, ValueError if its argument is longer than the file.
     """
-    for argument in read_through(file, left):
-        if argument in TAKES_ANY_MEMORY:
+    for _, argument, _ in pickletools.genops(file):
+        if argument in UNBOUNDED:
             raise _more_than_weights(path, argument.replace(" ", "."))
 
 
@@ -215,16 +216,16 @@ def _more_than_weights(path: Path, name: str) -> InputError:
 
 
 def _require_plain_tensors(content: Any, path: Path) -> None:
-    """Raise InputError unless all tensors are ordinary arrays of real numbers that the file has room for."""
+    """Raise InputError unless all tensors are dense CPU arrays of real numbers no larger than the file."""
     size = path.stat().st_size
     for key, value in _tensors(content):
-        fault = _oddity(value, size)
+        fault = _fault(value, size)
         if fault:
             raise InputError(f"{path}: `{key}` is {fault}, not a plain tensor of weights; fetch or save it again")
 
 
-def _oddity(value: torch.Tensor, size: int) -> str:
-    """What is not ordinary about a tensor from a file of `size` bytes, or an empty text."""
+def _fault(value: torch.Tensor, size: int) -> str:
+    """Why a tensor from a file of `size` bytes is not plain, or an empty text."""
     if type(value) not in (torch.Tensor, torch.nn.Parameter) or value.__dict__:
         return "of another kind"
     if value.layout != torch.strided or value.is_quantized:
@@ -240,8 +241,9 @@ def _oddity(value: torch.Tensor, size: int) -> str:
 
 
 def _tensors(content: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """All tensors in nested containers, each with the last name on the way to it; containers may hold themselves."""
-    seen, left = set(), [("content", content)]
+    """All tensors in nested containers, each with the innermost key that leads to it; containers may contain themselves."""
+    seen: set[int] = set()
+    left: list[tuple[str, Any]] = [("content", content)]
     while left:
         name, value = left.pop()
         if isinstance(value, torch.Tensor):
@@ -251,19 +253,15 @@ def _tensors(content: Any) -> Iterator[tuple[str, torch.Tensor]]:
             left += value.items() if isinstance(value, dict) else [(name, item) for item in value]
 
 
-def _count(value: Any, path: Path) -> int:
+def _epoch(value: Any, path: Path) -> int:
     try:
-        if int(value) == value and 0 <= value < 1 << 31:
+        if int(value) == value and 0 <= value < MAX_EPOCH:
             return int(value)
     except (OverflowError, RuntimeError, TypeError, ValueError):
-        pass  # NaN, infinity, no number at all
+        pass  # NaN, infinity, not a number
     raise InputError(f"{path}: its `epoch` is no count of epochs; fetch or save it again")
 
 
-def _require_names(state: dict, path: Path) -> None:
+def _require_printable_keys(state: dict, path: Path) -> None:
     if not all(isinstance(key, str) and key.isprintable() for key in state):
         raise InputError(f"{path}: its state dict has keys that are no names; this is not a checkpoint of this network")
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

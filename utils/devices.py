@@ -11,27 +11,27 @@ from utils.errors import InputError
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the first CUDA device, else the CPU. Raises InputError for a device that is not there."""
-    torch.backends.cudnn.allow_tf32 = False  # float32 means float32; less is what --amp is for
+    """The device called `name`; `auto`: the first CUDA device, else the CPU. Raises InputError if it is not available."""
+    torch.backends.cudnn.allow_tf32 = False  # lower precision is opt-in with --amp
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.empty(1, device=device).item()
-    except Exception as error:  # each backend fails in a way of its own
+    except Exception as error:  # each backend raises its own kind
         raise InputError(f"--device {name}: not available on this machine; use --device auto") from error
     return device
 
 
 def finished(device: torch.device) -> float:
-    """The time in seconds once the device has done what it was given; for measuring, not for a training step."""
+    """Wait until the device is idle and return the time in seconds; for measurements, not for a training step."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
-def has_native_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 is faster than float32 there: Ampere and later, or a CPU with AVX-512 BF16 or AMX."""
+def _has_native_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32 on the device: Ampere and later, or a CPU with AVX-512 BF16 or AMX."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
@@ -42,20 +42,20 @@ def has_native_bf16(device: torch.device) -> bool:
 
 
 def autocast(device: torch.device, amp: str) -> torch.autocast:
-    """The context for forward passes: amp is `bf16`, `off`, or `auto` (bf16 where the device has it natively)."""
+    """The context for forward passes: amp is `bf16`, `off`, or `auto` (bf16 where it is native)."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=uses_bf16(device, amp))
 
 
 def uses_bf16(device: torch.device, amp: str) -> bool:
     """Whether `autocast` computes in bfloat16."""
-    return amp == "bf16" or (amp == "auto" and has_native_bf16(device))
+    return amp == "bf16" or (amp == "auto" and _has_native_bf16(device))
 
 
-def resolve_workers(asked: int | None, device: torch.device, sharing: int = 1) -> int:
-    """What was asked for; else enough processes to feed a GPU, or one, which leaves a CPU's cores to the network.
+def resolve_workers(num_workers: int | None, device: torch.device, processes: int = 1) -> int:
+    """`num_workers` if given; else enough worker processes to feed a GPU, or one, which leaves a CPU's cores to the network.
 
-    `sharing`: how many training processes the machine's cores are shared by.
+    processes: training processes that share the machine's cores.
     """
-    if asked is not None:
-        return asked
-    return 1 if device.type == "cpu" else max(1, min(8, usable_cores() // sharing))
+    if num_workers is not None:
+        return num_workers
+    return 1 if device.type == "cpu" else max(1, min(8, usable_cores() // processes))

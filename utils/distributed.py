@@ -1,6 +1,6 @@
-"""Processes that train one model together, started by `torchrun`; a lone process is a team of one.
+"""Data-parallel training in several processes started by `torchrun`; without torchrun the world size is 1.
 
-Every process sees its share of each batch, gathers what the others computed, and evaluates the same loss on the whole batch.
+Every rank sees its share of each batch, gathers the features of all ranks, and evaluates the same loss on the whole batch.
 """
 
 import contextlib
@@ -17,16 +17,16 @@ import torch.distributed as dist
 from utils.errors import InputError
 from utils.text import one_line
 
-TIMEOUT = datetime.timedelta(days=1)  # with a process that decodes while the others wait; that one is gone is noticed anyway
-GPU_TIMEOUT = datetime.timedelta(minutes=30)  # in a step, or with the slowest to begin one
-LOST = ("by peer", "Broken pipe", "Connection refused")  # how gloo's errors speak of a process that is gone
+TIMEOUT = datetime.timedelta(days=1)  # ranks may wait while one decodes images; a rank that ends is noticed at once
+GPU_TIMEOUT = datetime.timedelta(minutes=30)  # within a step, or until the slowest rank starts one
+LOST_RANK = ("by peer", "Broken pipe", "Connection refused")  # in gloo's errors when another rank has ended
 
 
 @dataclass(frozen=True)
 class Distributed:
-    """This process's place among `size` processes; `local` is its number on its machine, which `here` of them share.
+    """This process's rank; `local_rank` and `local_world_size` count the processes of one machine.
 
-    `messages` is the group for small things that the device need not know of; None is the group for everything.
+    object_group: a gloo group for small objects and flags; None: the default group.
     """
 
     rank: int = 0
@@ -37,12 +37,12 @@ class Distributed:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process is the one that prints and writes."""
+        """Whether this is rank 0, which prints and writes files."""
         return self.rank == 0
 
     @contextlib.contextmanager
     def only_main_prints(self) -> Iterator[None]:
-        """What the others would print is what the first one prints."""
+        """Discard standard output within the block on all ranks but 0."""
         if self.is_main:
             yield
             return
@@ -50,34 +50,34 @@ class Distributed:
             yield
 
     def shard_slice(self, count: int) -> slice:
-        """This process's part of `count` things; parts are as even as can be and follow each other in the order of ranks."""
-        return shard(count, self.rank, self.world_size)
+        """This rank's slice of `count` items; slices follow each other in rank order and differ in length by at most 1."""
+        return _shard(count, self.rank, self.world_size)
 
     def shard_sizes(self, count: int) -> list[int]:
-        """How many of `count` things each process has."""
-        return [len(range(count)[shard(count, rank, self.world_size)]) for rank in range(self.world_size)]
+        """How many of `count` items each rank has."""
+        return [len(range(count)[_shard(count, rank, self.world_size)]) for rank in range(self.world_size)]
 
     def own_positions(self, *parts: int) -> list[int]:
-        """Positions of this process's share of a batch that is made of so many sketches, so many photos, one after the other."""
+        """Positions of this rank's shard of a batch that consists of `parts` (so many sketches, then so many photos)."""
         return shard_positions(parts, self.rank, self.world_size)
 
     def all_gather(self, rows: torch.Tensor, counts: list[int]) -> torch.Tensor:
-        """The rows (n, …) of all processes, in the order of ranks; `counts` says how many each has.
+        """Gather rows (n, …) of all ranks, in rank order; `counts` are each rank's n.
 
-        The gradient is that of a loss which every process computes from the same gathered rows, and whose parameters' gradients
-        are then averaged over the processes, as DistributedDataParallel does: no further communication is needed.
+        Differentiable for a loss that every rank computes from the same gathered rows and whose parameter gradients are then
+        averaged over the ranks, as DistributedDataParallel does. The backward pass needs no communication.
         """
-        return rows if self.world_size == 1 else _Gathered.apply(rows, counts, self.rank)
+        return rows if self.world_size == 1 else _AllGather.apply(rows, counts, self.rank)
 
     def batch_gatherer(self, *parts: int) -> Callable[[torch.Tensor], torch.Tensor]:
-        """A function own rows → all rows of a batch made of `parts`, in the batch's order (see `own_positions`, `all_gather`)."""
+        """A function that gathers a batch of `parts`, in its order, from the shards of all ranks (see `all_gather`)."""
         if self.world_size == 1:
             return lambda rows: rows
         counts = [len(shard_positions(parts, rank, self.world_size)) for rank in range(self.world_size)]
-        return lambda rows: self.all_gather(rows, counts).index_select(0, _places(parts, self.world_size, rows.device))
+        return lambda rows: self.all_gather(rows, counts).index_select(0, _batch_order(parts, self.world_size, rows.device))
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is up in any process; none goes on before all have said so."""
+        """Whether the flag is true on any rank (all_reduce with MAX)."""
         if self.world_size == 1:
             return flag
         flags = torch.tensor([int(flag)])
@@ -85,107 +85,104 @@ class Distributed:
         return bool(flags.item())
 
     def barrier(self) -> None:
-        """Until all processes are here."""
+        """Wait until all ranks have called this."""
         self.any(False)
 
     def broadcast(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Give them, in all processes, the values they have in the first."""
+        """Overwrite the tensors of all ranks with those of rank 0."""
         if self.world_size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, 0)
 
     def all_gather_objects(self, thing: Any) -> list[Any]:
-        """What each process said, in the order of ranks; small things that can be pickled."""
+        """Each rank's object, in rank order; objects must be small and picklable."""
         if self.world_size == 1:
             return [thing]
-        said: list[Any] = [None] * self.world_size
-        dist.all_gather_object(said, thing, group=self.object_group)
-        return said
-
-    def once_per_node(self, make: Callable[[], Any]) -> Any:
-        """What the first process of this machine makes, which must be small; the others wait for it."""
-        return self.all_gather_objects(make() if self.local_rank == 0 else None)[self.rank - self.local_rank]
+        received: list[Any] = [None] * self.world_size
+        dist.all_gather_object(received, thing, group=self.object_group)
+        return received
 
 
-def shard(count: int, rank: int, size: int) -> slice:
-    """The `rank`-th of `size` parts of `count` things, the first ones longer by one where it does not come out even."""
-    least, more = divmod(count, size)
+@functools.lru_cache
+def shard_positions(parts: tuple[int, ...], rank: int, world_size: int) -> list[int]:
+    """Positions of a rank's shard of each of the consecutive `parts` of a batch."""
+    starts = [sum(parts[:number]) for number in range(len(parts))]
+    shards = [range(start, start + count)[_shard(count, rank, world_size)] for start, count in zip(starts, parts, strict=True)]
+    return [position for shard in shards for position in shard]
+
+
+def _shard(count: int, rank: int, world_size: int) -> slice:
+    """The first `count % world_size` ranks have one item more."""
+    least, more = divmod(count, world_size)
     start = rank * least + min(rank, more)
     return slice(start, start + least + (rank < more))
 
 
 @functools.lru_cache
-def shard_positions(parts: tuple[int, ...], rank: int, size: int) -> list[int]:
-    """Positions in a batch made of `parts`, one after the other, of the `rank`-th process's share of each part."""
-    starts = [sum(parts[:number]) for number in range(len(parts))]
-    shares = [range(start, start + count)[shard(count, rank, size)] for start, count in zip(starts, parts, strict=True)]
-    return [position for share in shares for position in share]
-
-
-@functools.lru_cache
-def _places(parts: tuple[int, ...], size: int, device: torch.device) -> torch.Tensor:
-    """Where among the rows of all ranks, one rank after the other, those of each position of the batch are."""
-    positions = [position for rank in range(size) for position in shard_positions(parts, rank, size)]
+def _batch_order(parts: tuple[int, ...], world_size: int, device: torch.device) -> torch.Tensor:
+    """For each position of the batch, its row among the shards of all ranks in rank order."""
+    positions = [position for rank in range(world_size) for position in shard_positions(parts, rank, world_size)]
     return torch.tensor(positions).argsort().to(device)
 
 
-class _Gathered(torch.autograd.Function):
+class _AllGather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, rows: torch.Tensor, counts: list[int], rank: int) -> torch.Tensor:
-        ctx.start, ctx.count, ctx.size = sum(counts[:rank]), counts[rank], len(counts)
-        padded = rows.new_zeros((max(counts), *rows.shape[1:]))  # collectives want one shape
+    def forward(ctx: Any, rows: torch.Tensor, counts: list[int], rank: int) -> torch.Tensor:
+        ctx.start, ctx.count, ctx.world_size = sum(counts[:rank]), counts[rank], len(counts)
+        padded = rows.new_zeros((max(counts), *rows.shape[1:]))  # all_gather needs the same shape on all ranks
         padded[: len(rows)] = rows
         received = [torch.empty_like(padded) for _ in counts]
         dist.all_gather(received, padded)
         return torch.cat([part[:count] for part, count in zip(received, counts, strict=True)])
 
     @staticmethod
-    def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        return gradient[ctx.start : ctx.start + ctx.count] * ctx.size, None, None
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        return gradient[ctx.start : ctx.start + ctx.count] * ctx.world_size, None, None
 
 
 @contextlib.contextmanager
 def init_distributed(device: str) -> Iterator[Distributed]:
-    """The team that torchrun's environment describes, over NCCL on GPUs and gloo on CPUs; a team of one without torchrun.
+    """Join the processes that torchrun's environment variables describe, over NCCL on GPUs and gloo on CPUs.
 
-    Raises InputError if the environment is incomplete, the processes do not find each other, there is no GPU for each, or, in
-    the block, one of the others ends.
+    Raises InputError if the environment is incomplete, the ranks do not find each other, there are fewer GPUs than local ranks,
+    or another rank ends within the block.
     """
-    size = _number("WORLD_SIZE", "1")
-    if size == 1:
+    world_size = _environment_int("WORLD_SIZE", "1")
+    if world_size == 1:
         yield Distributed()
         return
-    rank, local, here = _number("RANK"), _number("LOCAL_RANK", "0"), _number("LOCAL_WORLD_SIZE", "1")
+    rank = _environment_int("RANK")
+    local_rank, local_world_size = _environment_int("LOCAL_RANK", "0"), _environment_int("LOCAL_WORLD_SIZE", "1")
     on_gpu = device != "cpu" and torch.cuda.is_available()
     if on_gpu:
-        _take_gpu(device, local)
+        _set_gpu(device, local_rank)
     try:
         dist.init_process_group("nccl" if on_gpu else "gloo", timeout=GPU_TIMEOUT if on_gpu else TIMEOUT)
-        messages = dist.new_group(backend="gloo", timeout=TIMEOUT) if on_gpu else None
+        object_group = dist.new_group(backend="gloo", timeout=TIMEOUT) if on_gpu else None
     except (ValueError, RuntimeError) as error:
         raise InputError(
-            f"WORLD_SIZE is {size}, but the processes cannot join ({one_line(error)}); start them with torchrun"
+            f"WORLD_SIZE is {world_size}, but the processes cannot join ({one_line(error)}); start them with torchrun"
         ) from error
     try:
-        yield Distributed(rank, size, local, here, messages)
+        yield Distributed(rank, world_size, local_rank, local_world_size, object_group)
     except RuntimeError as error:
-        if isinstance(error, dist.DistBackendError) or any(sign in str(error) for sign in LOST):
-            raise InputError("another process of this run has ended, and this one with it; see what that one said") from error
+        if isinstance(error, dist.DistBackendError) or any(sign in str(error) for sign in LOST_RANK):
+            raise InputError("another process of this run has ended, and this one with it; see its error message") from error
         raise
-    dist.destroy_process_group()  # not after an error: it would wait for what the others will never do
+    dist.destroy_process_group()  # not after an error: it would wait for collectives that other ranks never start
 
 
-def _number(name: str, default: str = "") -> int:
+def _environment_int(name: str, default: str = "") -> int:
     text = os.environ.get(name, default)
     if not text.isdecimal():
         raise InputError(f"the environment's {name} is {text!r}, not a number; start several processes with torchrun")
     return int(text)
 
 
-def _take_gpu(device: str, local: int) -> None:
+def _set_gpu(device: str, local_rank: int) -> None:
     count = torch.cuda.device_count()
     if ":" in device:
-        raise InputError(f"--device {device}: of several processes each takes a GPU of its own; leave the number out")
-    if local >= count:
-        raise InputError(f"process {local} of this machine has no GPU, for there are {count}; use --nproc_per_node {count}")
-    torch.cuda.set_device(local)
+        raise InputError(f"--device {device}: each of several processes uses its own GPU; leave the number out")
+    if local_rank >= count:
+        raise InputError(f"local rank {local_rank} has no GPU, because there are {count}; use --nproc_per_node {count}")
+    torch.cuda.set_device(local_rank)

@@ -1,55 +1,53 @@
-"""The one exception a user may see, and how a script ends on it."""
+"""The exceptions a user may see, and how a script ends on them."""
 
 import contextlib
 import errno
 import io
 import os
-import re
 import sys
 import time
 from collections.abc import Iterator
 from typing import NoReturn
 
 from utils.text import printable
+from utils.workers import worker_failure
 
-SECONDS_BEHIND_THE_FIRST = 2
-WORKER_ENDED = re.compile(r"DataLoader worker .*?(killed by signal: [\w ]+|exited unexpectedly(?: with exit code \d+)?)")
+EXIT_TEMPFAIL = 75  # EX_TEMPFAIL of sysexits.h: schedulers can put a job that ends with it back into the queue
+DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # the disk is full, or the user's quota is used up
+RANK_DELAY = 2  # seconds
 
 
 class InputError(Exception):
-    """Something the user gave is wrong; the message is one line that names it and says what to do."""
+    """The user's input is wrong; the message is one line that names the file, option or key and says what to do."""
 
 
 class Stopped(BaseException):
-    """The program was told to stop, and its work can be taken up again; the message says where.
+    """The program was stopped by a signal, and its work can be resumed; the message says where.
 
-    Like KeyboardInterrupt it is no Exception, for it can be raised anywhere and is nobody's to handle.
+    Like KeyboardInterrupt it is no Exception: it can be raised anywhere, and no `except Exception` may swallow it.
     """
-
-
-EXIT_TEMPFAIL = 75  # EX_TEMPFAIL of sysexits.h: what schedulers are told to put a job back into the queue for
-DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # the disk is full, or the user's share of it
 
 
 @contextlib.contextmanager
 def report_errors() -> Iterator[None]:
     """End the program with a single line and an exit code.
 
-    2 on `InputError`, an unusable file, a full disk or output that cannot be written, 75 on `Stopped`, 130 on Ctrl-C, 141 where
-    nobody reads the output. Of several processes with the same complaint the first one's is the one to be read: the others wait
-    a little, in which torchrun ends them.
+    2 on `InputError`, an unusable file, a full disk or output that cannot be written, 75 on `Stopped`, 130 on Ctrl-C, 141 when
+    the reader of the output has gone. Where all ranks fail alike, rank 0 prints first: the others wait a little, and torchrun
+    ends them meanwhile.
     """
-    _print_anything()
+    _escape_unencodable_output()
+    is_main = os.environ.get("RANK", "0") == "0"
     try:
         with _output_flushed():
             yield
     except InputError as error:
-        if os.environ.get("RANK", "0") != "0":
-            time.sleep(SECONDS_BEHIND_THE_FIRST)
+        if not is_main:
+            time.sleep(RANK_DELAY)
         _end(f"error: {printable(error)}", 2)
     except Stopped as stop:
-        _end(printable(stop) if os.environ.get("RANK", "0") == "0" else None, EXIT_TEMPFAIL)
-    except BrokenPipeError:  # the reader of our output, `head` say, has had enough
+        _end(printable(stop) if is_main else None, EXIT_TEMPFAIL)
+    except BrokenPipeError:  # the reader of our output, `head` for example, has ended
         _end(None, 141)
     except OSError as error:
         reason = _reason(error)
@@ -57,24 +55,16 @@ def report_errors() -> Iterator[None]:
             raise
         _end(f"error: {printable(reason)}", 2)
     except RuntimeError as error:
-        ending = WORKER_ENDED.search(f"{error.__cause__} {error}")  # the cause, where there is one, names the signal
-        if ending is None:
+        failure = worker_failure(error)
+        if failure is None:
             raise
-        advice = "it may have run out of memory: lower --num_workers (with 0, the main process decodes)"
-        _end(f"error: a worker process that decodes images has ended ({ending[1]}); {advice}", 2)
+        _end(f"error: {failure}", 2)
     except KeyboardInterrupt:
         _end("\ninterrupted", 130)
 
 
-def _print_anything() -> None:
-    r"""Letters that the encoding of the output lacks are printed as `\xf7`, so that printing them does not end the program."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
 def is_disk_full(error: BaseException | None) -> bool:
-    """Whether an error, or what caused it, says that a disk is full."""
+    """Whether an error, or one of its causes, says that a disk is full."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             return True
@@ -82,8 +72,15 @@ def is_disk_full(error: BaseException | None) -> bool:
     return False
 
 
+def _escape_unencodable_output() -> None:
+    r"""Print characters that the output's encoding lacks as `\xf7` instead of raising UnicodeEncodeError."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _reason(error: OSError) -> str | None:
-    """One line on a file that cannot be used, standard output among them; None for any other error of the system."""
+    """One line about a file or standard output that cannot be used; None for any other system error."""
     if error.filename:
         advice = "free some space" if error.errno in DISK_FULL else "check that it exists and that you may use it"
         return f"{error.filename}: {error.strerror}; {advice}"
@@ -96,7 +93,7 @@ def _reason(error: OSError) -> str | None:
 
 @contextlib.contextmanager
 def _output_flushed() -> Iterator[None]:
-    """What cannot be printed raises OSError in here, not when the interpreter ends, where nobody can handle it."""
+    """Output that cannot be written raises OSError here, not at the interpreter's end, where it cannot be handled."""
     try:
         yield
     except SystemExit:  # of --help
@@ -106,7 +103,7 @@ def _output_flushed() -> Iterator[None]:
 
 
 def _flush() -> None:
-    if sys.stdout is not None:  # it was closed before we began
+    if sys.stdout is not None:  # None: it was closed before the program started
         sys.stdout.flush()
 
 
@@ -119,7 +116,7 @@ def _can_flush() -> bool:
 
 
 def _end(line: str | None, code: int) -> NoReturn:
-    """What standard output does not take is dropped: the interpreter would complain of it as it ends."""
+    """Exit; output that cannot be written is dropped, since the interpreter would print a traceback about it."""
     with contextlib.suppress(OSError):
         if line is not None:
             print(line, file=sys.stderr, flush=True)

@@ -1,37 +1,32 @@
-"""Files that are either there whole or not at all."""
+"""Atomic writes, locks between processes, and what to say about files that cannot be used."""
 
 import contextlib
 import errno
+import glob
 import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from utils.errors import InputError, is_disk_full
 
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
-
-LONG_NAME = 200  # bytes; most file systems end at 255, and temporary names add to them
+MAX_NAME = 200  # bytes; most file systems allow 255, and temporary names are longer than the file's
 
 
 def hidden_beside(path: Path, purpose: str) -> Path:
-    """`.<digest>.<purpose>` in the folder of `path`: the same for the same name, and short however long that is."""
+    """`.<digest>.<purpose>` in the folder of `path`; the digest depends on the name alone and is short for any name."""
     return path.with_name(f".{_digest(path)}.{purpose}")
-
-
-def _digest(path: Path) -> str:
-    return hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()
 
 
 @contextlib.contextmanager
 def full_disk_named(place: Path, advice: str) -> Iterator[None]:
-    """Raise InputError with `place`, where the block writes, and `advice` if the disk or the quota is full."""
+    """Raise InputError with `place`, where the block writes, and `advice` if the disk is full or the quota used up."""
     try:
         yield
     except OSError as error:
@@ -41,12 +36,12 @@ def full_disk_named(place: Path, advice: str) -> Iterator[None]:
 
 
 def why_no_file(path: Path) -> str:
-    """What to say of a path that is no regular file."""
+    """What to say about a path that is no regular file."""
     return "is a folder, not a file" if path.is_dir() else "no such file"
 
 
 def require_writable(path: Path, option: str, suffix: str) -> None:
-    """Raise InputError, before any work is done, if a file of this kind cannot be written there."""
+    """Raise InputError, before any work is done, if `option` names no file ending in `suffix` or one that cannot be written."""
     if path.suffix != suffix or path.is_dir():
         raise InputError(f"{option} {path}: give a file name that ends in {suffix}")
     probe = hidden_beside(path, "probe")
@@ -59,53 +54,10 @@ def require_writable(path: Path, option: str, suffix: str) -> None:
 
 
 @contextlib.contextmanager
-def wait_for_lock(path: Path, waiting: str) -> Iterator[bool]:
-    """The block runs in one process at a time; others say `waiting` and wait. A process that ends, however, lets go.
-
-    `path` is a lock file, made if need be and left there. Gives False, and holds nobody up, where the file system knows no
-    locks. Raises InputError if the folder cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = _lock_file(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
-    with file:
-        is_held = _locked(file, waiting)
-        try:
-            yield is_held
-        finally:
-            if is_held:
-                fcntl.flock(file, fcntl.LOCK_UN)  # closing would not do while a worker process still has the file open
-
-
-def _lock_file(path: Path) -> IO:
-    """In a shared folder it may be another user's, who may let us read it only; that is enough to lock it."""
-    try:
-        return open(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "rb+")
-    except PermissionError:
-        return path.open("rb")
-
-
-def _locked(file: IO, waiting: str) -> bool:
-    if fcntl is None:
-        return False
-    try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(waiting, flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-    except OSError:
-        return False
-    return True
-
-
-@contextlib.contextmanager
 def exclusive_lock(path: Path, refusal: str) -> Iterator[None]:
-    """Raise InputError(refusal) if another process is in such a block; one that ends, however, is out of it.
+    """Raise InputError(refusal) if another process holds the lock; the system releases it however a process ends.
 
-    `path` is a lock file, made if need be and left there. Where the file system knows no locks, nobody is refused.
+    path: a lock file, created if missing and left there. On a file system without locks nobody is refused.
     """
     try:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "rb+")
@@ -114,7 +66,7 @@ def exclusive_lock(path: Path, refusal: str) -> Iterator[None]:
     with file:
         if fcntl is not None:
             try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not passed on to worker processes
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not inherited by worker processes
             except OSError as error:
                 if error.errno in (errno.EACCES, errno.EAGAIN):
                     raise InputError(refusal) from error
@@ -123,10 +75,10 @@ def exclusive_lock(path: Path, refusal: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def atomic_write(path: Path, previous: Path | None = None) -> Iterator[Path]:
-    """Gives a temporary name beside `path` (same suffix); renamed to `path` if the block succeeds, removed if it fails.
+    """Yield a temporary path beside `path` (same suffix), renamed to `path` if the block succeeds and removed if it fails.
 
-    The file is on the disk, not only on its way there, before it takes the name. What had the name until then is kept as
-    `previous`, if given; at no time is there none. Raises InputError if the folder or the file cannot be written.
+    The file is synced to disk before it is renamed. A file that exists at `path` is kept as `previous`, if given; `path` exists
+    at all times. Raises InputError if the folder or the file cannot be written.
     """
     path = Path(path)
     try:
@@ -138,38 +90,46 @@ def atomic_write(path: Path, previous: Path | None = None) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~umask())  # mkstemp's 0600 would lock out the people a run folder is shared with
-        _on_disk(temporary)
+        temporary.chmod(0o666 & ~umask())  # mkstemp's 0600 would keep other members of a shared folder from reading it
+        _sync(temporary)
         if previous is not None and path.exists():
-            _give_second_name(path, previous)
+            _keep_as(previous, path)
         os.replace(temporary, path)
-        with contextlib.suppress(OSError):  # a folder cannot be opened everywhere
-            _on_disk(path.parent)
+        with contextlib.suppress(OSError):  # some systems cannot open a folder
+            _sync(path.parent)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error}); free space or choose another") from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _temporary_prefix(path: Path) -> str:
-    return f".{path.stem if len(os.fsencode(path.name)) <= LONG_NAME else _digest(path)}."
-
-
 def umask() -> int:
-    """What new files do not get: the rights that are masked."""
+    """The permission bits that new files do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
 def remove_unfinished(path: Path) -> None:
-    """What processes that were killed while writing `path` left beside it; nobody else may be writing it now."""
-    for left in path.parent.glob(f"{_temporary_prefix(path)}*{path.suffix}"):
+    """Remove what killed processes left of `atomic_write` with `path` as file or as `previous`; nobody may be writing it now."""
+    for left in [*path.parent.glob(f"{glob.escape(_temporary_prefix(path))}*{glob.escape(path.suffix)}"), _link_beside(path)]:
         with contextlib.suppress(OSError):
             left.unlink()
 
 
-def _on_disk(path: Path) -> None:
+def _digest(path: Path) -> str:
+    return hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()
+
+
+def _temporary_prefix(path: Path) -> str:
+    return f".{path.stem if len(os.fsencode(path.name)) <= MAX_NAME else _digest(path)}."
+
+
+def _link_beside(path: Path) -> Path:
+    return hidden_beside(path, "link")
+
+
+def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -177,12 +137,13 @@ def _on_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def _give_second_name(path: Path, second: Path) -> None:
-    link = hidden_beside(second, "link")
+def _keep_as(previous: Path, path: Path) -> None:
+    """Make `previous` a hard link to `path`, replacing what it was, so that `path` itself never disappears."""
+    link = _link_beside(previous)
     try:
         link.unlink(missing_ok=True)
         os.link(path, link)
-        os.replace(link, second)
-        link.unlink(missing_ok=True)  # it stays if both were one file already
+        os.replace(link, previous)
+        link.unlink(missing_ok=True)  # rename leaves it if both were the same file already
     except OSError:  # a file system without links
-        os.replace(path, second)
+        os.replace(path, previous)

@@ -1,4 +1,4 @@
-"""A parser of options that answers mistakes in one line, and the kinds of numbers it takes. No PyTorch: help comes at once."""
+"""An argument parser that reports mistakes in one line, and number types with ranges. It imports no PyTorch: --help is fast."""
 
 import argparse
 import difflib
@@ -8,17 +8,17 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 from utils.text import printable
 
-MOST_WORKERS = 1024  # processes
-LARGEST = 2**32 - 1  # NumPy takes no larger seed, and nothing else needs one
-UNRECOGNIZED = "unrecognized arguments: "  # how argparse begins
+MOST_WORKERS = 1024
+LARGEST = 2**32 - 1  # NumPy's largest seed
+UNRECOGNIZED = "unrecognized arguments: "  # the start of argparse's message
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows each option once, by its first spelling and its short names."""
+    """Show each option once, by its first spelling and its short names."""
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if not action.option_strings:
@@ -31,9 +31,9 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that answers a mistake with one line and the nearest option's name, and takes `-` for `_` in names.
+    """An ArgumentParser that reports a mistake in one line with the nearest option name, and accepts `-` for `_` in names.
 
-    `operands`: what a command line cannot do without, as the line of usage shows it: `RUN [RUN ...]`, `{a,b} --source FOLDER`.
+    operands: required arguments as the usage line shows them: `RUN [RUN ...]`, `{a,b} --source FOLDER`.
     """
 
     def __init__(self, description: str, operands: str = ""):
@@ -44,10 +44,8 @@ class Parser(argparse.ArgumentParser):
             formatter_class=Help,
         )
 
-    def parse_known_args(
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> tuple[argparse.Namespace, list[str]]:
-        """As argparse's; remembers the words, so that a mistake can be explained by the word before it."""
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> tuple[Any, list[str]]:  # type: ignore[override]
+        """As in argparse; also keeps the words, so that a mistake can be explained by the word before it."""
         self._words = sys.argv[1:] if args is None else list(args)
         return super().parse_known_args(self._words, namespace)
 
@@ -60,13 +58,13 @@ class Parser(argparse.ArgumentParser):
             message = self._explained(message.removeprefix(UNRECOGNIZED))
         self.exit(2, f"error: {printable(' '.join(message.split()))} (see {self.prog} --help)\n")
 
-    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
-        """argparse's own drops an OSError: help that cannot be written would end with exit code 0."""
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """argparse ignores an OSError here, and help that cannot be written would end with exit code 0."""
         if message:
             (file or sys.stderr).write(message)
 
     def _explained(self, unknown: str) -> str:
-        """What is wrong with the words, joined by blanks, that no option takes; only the first is named."""
+        """What is wrong with the first of the unrecognized words, which come joined by blanks."""
         if not unknown.startswith("-"):
             for flag, word in itertools.pairwise(self._words):
                 action = self._option_string_actions.get(flag)
@@ -84,8 +82,8 @@ class Group:
     def __init__(self, parser: Parser, title: str):
         self.group = parser.add_argument_group(title)
 
-    def add(self, name: str, *short: str, help: str, **rules) -> None:
-        """`name` in its canonical spelling; the other spelling is accepted as well."""
+    def add(self, name: str, *short: str, help: str, **rules: Any) -> None:
+        """Add an option by its canonical spelling; the other spelling is accepted too. `rules` go to argparse."""
         inner = name.removeprefix("--")
         spellings = dict.fromkeys([name, "--" + inner.replace("-", "_"), "--" + inner.replace("_", "-")])
         self.group.add_argument(*spellings, *short, dest=inner.replace("-", "_"), help=help, **rules)
@@ -96,19 +94,19 @@ def _takes_no_value(flag: str, value: str) -> str:
 
 
 def whole_number(low: int, high: int = LARGEST, kind: str = "a whole number") -> Callable[[str], int]:
-    """A parser of whole numbers from `low` to `high`; `kind` names them in its error, which states both ends."""
+    """A parser of whole numbers from `low` to `high`, both included; its error calls them `kind` and states the range."""
     return _number(_whole, lambda value: low <= value <= high, f"{kind} from {low} to {high}")
 
 
 def real_number(low: float, high: float = LARGEST, includes_low: bool = True) -> Callable[[str], float]:
-    """A parser of numbers from `low`, itself included or not, to `high`; its error states both ends."""
+    """A parser of numbers from `low`, included or not, to `high`; its error states the range."""
     if includes_low:
         return _number(float, lambda value: low <= value <= high, f"a number from {low} to {high}")
     return _number(float, lambda value: low < value <= high, f"a number above {low}, up to {high}")
 
 
 def _number(convert: Callable[[str], float], is_admitted: Callable[[float], bool], wanted: str) -> Callable[[str], Any]:
-    """`is_admitted` must be false of NaN."""
+    """`is_admitted` must be false for NaN."""
 
     def parse(text: str) -> Any:
         try:
@@ -123,12 +121,12 @@ def _number(convert: Callable[[str], float], is_admitted: Callable[[float], bool
 
 
 def _whole(text: str) -> float:
-    """NaN where there are more digits than any limit has: Python itself refuses thousands of them."""
+    """NaN for more digits than any limit has: int() raises on thousands of them."""
     return int(text) if len(text) < 20 else math.nan
 
 
 def path_argument(text: str) -> Path:
-    """Not the current folder for want of anything, as an unset variable of a shell would have it."""
+    """A path; an empty text, such as an unset shell variable, is an error rather than the current folder."""
     if not text.strip():
         raise argparse.ArgumentTypeError("is empty; name a file or folder")
     return Path(text)

@@ -1,9 +1,10 @@
-"""Ends the program with one clear line where Python is too old to read the other modules.
+"""Ends the program with one line where Python is too old to read the other modules, and on Ctrl-C during the imports.
 
 Each entry script imports this module before any other of ours, and `make` runs it. So its syntax, that of
 `utils/__init__.py` and that of the entry scripts stay readable to Python 3.6.
 """
 
+import os
 import sys
 
 NEEDED = (3, 10)
@@ -18,4 +19,15 @@ def require_python(version: tuple, executable: str) -> None:
     sys.exit(2)
 
 
+def end_on_ctrl_c(kind: type, error: BaseException, trace: object) -> None:
+    """An excepthook without traceback for Ctrl-C: the imports take seconds, and `report_errors` handles what follows them."""
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(type(error), error, error.__traceback__)
+        return
+    sys.stderr.write("\ninterrupted\n")
+    sys.stderr.flush()
+    os._exit(130)
+
+
 require_python(sys.version_info, sys.executable)
+sys.excepthook = end_on_ctrl_c

@@ -5,21 +5,21 @@ import unicodedata
 
 CONTROLS = ("Cc", "Cs", "Zl", "Zp")  # escape bytes, newlines, bytes that are not UTF-8, line and paragraph separators
 LINE_BREAK = re.compile(r"\s*[\r\n]\s*")
-BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # reorder what is around them
+BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # they reorder the text around them
 
 
 def printable(text: object) -> str:
-    r"""`str(text)` on one line, with what a terminal acts on written as in Python: `a\nb`, `\x1b[31m`, `\u202e`."""
+    r"""`str(text)` on one line; characters that a terminal interprets are escaped as in Python: `a\nb`, `\x1b[31m`, `\u202e`."""
     return "".join(map(_escaped, str(text)))
 
 
 def one_line(text: object) -> str:
-    """What a library says, on one line: each line break, with the blanks around it, is one blank; names stay as they are."""
+    """A library's message on one line: each line break becomes one blank, with the blanks around it; names stay as they are."""
     return LINE_BREAK.sub(" ", str(text).strip())
 
 
 def counted(count: int, one: str, more: str) -> str:
-    """`1 class is` or `2 classes are`, from the number and the words for one and for any other number."""
+    """`1 class is` or `2 classes are`: the number with its words in the singular or plural."""
     return f"{count:,} {one if count == 1 else more}"
 
 

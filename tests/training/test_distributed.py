@@ -24,7 +24,7 @@ from tests.helpers.learner import learner
 from tests.helpers.scripts import RUN_NAME, SHORT, SMALL, TEST, TRAIN, weights_of
 from training.build import _forward, _unread
 from training.step import take_step
-from utils.distributed import Distributed, init_distributed, shard, shard_positions
+from utils.distributed import Distributed, init_distributed, shard_positions
 from utils.errors import InputError
 
 SKETCHES, PHOTOS = 5, 7  # neither goes evenly round two or four processes
@@ -270,7 +270,7 @@ def test_what_the_library_says_of_processes_that_cannot_join_is_one_line(monkeyp
 
 @pytest.mark.parametrize("count, size", [(0, 3), (2, 4), (9, 2), (9, 4), (8, 4)])
 def test_parts_go_round_once_and_in_order(count, size):
-    parts = [range(count)[shard(count, rank, size)] for rank in range(size)]
+    parts = [range(count)[Distributed(rank, size).shard_slice(count)] for rank in range(size)]
     assert [position for share in parts for position in share] == list(range(count))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 

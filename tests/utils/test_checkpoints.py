@@ -1,3 +1,5 @@
+"""Checkpoints in the released form: read, written, and refused where they are damaged or hostile."""
+
 import contextlib
 import os
 import pickletools
@@ -15,7 +17,6 @@ from torch import nn
 from tests.helpers.hostile import Hostile
 from utils.checkpoints import load_state, read_checkpoint, read_tensors, write_checkpoint
 from utils.errors import InputError
-from utils.files import atomic_write
 
 
 def released(best) -> dict:
@@ -74,7 +75,7 @@ def test_a_checkpoint_that_calls_code_is_refused_and_the_code_not_run(tmp_path, 
     assert not victim.exists()
 
 
-@pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("share", [0, 0.5, 0.999])
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_truncated_checkpoint_is_named(tmp_path, share, zipped):
     path = tmp_path / "cut.pth.tar"
@@ -113,24 +114,8 @@ def test_load_state_names_what_is_wrong_and_returns_what_it_ignores(tmp_path):
     assert load_state(layer, {"weight": torch.zeros(3, 2)}, tmp_path, optional=("bias",)) == []
 
 
-def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_text("old")
-    with pytest.raises(RuntimeError), atomic_write(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
-    assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["a.txt"]
-
-
-def test_an_unwritable_target_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"file/a\.txt"), atomic_write(tmp_path / "file" / "a.txt"):
-        pass
-
-
 def rebuilt(path, change) -> None:
-    """Write the archive anew, with right checksums, after `change(name, content) -> content` of its records."""
+    """Rewrite the archive, with right checksums, after `change(name, content) -> content` of its records."""
     with zipfile.ZipFile(path) as archive:
         records = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
@@ -171,7 +156,7 @@ def test_one_changed_bit_of_any_record_is_noticed(tmp_path, record):
     refused(path, f"damaged: the checksum of {name.partition('/')[2]} does not match its content")
 
 
-def test_an_archive_written_anew_is_read(tmp_path):
+def test_a_rewritten_archive_is_read(tmp_path):
     path = tmp_path / "a.pth.tar"
     torch.save(released(0.5), path)
     before = read_checkpoint(path)["state_dict"]
@@ -207,7 +192,7 @@ def test_a_pickle_that_asks_for_all_memory_is_refused(tmp_path, zipped):
     refused(path, "bytearray")
 
 
-CLAIMS = {
+CLAIMS = {  # instructions of a pickle, and lengths of their arguments
     "BINBYTES8": b"\x8e" + (1 << 60).to_bytes(8, "little"),
     "BINUNICODE8": b"\x8d" + (1 << 60).to_bytes(8, "little"),
     "BYTEARRAY8": b"\x96" + (1 << 60).to_bytes(8, "little"),
@@ -239,14 +224,13 @@ def with_claim(path: Path, claim: bytes, place: str) -> None:
     path.write_bytes(start + bad)
 
 
-@pytest.mark.parametrize("claim", CLAIMS)
 @pytest.mark.parametrize("place", ["pickle alone", "archive", "old file"])
-def test_a_claim_of_more_bytes_than_the_file_has_takes_no_memory(tmp_path, claim, place):
+def test_a_claim_of_more_bytes_than_the_file_has_takes_no_memory(tmp_path, place):
     path = tmp_path / "claims.pth"
-    with_claim(path, CLAIMS[claim], place)
-    for read in (read_checkpoint, read_tensors):
+    for claim in CLAIMS.values():
+        with_claim(path, claim, place)
         tracemalloc.start()
-        refused(path, "damaged or not a PyTorch file", read)
+        refused(path, "damaged or not a PyTorch file")
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 50e6
@@ -311,19 +295,19 @@ def test_containers_that_hold_themselves_are_walked_once(tmp_path):
     assert set(read_checkpoint(tmp_path / "round.pth.tar")["state_dict"]) == {"weight", "bias"}
 
 
-@pytest.mark.parametrize("epoch", [float("nan"), float("inf"), -1, 2.5, "seven", None, 1 << 40, torch.zeros(2), {}])
-def test_an_epoch_that_is_no_count_is_refused(tmp_path, epoch):
-    torch.save(released(0.5) | {"epoch": epoch}, tmp_path / "odd.pth.tar")
-    refused(tmp_path / "odd.pth.tar", "no count of epochs")
+def test_an_epoch_that_is_no_count_is_refused(tmp_path):
+    for epoch in (float("nan"), float("inf"), -1, 2.5, "seven", None, 1 << 40, torch.zeros(2), {}):
+        torch.save(released(0.5) | {"epoch": epoch}, tmp_path / "odd.pth.tar")
+        refused(tmp_path / "odd.pth.tar", "no count of epochs")
 
 
-@pytest.mark.parametrize("key", [3, None, "two\nlines", "\ud800"])
-def test_keys_that_are_no_names_are_refused(tmp_path, key):
-    content = released(0.5)
-    content["state_dict"][key] = torch.ones(1)
-    torch.save(content, tmp_path / "odd.pth.tar")
-    for read in (read_checkpoint, read_tensors):
-        refused(tmp_path / "odd.pth.tar", "no names", read)
+def test_keys_that_are_no_names_are_refused(tmp_path):
+    for key in (3, None, "two\nlines", "\ud800"):
+        content = released(0.5)
+        content["state_dict"][key] = torch.ones(1)
+        torch.save(content, tmp_path / "odd.pth.tar")
+        for read in (read_checkpoint, read_tensors):
+            refused(tmp_path / "odd.pth.tar", "no names", read)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -1,6 +1,5 @@
 """Stopping: at once or when the state is saved, and never later than the deadline."""
 
-import multiprocessing
 import os
 import signal
 import time
@@ -10,7 +9,7 @@ import pytest
 import utils.signals
 from utils.distributed import Distributed
 from utils.errors import EXIT_TEMPFAIL, Stopped
-from utils.signals import GRACE_SECONDS, StopRequest, kill_workers, signals_held, stop_requests
+from utils.signals import GRACE_SECONDS, StopRequest, signals_held, stop_requests
 
 
 class Ended(Exception):
@@ -105,19 +104,3 @@ def test_held_signals_come_at_the_end_of_the_block_whatever_ends_it():
     finally:
         signal.signal(signal.SIGTERM, before)
     assert came == ["within", "after"]
-
-
-def test_workers_are_killed_though_they_ignore_signals_and_others_stay():
-    context = multiprocessing.get_context("spawn")
-    stuck, kept, other = (context.Process(target=time.sleep, args=(1000,), daemon=is_daemon) for is_daemon in (True, True, False))
-    for process in (stuck, kept, other):
-        process.start()
-    os.kill(stuck.pid, signal.SIGSTOP)
-    try:
-        kill_workers(but=[kept])
-        assert stuck.exitcode == -signal.SIGKILL
-        assert kept.is_alive() and other.is_alive()
-    finally:
-        for process in (kept, other):
-            process.kill()
-            process.join()
