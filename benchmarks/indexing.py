@@ -1,9 +1,7 @@
-"""How fast photos are indexed, beside the bare network on images that are in memory already.
+"""How fast photos are indexed, beside decoding alone and the network alone.
 
 python benchmarks/indexing.py                                  # 1,000 drawn photos of 256 px, at 224 px
 python benchmarks/indexing.py --photos 2000 --device cuda
-
-Three rows: decoding alone, the network alone, and `search.py index` as it is, whose work is both and the keeping of it.
 """
 
 import argparse
@@ -21,8 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from datasets.images import decode
 from models.dsn import Student
 from photo_search import indexing
-from photo_search.collecting import collect
-from photo_search.encoder import open_network
+from photo_search.encoder import Network, open_network
 from photo_search.folder import IndexFolder
 from synthetic.pictures import draw_photo
 from synthetic.shapes import SEEN
@@ -33,24 +30,18 @@ from utils.parser import image_side, non_negative_int, positive_int
 BATCH = 64
 
 
-def write_photos(folder: Path, count: int) -> None:
-    for number in range(count):
-        draw_photo(SEEN[number % len(SEEN)], number).save(folder / f"{number}.jpg", quality=88)
-
-
-def untrained(file: Path) -> Path:
+def untrained(file: Path, device: str, image_size: int) -> Network:
     torch.manual_seed(0)
     model = nn.Module()
     model.module = Student(64, 100)
     torch.save({"state_dict": model.state_dict(), "best_acc1": 0.0, "epoch": 0}, file)
-    return file
+    return open_network(file, device, image_size)
 
 
-def rate(work: Callable, count: int) -> float:
-    """Photos a second."""
+def measure(title: str, work: Callable, count: int) -> None:
     started = time.perf_counter()
     work()
-    return count / (time.perf_counter() - started)
+    print(f"{title:32}{count / (time.perf_counter() - started):10.1f} photos/s", flush=True)
 
 
 def main() -> None:
@@ -60,25 +51,21 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--num_workers", type=non_negative_int, default=None)
     options = parser.parse_args()
+    count, side = options.photos, options.image_size
     with tempfile.TemporaryDirectory() as aside:
-        photos = Path(aside, "photos")
-        photos.mkdir()
-        write_photos(photos, options.photos)
-        network = open_network(untrained(Path(aside, "network.pth")), options.device, options.image_size)
+        paths = [Path(aside, f"{number}.jpg") for number in range(count)]
+        for number, path in enumerate(paths):
+            draw_photo(SEEN[number % len(SEEN)], number).save(path, quality=88)
+        network = untrained(Path(aside, "network.pth"), options.device, side)
         workers = resolve_workers(options.num_workers, network.device)
-        paths = list(collect([photos]).photos)
-        batch = np.stack([decode(path, network.side) for path in paths[:BATCH]])
+        batch = np.stack([decode(path, side) for path in paths[:BATCH]])
         network.embed_photos(batch)
         folder = IndexFolder(Path(aside, "index"), make=True)
         folder.belong_to(network)
-        rows = {
-            "decoding alone, one process": lambda: [decode(path, network.side) for path in paths],
-            "the network alone": lambda: [network.embed_photos(batch[: len(paths) - at]) for at in range(0, len(paths), BATCH)],
-            f"indexing, {workers} decoding": lambda: indexing.update(folder, network, [photos], BATCH, workers),
-        }
-        print(f"{options.photos} photos of 256 px at {network.side} px on {network.device}, {torch.get_num_threads()} threads")
-        for title, work in rows.items():
-            print(f"{title:32}{rate(work, len(paths)):10.1f} photos/s", flush=True)
+        print(f"{count} photos of 256 px at {side} px on {network.device}, {torch.get_num_threads()} threads")
+        measure("decoding alone, one process", lambda: [decode(path, side) for path in paths], count)
+        measure("network alone", lambda: [network.embed_photos(batch[: count - at]) for at in range(0, count, BATCH)], count)
+        measure(f"indexing, {workers} decoding", lambda: indexing.update(folder, network, [Path(aside)], BATCH, workers), count)
 
 
 if __name__ == "__main__":

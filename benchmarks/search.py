@@ -1,10 +1,10 @@
-"""What each kind of index costs and finds, beside a plain matrix product: build, memory, file, query, recall.
+"""What each kind of index costs and finds, beside a plain matrix product: build, file, query, recall.
 
-python benchmarks/search.py                                # 10,000, 100,000 and 1,000,000 vectors; a quarter of an hour
+python benchmarks/search.py                                # 10,000, 100,000 and 1,000,000 vectors; some minutes
 python benchmarks/search.py --sizes 10000 --kinds exact codes
-python benchmarks/search.py --skip hnsw                    # which takes most of the time
+python benchmarks/search.py --skip codes
 
-Synthetic unit vectors in clusters, 64 numbers each; queries are others of the same clusters, made less like any single photo.
+Synthetic unit vectors in clusters, 64 numbers each. A query is another vector of the same clusters with noise added.
 """
 
 import argparse
@@ -12,18 +12,21 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import faiss
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from retrieval.index_base import faiss_library
-from retrieval.vector_index import KINDS, VectorIndex, build, load, recall, rerank, unit
+from photo_search.index import KINDS, VectorIndex, build, load, recall, unit
 
 CLUSTERS, QUERIES, K = 250, 200, 20
-PLAIN_QUERIES = 20  # at once: their distances to a million photos take 80 MB
-RERANKED = 500  # nearest codes whose vectors are compared
-COLUMNS = "n", "kind", "build s", "bytes", "file", "load s", "ms, one core", "ms, all", f"recall@{K}", "what was chosen"
+PLAIN_QUERIES = 20  # at once: their similarities to a million vectors take 80 MB
+COLUMNS = "n", "kind", "build s", "file", "load s", "ms, one core", "ms, all", f"recall@{K}"
+
+Search = Callable[[np.ndarray], np.ndarray]
 
 
 def clustered(n: int, width: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -47,83 +50,44 @@ def plain_search(queries: np.ndarray, photos: np.ndarray) -> np.ndarray:
     return np.concatenate(found)
 
 
-def one_by_one(search, queries: np.ndarray) -> float:
-    """Median milliseconds of a query that comes alone."""
-    search(queries[:1])
-    seconds = []
-    for number in range(len(queries)):
-        started = time.perf_counter()
-        search(queries[number : number + 1])
-        seconds.append(time.perf_counter() - started)
-    return float(np.median(seconds)) * 1e3
-
-
-def all_at_once(search, queries: np.ndarray) -> float:
-    """Milliseconds a query when all come together; the best of three."""
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        search(queries)
-        seconds.append(time.perf_counter() - started)
-    return min(seconds) / len(queries) * 1e3
-
-
-def query_times(search, queries: np.ndarray, cores: int) -> list[str]:
-    from threadpoolctl import threadpool_limits
-
-    faiss = faiss_library()
+def query_times(search: Search, queries: np.ndarray, cores: int) -> list[str]:
+    """Milliseconds per query: the median of queries that come alone, on one core; the best of three runs with all at once."""
     with threadpool_limits(1):
         faiss.omp_set_num_threads(1)
-        alone = one_by_one(search, queries)
+        alone = np.median([seconds(search, queries[at : at + 1]) for at in [0, *range(len(queries))]][1:])
     with threadpool_limits(cores):
         faiss.omp_set_num_threads(cores)
-        together = all_at_once(search, queries)
-    return [f"{alone:.2f}", f"{together:.2f}"]
+        together = min(seconds(search, queries) for _ in range(3)) / len(queries)
+    return [f"{alone * 1e3:.2f}", f"{together * 1e3:.2f}"]
 
 
-def saved(index: VectorIndex, n: int) -> list[str]:
-    """Bytes a vector of the file, seconds to load it."""
+def seconds(work: Callable, *values: object) -> float:
+    started = time.perf_counter()
+    work(*values)
+    return time.perf_counter() - started
+
+
+def file_cost(index: VectorIndex) -> list[str]:
+    """Bytes per vector of the file, and seconds to load it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "photos.index"
-        index.save(path)
+        index.save(path, "benchmark")
+        return [f"{path.stat().st_size / len(index):.0f}", f"{seconds(load, path, 'benchmark'):.2f}"]
+
+
+def rows_of(n: int, kinds: list[str], width: int, cores: int, seed: int) -> Iterator[list[str]]:
+    """The table's rows for n vectors."""
+    photos, queries = clustered(n, width, seed)
+    ids = np.arange(n)
+    expected = build("exact", ids, photos).search(queries, K)[0]
+    times = query_times(lambda some: plain_search(some, photos), queries, cores)
+    yield [f"{n:,}", "plain", "", "", "", *times, f"{recall(expected, plain_search(queries, photos)):.3f}"]
+    for kind in kinds:
         started = time.perf_counter()
-        load(path)
-        return [f"{path.stat().st_size / n:.0f}", f"{time.perf_counter() - started:.2f}"]
-
-
-def choice(index: VectorIndex) -> str:
-    if index.kind == "ivf":
-        return f"{index.nprobe} of {index.lists} lists"
-    if index.kind == "hnsw":
-        return f"efSearch {index.effort}"
-    return f"{index.bits} bits" if index.kind == "codes" else ""
-
-
-def rows_of(n: int, options: argparse.Namespace):
-    """The table's lines for n vectors, each a list of texts."""
-    photos, queries = clustered(n, options.width, options.seed)
-    exact = build("exact", np.arange(n), photos)
-    wanted = exact.search(queries, K)[0]
-    times = query_times(lambda asked: plain_search(asked, photos), queries, options.cores)
-    share = recall(wanted, plain_search(queries, photos))
-    yield [f"{n:,}", "plain", "", f"{4 * options.width}", "", "", *times, f"{share:.3f}", "NumPy"]
-    for kind in options.kinds:
-        faiss_library().omp_set_num_threads(options.cores)
-        started = time.perf_counter()
-        index = build(kind, np.arange(n), photos)
-        seconds = time.perf_counter() - started
-        held = [f"{seconds:.2f}", f"{index.nbytes / n:.0f}", *saved(index, n)]
-        times = query_times(lambda asked, index=index: index.search(asked, K), queries, options.cores)
-        share = recall(wanted, index.search(queries, K)[0])
-        yield [f"{n:,}", kind, *held, *times, f"{share:.3f}", choice(index)]
-        if kind == "codes":
-
-            def search(asked, index=index):
-                return rerank(asked, index.search(asked, RERANKED)[0], K, exact.vectors_of)
-
-            times = query_times(search, queries, options.cores)
-            share = recall(wanted, search(queries)[0])
-            yield [f"{n:,}", "re-ranked", "", "", "", "", *times, f"{share:.3f}", f"{RERANKED} codes by their vectors"]
+        index = build(kind, ids, photos)
+        costs = [f"{time.perf_counter() - started:.2f}", *file_cost(index)]
+        times = query_times(lambda some, index=index: index.search(some, K)[0], queries, cores)
+        yield [f"{n:,}", kind, *costs, *times, f"{recall(expected, index.search(queries, K)[0]):.3f}"]
 
 
 def main() -> None:
@@ -131,17 +95,15 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--skip", nargs="+", default=[], choices=KINDS)
-    parser.add_argument("--width", type=int, default=64, help="numbers a vector")
+    parser.add_argument("--width", type=int, default=64, help="numbers per vector")
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help='the "all" of the table')
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    options.kinds = [kind for kind in options.kinds if kind not in options.skip]
-    load_average = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    faiss = faiss_library()
-    print(f"{options.width} numbers, {QUERIES} queries; {options.cores} cores{load_average}; faiss {faiss.__version__}")
+    kinds = [kind for kind in options.kinds if kind not in options.skip]
+    print(f"{options.width} numbers per vector, {QUERIES} queries; {options.cores} cores; faiss {faiss.__version__}")
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     for n in options.sizes:
-        for row in rows_of(n, options):
+        for row in rows_of(n, kinds, options.width, options.cores, options.seed):
             print(f"| {' | '.join(row)} |", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Photos below folders, as they are named to be indexed."""
+"""The photos in the files and folders that are to be indexed."""
 
 import os
 import sys
@@ -11,31 +11,30 @@ from utils.errors import InputError
 from utils.text import printable
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
-NOT_READ = (".heic", ".heif", ".avif")
+UNSUPPORTED = (".heic", ".heif", ".avif")
 
 
 @dataclass
 class Collected:
-    """photos: {absolute path: photo}; links: {absolute path of a photo or root: where it leads}, of those with a link on the way;
-    unlisted: folders that could not be looked into; not_read: photos of no kind read here."""
+    """photos: {absolute path: photo}. links: {absolute path of a root or photo: its target}, where the path holds a link.
+
+    unlisted: folders that cannot be listed. unsupported: number of photos in formats that are not read.
+    """
 
     photos: dict[str, PhotoFile] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     unlisted: list[str] = field(default_factory=list)
-    not_read: int = 0
+    unsupported: int = 0
 
 
 def collect(roots: Iterable[Path]) -> Collected:
-    """Files given and all photos below folders given; hidden ones are left out.
-
-    Raises InputError if one of the roots is not there or cannot be read.
-    """
+    """Files and the photos below folders, hidden ones left out. Raises InputError if a root does not exist or cannot be read."""
     found = Collected()
     for root in roots:
         if not root.exists():
             raise InputError(f"{root}: no such file or folder; name photos, or folders that hold some")
         path = os.path.abspath(root)
-        found.links |= linked([path])
+        _note_link(path, found)
         if root.is_file():
             _take(path, found)
         else:
@@ -49,15 +48,15 @@ def is_below(path: str, places: Iterable[str]) -> bool:
 
 
 def deepest(path: str, places: Iterable[str]) -> int:
-    """How long the longest of these is that an absolute path is, or lies in; -1: there is none."""
+    """Length of the longest of these paths that an absolute path is or lies in; -1 if there is none."""
     holders = (place for place in places if path == place or path.startswith(place.rstrip(os.sep) + os.sep))
     return max(map(len, holders), default=-1)
 
 
-def linked(paths: Iterable[str]) -> dict[str, str]:
-    """{absolute path: where it leads} of those with a link on the way."""
-    real_paths = {path: os.path.realpath(path) for path in paths}
-    return {path: real_path for path, real_path in real_paths.items() if real_path != path}
+def _note_link(path: str, found: Collected) -> None:
+    real_path = os.path.realpath(path)
+    if real_path != path:
+        found.links[path] = real_path
 
 
 def _take(path: str, found: Collected) -> None:
@@ -82,5 +81,5 @@ def _take_below(root: str, found: Collected) -> None:
             if name.lower().endswith(SUFFIXES) and os.path.isfile(path):
                 _take(path, found)
                 if os.path.islink(path):
-                    found.links |= linked([path])
-            found.not_read += name.lower().endswith(NOT_READ)
+                    _note_link(path, found)
+            found.unsupported += name.lower().endswith(UNSUPPORTED)

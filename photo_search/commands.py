@@ -2,9 +2,11 @@
 
 import argparse
 import json
-import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 from PIL import Image
 
@@ -14,56 +16,164 @@ from photo_search.encoder import Network, open_network
 from photo_search.folder import AUTO, PHOTOS, IndexFolder
 from photo_search.pictures import save_grid
 from photo_search.searching import Hit, Searcher
-from retrieval.vector_index import KINDS
 from utils.devices import resolve_workers
 from utils.errors import InputError
 from utils.files import exclusive_lock, require_writable, why_no_file
-from utils.parser import Group, Parser, image_side, path_argument, port, positive_int, whole_number, worker_count
+from utils.options import operand, option, parse
+from utils.parser import Parser, image_side, path_argument, port, positive_int, whole_number, worker_count
 from utils.ram import report_out_of_memory
 from utils.text import printable
 
 OUT_OF_MEMORY_HINT = "lower --batch_size, or --num_workers"
 RECALL_AT = 20
 MOST_FOUND = 10_000  # photos for one drawing
-COMMANDS = "{index,query,serve} …"
+
+
+def auth(text: str) -> str:
+    user, _, password = text.partition(":")
+    if not user or not password:
+        raise argparse.ArgumentTypeError("must be USER:PASSWORD")
+    return text
+
+
+@dataclass(frozen=True)
+class IndexOptions:
+    title: ClassVar[str] = "index"
+    photos: list[Path] = operand(type=path_argument, nargs="*", help="files or folders; none: those indexed before")
+    output: Path = option(None, "-o", type=path_argument, required=True, help="folder of the index")
+    checkpoint: Path | None = option(None, type=path_argument, help="trained network; only a new index needs it")
+    image_size: int | None = option(
+        None, type=image_side, help="side of the network's input; None: as the checkpoint records, else 224"
+    )
+    remove: list[Path] | None = option(None, type=path_argument, nargs="+", help="remove these files or folders from the index")
+    kind: str | None = option(
+        None, choices=(AUTO, "exact", "ivf"), help="auto: exact, or ivf where that is slow; stays until changed"
+    )
+    codes: bool = option(False, help="build an index of binary codes, too")
+
+
+@dataclass(frozen=True)
+class RunningOptions:
+    title: ClassVar[str] = "running"
+    device: str = option("auto", help="auto, cpu, cuda, cuda:1, …")
+    batch_size: int = option(64, type=positive_int, help="photos per batch")
+    num_workers: int | None = option(
+        None, type=worker_count, help="number of processes that decode; None: up to 8, or 1 on a CPU"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """An existing index and its network."""
+
+    index: Path = option(None, type=path_argument, required=True, help="folder that `search.py index` made")
+    checkpoint: Path | None = option(None, type=path_argument, help="trained network, if it is no longer where it was")
+    device: str = option("auto", help="auto, cpu, cuda, cuda:1, …")
+
+    def searcher(self) -> Searcher:
+        folder = IndexFolder(self.index)
+        return Searcher(folder, recorded_network(folder, self.checkpoint, self.device))
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryOptions(Opened):
+    title: ClassVar[str] = "query"
+    sketches: list[str] = operand(nargs="+", metavar="SKETCH", help="images of drawings, in any size")
+    k: int = option(20, "-k", type=whole_number(1, MOST_FOUND), help=f"number of photos to find, 1 to {MOST_FOUND:,}")
+    codes: bool = option(False, help="search the binary codes")
+    photo: bool = option(False, help="the queries are photos, not drawings")
+    json: bool = option(False, help="print results as JSON")
+    grid: Path | None = option(None, type=path_argument, help="write a picture of the queries and their photos to this .png")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions(Opened):
+    title: ClassVar[str] = "serve"
+    host: str = option("127.0.0.1", help="address to listen on; 0.0.0.0 lets other machines in: add --auth")
+    port: int = option(7860, type=port, help="port to listen on; 0: any that is free")
+    auth: str | None = option(None, type=auth, metavar="USER:PASSWORD", help="required from every visitor")
 
 
 def run(arguments: list[str]) -> None:
-    """Do what the first word says; a mistake exits with code 2 after one line."""
-    commands = {"index": index, "query": query, "serve": serve}
-    if not arguments or arguments[0] not in commands:
-        parser = Parser("Find photos by drawing: index folders of photos, then ask.", COMMANDS)
-        parser.add_argument("command", choices=tuple(commands), help="each has options of its own: search.py index --help")
-        parser.parse_args(arguments[:1])
+    """Run the command that the first word names; a mistake exits with code 2 after one line."""
+    commands: dict[str, Callable[[list[str]], None]] = {"index": index, "query": query, "serve": serve}
+    if arguments and arguments[0] in commands:
+        commands[arguments[0]](arguments[1:])
         return
-    commands[arguments[0]](arguments[1:])
-
-
-def _parser(command: str, description: str, operands: str) -> Parser:
-    parser = Parser(description, operands)
-    parser.prog += f" {command}"
-    return parser
+    parser = Parser("Find photos by drawing: index folders of photos, then search them.", "{index,query,serve} …")
+    parser.add_argument("command", choices=tuple(commands), help="each has its own options: search.py index --help")
+    parser.parse_args(arguments[:1])
 
 
 def index(arguments: list[str]) -> None:
     """Make an index, or bring one up to date."""
-    options = _index_options(arguments)
+    description, operands = "Index photos, or bring an index up to date with them.", "PHOTOS… --checkpoint FILE -o INDEX"
+    options, running = _parsed("index", description, operands, [IndexOptions, RunningOptions], arguments)
     with report_out_of_memory(OUT_OF_MEMORY_HINT):
-        folder, network = _to_index(options)
+        folder, network = _index_and_network(options, running)
         with exclusive_lock(options.output / ".lock", f"{options.output}: is being indexed already; wait for that to end"):
-            _bring_up_to_date(folder, network, options)
+            _bring_up_to_date(folder, network, options, running)
 
 
-def _to_index(options: argparse.Namespace) -> tuple[IndexFolder, Network | None]:
-    """The network is there if it was named; one that cannot be read leaves everything as it is."""
-    if options.checkpoint is None or (options.output / PHOTOS).is_file():
+def query(arguments: list[str]) -> None:
+    """Search an index for photos that look like drawings."""
+    description = "Find the photos that are most similar to a drawing."
+    (options,) = _parsed("query", description, "SKETCH… --index INDEX", [QueryOptions], arguments)
+    if options.grid:
+        _require_place(options.grid)
+    searcher = options.searcher()
+    if len(searcher.folder.store) == 0:
+        advice = f"add some by `python search.py index PHOTOS -o {options.index}`"
+        raise InputError(f"{options.index}: no photo is in the index; {advice}")
+    drawings = [opened(path) for path in options.sketches]
+    results = [_hits(searcher, path, drawing, options) for path, drawing in zip(options.sketches, drawings, strict=True)]
+    if options.grid:
+        save_grid(options.grid, drawings, results)
+    _print(options.sketches, results, options.json)
+
+
+def serve(arguments: list[str]) -> None:
+    """Serve a page to draw on, until Ctrl-C."""
+    description = "Serve a page on which photos are found by drawing."
+    (options,) = _parsed("serve", description, "--index INDEX", [ServeOptions], arguments)
+    try:
+        from photo_search import service as page
+    except ImportError as error:
+        raise InputError(f"the page needs gradio ({error}): pip install 'gradio>=6.0'") from error
+    with page.listening(options.host, options.port) as socket:
+        page.serve(options.searcher(), socket, options.host, options.auth)
+
+
+def recorded_network(folder: IndexFolder, checkpoint: Path | None, device: str, image_size: int | None = None) -> Network:
+    """The network of an index, at the place it records unless a checkpoint is named. Raises InputError if it is not there."""
+    recorded = folder.store.fact("checkpoint")
+    if checkpoint is None and recorded is None:
+        advice = f"`python search.py index PHOTOS --checkpoint FILE -o {folder.path}` adds some"
+        raise InputError(f"{folder.path}: holds no photos yet; {advice}")
+    file = checkpoint or Path(recorded)
+    if not file.is_file():
+        raise InputError(f"{file}: {why_no_file(file)}; name the network that {folder.path} was made with by --checkpoint FILE")
+    return open_network(file, device, image_size or folder.store.fact("side"))
+
+
+def _parsed(command: str, description: str, operands: str, kinds: list[type], arguments: list[str]) -> tuple[Any, ...]:
+    parser = Parser(description, operands)
+    parser.prog += f" {command}"
+    return parse(parser, kinds, arguments)
+
+
+def _index_and_network(options: IndexOptions, running: RunningOptions) -> tuple[IndexFolder, Network | None]:
+    """The network, if a checkpoint is named, is read first: one that cannot be read changes nothing."""
+    if options.checkpoint is None:
+        return IndexFolder(options.output), None
+    if (options.output / PHOTOS).is_file():
         folder = IndexFolder(options.output)
-        return folder, _network_of(folder, options) if options.checkpoint else None
-    network = open_network(options.checkpoint, options.device, options.image_size)
+        return folder, recorded_network(folder, options.checkpoint, running.device, options.image_size)
+    network = open_network(options.checkpoint, running.device, options.image_size)
     return IndexFolder(options.output, make=True), network
 
 
-def _bring_up_to_date(folder: IndexFolder, network: Network | None, options: argparse.Namespace) -> None:
+def _bring_up_to_date(folder: IndexFolder, network: Network | None, options: IndexOptions, running: RunningOptions) -> None:
     folder.remove_unfinished()
     if options.kind:
         folder.store.keep_facts(kind=options.kind)
@@ -71,84 +181,46 @@ def _bring_up_to_date(folder: IndexFolder, network: Network | None, options: arg
         print(f"removed {indexing.remove(folder.store, options.remove):,} photos from the index; their files stay")
     roots = options.photos or [Path(root) for root in folder.store.fact("roots", []) if not options.remove]
     if roots:
-        _update(folder, network or _network_of(folder, options), roots, options)
-    _say_search(folder, options)
+        _update(folder, network or recorded_network(folder, None, running.device, options.image_size), roots, running)
+    if len(folder.store):
+        _report_recall(folder, options.codes)
+    elif options.remove:
+        print("no photo is left in the index")
+    else:
+        raise InputError(f"{folder.path}: no photo is in the index; name files or folders of photos")
 
 
-def _index_options(arguments: list[str]) -> argparse.Namespace:
-    parser = _parser("index", "Index photos, or bring an index up to date with them.", "PHOTOS… --checkpoint FILE -o INDEX")
-    parser.add_argument("photos", type=path_argument, nargs="*", help="files or folders; none: those indexed before")
-    group = Group(parser, "index")
-    group.add("--output", "-o", type=path_argument, required=True, help="the index's folder")
-    group.add(
-        "--checkpoint", type=path_argument, default=None, help="the trained network; may be left out of an index that has one"
-    )
-    group.add("--image_size", type=image_side, default=None, help="None: as in training, if the checkpoint says so, else 224")
-    group.add("--remove", type=path_argument, nargs="+", default=None, help="take these files or folders out of the index")
-    group.add(
-        "--kind",
-        choices=(AUTO, *KINDS[:-1]),
-        default=None,
-        help="auto: exact, or ivf where that would be slow; kept until another is named",
-    )
-    group.add("--codes", action="store_true", help="binary codes too, fitted on the photos")
-    running = Group(parser, "running")
-    running.add("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
-    running.add("--batch_size", type=positive_int, default=64, help="photos embedded at once")
-    running.add("--num_workers", type=worker_count, default=None, help="processes that decode; None: up to 8, or 1 on a CPU")
-    return parser.parse_args(arguments)
-
-
-def _update(folder: IndexFolder, network: Network, roots: list[Path], options: argparse.Namespace) -> None:
+def _update(folder: IndexFolder, network: Network, roots: list[Path], running: RunningOptions) -> None:
     folder.belong_to(network)
-    workers = resolve_workers(options.num_workers, network.device)
+    workers = resolve_workers(running.num_workers, network.device)
     started = time.perf_counter()
-    done = indexing.update(folder, network, roots, options.batch_size, workers)
+    done = indexing.update(folder, network, roots, running.batch_size, workers)
     seconds = time.perf_counter() - started
     rate = f", {done.added / seconds:,.0f} photos/s" if done.added else ""
-    print(f"{done.added:,} photos embedded, {done.removed:,} gone; {done.total:,} in the index ({seconds:.1f} s{rate})")
-    _say_faults("cannot be read", folder.store.unreadable())
-    _say_faults("could not be read just now, and will be tried again", done.put_off)
-    if done.not_read:
-        print(f"{done.not_read:,} HEIC or AVIF photos are not read here: save them as JPEG")
+    total = len(folder.store)
+    print(f"{done.added:,} photos embedded, {done.removed:,} gone; {total:,} in the index ({seconds:.1f} s{rate})")
+    _print_faults("cannot be read", folder.store.unreadable())
+    _print_faults("could not be read just now, and will be tried again", done.postponed)
+    if done.unsupported:
+        print(f"{done.unsupported:,} HEIC or AVIF photos are not read here: save them as JPEG")
 
 
-def _say_faults(what: str, faults: dict[str, str]) -> None:
+def _print_faults(what: str, faults: dict[str, str]) -> None:
     if faults:
         print(f"{len(faults):,} photos {what} (the first: {printable(next(iter(faults.values())))})")
 
 
-def _say_search(folder: IndexFolder, options: argparse.Namespace) -> None:
-    found = folder.searched(must_keep=True)
-    if found is None and options.remove:
-        print("no photo is left in the index")
-        return
-    if found is None:
-        raise InputError(f"{folder.path}: no photo is in the index; name files or folders of photos")
-    if found.kind == "exact":
+def _report_recall(folder: IndexFolder, with_codes: bool) -> None:
+    """Bring the indexes up to date, and say how many of the truly most similar photos they find."""
+    vectors = folder.load_index(must_save=True)
+    codes = folder.load_index(codes=True, must_save=True) if with_codes else None
+    share = "{:.1%} of the {} most similar photos are found".format
+    if vectors.kind == "exact":
         print("searched exactly")
     else:
-        print(f"searched by {found.kind}: {found.recall_at(RECALL_AT):.1%} of the {RECALL_AT} most similar photos are found")
-    if options.codes:
-        codes, exact = folder.searched(codes=True, must_keep=True), found
-        share = codes.recall_at(RECALL_AT, exact=exact)
-        print(f"codes of {codes.bits} bits: {share:.1%} of the {RECALL_AT} most similar photos are found")
-
-
-def query(arguments: list[str]) -> None:
-    """Ask an index with pictures of drawings."""
-    options = _query_options(arguments)
-    if options.grid:
-        _require_place(options.grid)
-    folder = IndexFolder(options.index)
-    searcher = Searcher(folder, _network_of(folder, options))
-    if len(folder.store) == 0:
-        raise InputError(f"{folder.path}: no photo is in the index; add some by `python search.py index PHOTOS -o {folder.path}`")
-    drawings = [opened(path) for path in options.sketches]
-    results = [_found(searcher, path, drawing, options) for path, drawing in zip(options.sketches, drawings, strict=True)]
-    if options.grid:
-        save_grid(options.grid, drawings, results)
-    _print(options.sketches, results, options.json)
+        print(f"searched by {vectors.kind}: {share(vectors.recall_at(RECALL_AT, *folder.store.vectors()), RECALL_AT)}")
+    if codes is not None:
+        print(f"codes of {codes.bits} bits: {share(codes.recall_at(RECALL_AT, *folder.store.vectors()), RECALL_AT)}")
 
 
 def _require_place(grid: Path) -> None:
@@ -157,14 +229,13 @@ def _require_place(grid: Path) -> None:
     require_writable(grid, "--grid", ".png")
 
 
-def _found(searcher: Searcher, path: str, drawing: Image.Image, options: argparse.Namespace) -> list[Hit]:
+def _hits(searcher: Searcher, path: str, drawing: Image.Image, options: QueryOptions) -> list[Hit]:
     if options.photo:
         return searcher.of_photo(path, options.k, options.codes)
     try:
-        pixels = searcher.pixels(drawing)
+        return searcher.of_drawing(drawing, options.k, options.codes)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    return searcher.of_pixels(pixels, options.k, options.codes)
 
 
 def _print(queries: list[str], results: list[list[Hit]], as_json: bool) -> None:
@@ -176,74 +247,3 @@ def _print(queries: list[str], results: list[list[Hit]], as_json: bool) -> None:
         print(f"{printable(path)}:")
         for rank, hit in enumerate(hits, start=1):
             print(f"{rank:5}  {hit.similarity:.3f}  {printable(hit.path)}")
-
-
-def _query_options(arguments: list[str]) -> argparse.Namespace:
-    parser = _parser("query", "Find the photos that a drawing is most like.", "SKETCH… --index INDEX")
-    parser.add_argument("sketches", nargs="+", metavar="SKETCH", help="pictures of drawings, in any size")
-    group = Group(parser, "query")
-    group.add("--index", type=path_argument, required=True, help="the folder that `search.py index` made")
-    group.add("--k", "-k", type=whole_number(1, MOST_FOUND), default=20, help=f"photos to find: 1 to {MOST_FOUND:,}")
-    group.add("--codes", action="store_true", help="by binary codes")
-    group.add("--photo", action="store_true", help="the pictures are photos: find others like them")
-    group.add("--json", action="store_true", help="print results as JSON")
-    group.add("--grid", type=path_argument, default=None, help="OUT.png: a picture of the drawings and what they found")
-    group.add("--checkpoint", type=path_argument, default=None, help="where the network lies, if no longer where it was")
-    group.add("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
-    return parser.parse_args(arguments)
-
-
-def serve(arguments: list[str]) -> None:
-    """A page to draw on, until Ctrl-C."""
-    options = _serve_options(arguments)
-    try:
-        from photo_search import service as page
-    except ImportError as error:
-        raise InputError(f"the page needs gradio ({error}): pip install 'gradio>=6.0'") from error
-    folder = IndexFolder(options.index)
-    _keep_linked_roots(folder)
-    with page.listening(options.host, options.port) as socket:
-        page.serve(Searcher(folder, _network_of(folder, options)), socket, options.host, options.auth)
-
-
-def _keep_linked_roots(folder: IndexFolder) -> None:
-    """Photos behind a link that is not known are not shown."""
-    try:
-        links = indexing.keep_linked_roots(folder.store)
-    except InputError as error:
-        advice = f"run `python search.py index -o {folder.path}` where it may be written"
-        print(f"note: photos behind links are not shown ({printable(error)}): {advice}", file=sys.stderr)
-        return
-    for path, real_path in links.items():
-        print(f"note: {printable(path)} leads to {printable(real_path)}, and its photos are shown from there", file=sys.stderr)
-
-
-def _serve_options(arguments: list[str]) -> argparse.Namespace:
-    parser = _parser("serve", "Serve a page on which photos are found by drawing.", "--index INDEX")
-    group = Group(parser, "serve")
-    group.add("--index", type=path_argument, required=True, help="the folder that `search.py index` made")
-    group.add("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in: give --auth with it")
-    group.add("--port", type=port, default=7860, help="0: any that is free")
-    group.add("--auth", type=_auth, default=None, metavar="USER:PASSWORD", help="asked of everyone, for the page and for photos")
-    group.add("--checkpoint", type=path_argument, default=None, help="where the network lies, if no longer where it was")
-    group.add("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
-    return parser.parse_args(arguments)
-
-
-def _auth(text: str) -> str:
-    user, _, password = text.partition(":")
-    if not user or not password:
-        raise argparse.ArgumentTypeError("must be USER:PASSWORD")
-    return text
-
-
-def _network_of(folder: IndexFolder, options: argparse.Namespace) -> Network:
-    checkpoint = options.checkpoint or folder.store.fact("checkpoint")
-    if checkpoint is None:
-        raise InputError(
-            f"{folder.path}: holds no photos yet; `python search.py index PHOTOS --checkpoint FILE -o {folder.path}` adds some"
-        )
-    if not Path(checkpoint).is_file():
-        advice = f"name the network that {folder.path} was made with by --checkpoint FILE"
-        raise InputError(f"{checkpoint}: {why_no_file(Path(checkpoint))}; {advice}")
-    return open_network(Path(checkpoint), options.device, getattr(options, "image_size", None) or folder.store.fact("side"))

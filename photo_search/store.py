@@ -1,8 +1,4 @@
-"""What an index knows of its photos: one SQLite file, so that whatever ends a process, each change is in it or not.
-
-The vectors are kept here, too; the file that is searched (`retrieval.vector_index`) follows from them, and from `revision`, which
-grows with every change, it is known how far it has fallen behind.
-"""
+"""The database of an index: one SQLite file with the photos and their vectors, whose changes are made whole or not at all."""
 
 import contextlib
 import json
@@ -12,6 +8,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,16 +20,14 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS photos (
     id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB UNIQUE NOT NULL, size INTEGER NOT NULL, changed INTEGER NOT NULL,
     vector BLOB NOT NULL, revision INTEGER NOT NULL);
-CREATE INDEX IF NOT EXISTS by_revision ON photos (revision);
 CREATE TABLE IF NOT EXISTS unreadable (path BLOB PRIMARY KEY, size INTEGER, changed INTEGER, reason TEXT);
+CREATE TABLE IF NOT EXISTS links (path BLOB PRIMARY KEY, real BLOB NOT NULL);
 """
-# made when it is needed: an index that an earlier version made may lie where nothing can be written
-LINKS = "CREATE TABLE IF NOT EXISTS links (path BLOB PRIMARY KEY, real BLOB NOT NULL)"
 
 
 @dataclass(frozen=True)
 class PhotoFile:
-    """A photo on disk; `changed` is its time of change in nanoseconds."""
+    """A photo on disk; `changed` is its modification time in nanoseconds."""
 
     path: str
     size: int
@@ -47,14 +42,14 @@ class DiskFull(InputError):
 
 
 class Store:
-    """Photos with their vectors (d,) float32 under ids that are never given twice.
+    """Photos and their vectors (d,) float32. An id is never used twice, so a later photo has a higher one.
 
-    Raises InputError if the file is damaged, or no index of ours, and DiskFull.
+    Raises InputError if the file is damaged or from another program, and DiskFull.
     """
 
     def __init__(self, path: Path):
         self.path = path
-        with self._damage_named():
+        with self._faults_named():
             self.connection = sqlite3.connect(path, timeout=30, check_same_thread=False)
             self.connection.executescript(TABLES)
             if self.fact("format", FORMAT) != FORMAT:
@@ -65,25 +60,25 @@ class Store:
     def close(self) -> None:
         self.connection.close()
 
-    def fact(self, name: str, default: object = None) -> object:
-        """What was kept of the whole under this name."""
-        row = self._one("SELECT value FROM facts WHERE name = ?", name)
-        return default if row is None else json.loads(row[0])
+    def fact(self, name: str, default: Any = None) -> Any:
+        """What `keep_facts` recorded under this name."""
+        rows = self._rows("SELECT value FROM facts WHERE name = ?", name)
+        return json.loads(rows[0][0]) if rows else default
 
-    def keep_facts(self, **facts: object) -> None:
-        """As JSON has them."""
+    def keep_facts(self, **facts: Any) -> None:
+        """Record values that JSON can hold."""
         with self.changes() as connection:
             rows = [(name, json.dumps(value)) for name, value in facts.items()]
             connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", rows)
 
     @contextlib.contextmanager
     def changes(self) -> Iterator[sqlite3.Connection]:
-        """All that is done in the block, or nothing."""
-        with self._damage_named(), self.connection:
+        """Make all changes of the block, or none."""
+        with self._faults_named(), self.connection:
             yield self.connection
 
     def __len__(self) -> int:
-        return self._one("SELECT COUNT(*) FROM photos")[0]
+        return self._rows("SELECT COUNT(*) FROM photos")[0][0]
 
     @property
     def revision(self) -> int:
@@ -92,108 +87,87 @@ class Store:
 
     @property
     def identity(self) -> str:
-        """Tells these photos' ids from those of any other index."""
+        """Differs between indexes: an id of a photo means something in its own index only."""
         return str(self.fact("identity"))
 
     def known(self) -> dict[str, tuple[int, int]]:
-        """{path: (size, changed)} of all photos, those that cannot be read among them."""
-        rows = self._all("SELECT path, size, changed FROM photos UNION ALL SELECT path, size, changed FROM unreadable")
+        """{path: (size, changed)} of all photos, unreadable ones included."""
+        rows = self._rows("SELECT path, size, changed FROM photos UNION ALL SELECT path, size, changed FROM unreadable")
         return {os.fsdecode(path): (size, changed) for path, size, changed in rows}
 
     def unreadable(self) -> dict[str, str]:
-        """{path: what is wrong with it}."""
-        return {os.fsdecode(path): reason for path, reason in self._all("SELECT path, reason FROM unreadable")}
+        """{path: reason}."""
+        return {os.fsdecode(path): reason for path, reason in self._rows("SELECT path, reason FROM unreadable")}
 
     def put(self, photos: Sequence[PhotoFile], vectors: np.ndarray, faults: dict[PhotoFile, str]) -> None:
-        """New photos or new versions, which get new ids; vectors (len(photos), d)."""
-        revision = self.revision + 1
-        with self.changes() as connection:
-            self._forget(connection, [photo.path for photo in (*photos, *faults)])
-            connection.executemany(
-                "INSERT INTO photos (path, size, changed, vector, revision) VALUES (?, ?, ?, ?, ?)",
-                [
-                    (os.fsencode(photo.path), photo.size, photo.changed, vector.astype("<f4").tobytes(), revision)
-                    for photo, vector in zip(photos, vectors, strict=True)
-                ],
-            )
-            rows = [(os.fsencode(photo.path), photo.size, photo.changed, reason) for photo, reason in faults.items()]
-            connection.executemany("INSERT INTO unreadable VALUES (?, ?, ?, ?)", rows)
-            self._mark(connection, revision)
+        """Add photos, or replace them under new ids; vectors (len(photos), d). faults: unreadable photos and the reasons."""
+        revision, pairs = self.revision + 1, zip(photos, vectors, strict=True)
+        readable = [(os.fsencode(p.path), p.size, p.changed, vector.astype("<f4").tobytes(), revision) for p, vector in pairs]
+        unreadable = [(os.fsencode(photo.path), photo.size, photo.changed, reason) for photo, reason in faults.items()]
+        with self._changed([photo.path for photo in (*photos, *faults)], revision) as connection:
+            connection.executemany("INSERT INTO photos (path, size, changed, vector, revision) VALUES (?, ?, ?, ?, ?)", readable)
+            connection.executemany("INSERT INTO unreadable VALUES (?, ?, ?, ?)", unreadable)
 
     def remove(self, paths: Iterable[str]) -> None:
-        """Photos that are no longer wanted or there."""
-        revision = self.revision + 1
-        with self.changes() as connection:
-            self._forget(connection, paths)
-            self._mark(connection, revision)
+        with self._changed(paths, self.revision + 1):
+            pass
 
-    def ids(self) -> np.ndarray:
-        """(n,) int64, ascending."""
-        return np.array([row[0] for row in self._all("SELECT id FROM photos ORDER BY id")], np.int64)
+    def vectors(self, above: int = -1) -> tuple[np.ndarray, np.ndarray]:
+        """Ids (n,) int64, ascending, and vectors (n, d) of the photos with higher ids than `above`."""
+        rows = self._rows("SELECT id, vector FROM photos WHERE id > ? ORDER BY id", above)
+        with self._faults_named():
+            vectors = np.frombuffer(b"".join(row[1] for row in rows), "<f4").reshape(len(rows), int(self.fact("width", 0)))
+        return np.array([row[0] for row in rows], np.int64), vectors
 
-    def vectors(self, ids: Iterable[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """(n,) ids ascending and their vectors (n, d); all, or those of these ids that are there."""
-        if ids is None:
-            rows = self._all("SELECT id, vector FROM photos ORDER BY id")
-        else:
-            rows = sorted(row for id_ in ids for row in self._all("SELECT id, vector FROM photos WHERE id = ?", int(id_)))
-        found = np.array([row[0] for row in rows], np.int64)
-        return found, np.frombuffer(b"".join(row[1] for row in rows), "<f4").reshape(len(rows), int(self.fact("width", 0)))
+    def vector(self, id_: int) -> np.ndarray | None:
+        """(d,), or None for a photo that is not, or no longer, indexed."""
+        rows = self._rows("SELECT vector FROM photos WHERE id = ?", int(id_))
+        return np.frombuffer(rows[0][0], "<f4") if rows else None
 
     def paths_of(self, ids: Iterable[int]) -> dict[int, str]:
-        """{id: path} of those of these ids that are there."""
+        """{id: path} of those ids that are indexed."""
         wanted = json.dumps([int(id_) for id_ in ids])
-        rows = self._all("SELECT id, path FROM photos WHERE id IN (SELECT value FROM json_each(?))", wanted)
+        rows = self._rows("SELECT id, path FROM photos WHERE id IN (SELECT value FROM json_each(?))", wanted)
         return {id_: os.fsdecode(path) for id_, path in rows}
 
     def photo(self, id_: int) -> PhotoFile | None:
-        """As it was when it was indexed; None for an id that is not, or no longer, there."""
-        row = self._one("SELECT path, size, changed FROM photos WHERE id = ?", int(id_))
-        return None if row is None else PhotoFile(os.fsdecode(row[0]), *row[1:])
-
-    @property
-    def keeps_links(self) -> bool:
-        """Not so in an index of an earlier version, until it is brought up to date."""
-        return self._one("SELECT 1 FROM sqlite_master WHERE name = 'links'") is not None
+        """The photo as it was when it was indexed; None if it is not, or no longer, indexed."""
+        rows = self._rows("SELECT path, size, changed FROM photos WHERE id = ?", int(id_))
+        return PhotoFile(os.fsdecode(rows[0][0]), *rows[0][1:]) if rows else None
 
     def keep_links(self, links: dict[str, str], places: Iterable[str]) -> None:
-        """{path of a file or folder: where it led when it was indexed}; what was kept of paths in `places` goes."""
+        """Record {path of a file or folder: its target}, in place of what was recorded of paths in `places`."""
         rows = [(os.fsencode(path), os.fsencode(real)) for path, real in links.items()]
         with self.changes() as connection:
-            connection.execute(LINKS)
             for place in map(os.fsencode, places):
                 below = place.rstrip(os.fsencode(os.sep)) + os.fsencode(os.sep)
                 connection.execute("DELETE FROM links WHERE path = ? OR substr(path, 1, ?) = ?", (place, len(below), below))
             connection.executemany("INSERT OR REPLACE INTO links VALUES (?, ?)", rows)
 
     def real_path(self, path: str) -> str:
-        """Where an indexed photo's absolute path led when it was indexed: `path` itself, if no link was on its way."""
-        if not self.keeps_links:
-            return path
+        """Where an indexed photo's absolute path led when it was indexed: `path` itself, if it held no link."""
         for place in (path, *map(str, Path(path).parents)):
-            row = self._one("SELECT real FROM links WHERE path = ?", os.fsencode(place))
-            if row is not None:
-                return os.path.normpath(os.path.join(os.fsdecode(row[0]), os.path.relpath(path, place)))
+            rows = self._rows("SELECT real FROM links WHERE path = ?", os.fsencode(place))
+            if rows:
+                return os.path.normpath(os.path.join(os.fsdecode(rows[0][0]), os.path.relpath(path, place)))
         return path
 
-    def _forget(self, connection: sqlite3.Connection, paths: Iterable[str]) -> None:
-        rows = [(os.fsencode(path),) for path in paths]
-        for table in ("photos", "unreadable"):
-            connection.executemany(f"DELETE FROM {table} WHERE path = ?", rows)
+    @contextlib.contextmanager
+    def _changed(self, paths: Iterable[str], revision: int) -> Iterator[sqlite3.Connection]:
+        """Forget these paths, and count the change."""
+        forgotten = [(os.fsencode(path),) for path in paths]
+        with self.changes() as connection:
+            connection.executemany("DELETE FROM photos WHERE path = ?", forgotten)
+            connection.executemany("DELETE FROM unreadable WHERE path = ?", forgotten)
+            yield connection
+            connection.execute("INSERT OR REPLACE INTO facts VALUES ('revision', ?)", (json.dumps(revision),))
 
-    def _mark(self, connection: sqlite3.Connection, revision: int) -> None:
-        connection.execute("INSERT OR REPLACE INTO facts VALUES ('revision', ?)", (json.dumps(revision),))
-
-    def _one(self, query: str, *values: object) -> tuple | None:
-        with self._damage_named():
-            return self.connection.execute(query, values).fetchone()
-
-    def _all(self, query: str, *values: object) -> list[tuple]:
-        with self._damage_named():
+    def _rows(self, query: str, *values: Any) -> list[tuple]:
+        with self._faults_named():
             return self.connection.execute(query, values).fetchall()
 
     @contextlib.contextmanager
-    def _damage_named(self) -> Iterator[None]:
+    def _faults_named(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.OperationalError as error:

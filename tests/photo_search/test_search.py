@@ -1,6 +1,7 @@
 """search.py as a user runs it."""
 
 import errno
+import functools
 import json
 import os
 import shutil
@@ -11,10 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from datasets.images import decode, opened
+from datasets.sketch_cleanup import as_training_sketch
 from photo_search.encoder import open_network
 from photo_search.folder import IndexFolder
+from photo_search.index import VectorIndex
 from photo_search.searching import Searcher
-from retrieval import vector_index
+from photo_search.store import PhotoFile, Store
 from tests.helpers.network import write_checkpoint
 from tests.helpers.trees import picture
 from utils.errors import InputError
@@ -22,9 +26,13 @@ from utils.errors import InputError
 pytest.importorskip("faiss")
 
 
+open_once = functools.cache(open_network)
+
+
 @pytest.fixture
-def search(run_script):
-    """search(command, …) → (exit code, stdout, last line of stderr)."""
+def search(run_script, monkeypatch):
+    """search(command, …) → (exit code, stdout, last line of stderr); each checkpoint is read once."""
+    monkeypatch.setattr("photo_search.commands.open_network", open_once)
 
     def run(*words):
         code, out, err = run_script("search.py", *words)
@@ -66,10 +74,7 @@ def test_a_photo_finds_itself_and_the_order_is_by_similarity(photos, index, sear
 
 
 def test_a_drawing_is_compared_with_every_photo_as_the_network_does(photos, index, network_file, drawing, search):
-    from datasets.images import decode, opened
-    from datasets.sketch_cleanup import as_training_sketch
-
-    network = open_network(network_file)
+    network = open_once(network_file)
     query = network.embed_sketches(as_training_sketch(opened(drawing), 32)[None])[0]
     files = sorted(photos.rglob("*.png"))
     vectors = network.embed_photos(np.stack([decode(file, 32) for file in files]))
@@ -175,32 +180,62 @@ def test_an_index_made_again_beside_an_old_search_file(photos, index, network_fi
 
 def test_the_kind_asked_for_stays_and_auto_goes_by_size(photos, index, search, monkeypatch):
     def kind():
-        return vector_index.load(index / "vectors.index").kind
+        return IndexFolder(index).load_index().kind
 
-    search("index", "-o", index, "--kind", "hnsw")
+    search("index", "-o", index, "--kind", "ivf")
     (photos / "new/more.png").write_bytes(picture(81))
-    assert "searched by hnsw" in search("index", "-o", index, "--num_workers", 0)[1] and kind() == "hnsw"
+    assert "searched by ivf: 100.0% of the 20" in search("index", "-o", index, "--num_workers", 0)[1] and kind() == "ivf"
     assert "searched exactly" in search("index", "-o", index, "--kind", "auto")[1] and kind() == "exact"
-    monkeypatch.setattr(vector_index, "EXACT_NUMBERS", 13 * 16)
+    monkeypatch.setattr("photo_search.index.LARGEST_EXACT", 13 * 16)
     (photos / "new/one more.png").write_bytes(picture(82))
     assert "searched by ivf" in search("index", "-o", index, "--num_workers", 0)[1] and kind() == "ivf"
-    (photos / "new/one more.png").unlink()
-    assert "searched by ivf" in search("index", "-o", index)[1]  # not to and fro
+    code, _, err = search("index", "-o", index, "--kind", "hnsw")
+    assert code == 2 and "invalid choice: 'hnsw'" in err
 
 
-def test_what_changes_while_an_index_is_caught_up_is_found_later(photos, index, monkeypatch):
+def test_an_index_of_an_earlier_version_is_built_again(photos, index, search):
+    """Its file is not given to faiss, and the kind that no longer exists is replaced."""
+    expected = found(search, index, photos / "old/3.png", "--photo")
+    (index / "vectors.checksum").unlink()
+    (index / "vectors.index").write_bytes(b"DSNINDEX" + bytes(5000))
+    IndexFolder(index).store.keep_facts(kind="hnsw")
+    code, _, err = search("query", photos / "old/3.png", "--photo", "--index", index)
+    assert code == 0 and "--kind hnsw no longer exists; auto is used instead" in err
+    assert found(search, index, photos / "old/3.png", "--photo") == expected
+    assert search("query", photos / "old/3.png", "--photo", "--index", index)[2] == ""
+
+
+def test_what_changes_while_an_index_is_updated_is_found_later(photos, index, monkeypatch):
     folder, other = IndexFolder(index), IndexFolder(index)
     folder.store.remove([str(photos / "old/1.png")])
-    original = IndexFolder._catch_up
+    original = Store.vectors
 
-    def meanwhile(self, found):
-        original(self, found)
-        other.store.remove([str(photos / "old/3.png")])
+    def meanwhile(self, *words, **more):
+        rows = original(self, *words, **more)
+        if len(other.store) == 11:
+            other.store.remove([str(photos / "old/3.png")])
+        return rows
 
     with monkeypatch.context() as patch:
-        patch.setattr(IndexFolder, "_catch_up", meanwhile)
-        assert len(folder.searched()) == 11
-    assert len(IndexFolder(index).searched()) == 10
+        patch.setattr(Store, "vectors", meanwhile)
+        folder.load_index()
+    assert len(folder.load_index()) == len(IndexFolder(index).load_index()) == 10
+
+
+def test_a_running_search_sees_what_another_process_changed(photos, index, network_file):
+    searcher = Searcher(IndexFolder(index), open_once(network_file))
+    query, other = str(photos / "old/3.png"), IndexFolder(index)
+    assert len(searcher.of_photo(query, 20)) == 12
+    id_ = searcher.of_photo(query, 1)[0].id
+    vector = other.store.vector(id_)
+    (photos / "copy.png").write_bytes(picture(3))
+    status = (photos / "copy.png").stat()
+    other.store.put([PhotoFile(str(photos / "copy.png"), status.st_size, status.st_mtime_ns)], vector[None], {})
+    assert [os.path.basename(hit.path) for hit in searcher.of_photo(query, 2)] == ["3.png", "copy.png"]  # the lower id first
+    other.store.remove([query])
+    assert os.path.basename(searcher.of_photo(query, 20)[0].path) == "copy.png"
+    other.store.remove(other.store.known())
+    assert searcher.of_photo(query, 20) == []
 
 
 def test_a_checkpoint_that_was_moved_is_remembered_where_it_is(photos, index, network_file, tmp_path, search):
@@ -233,19 +268,17 @@ def test_photos_that_went_never_break_a_query(photos, index, search):
 
 
 def test_an_interrupted_run_keeps_what_it_had_and_goes_on(photos, network_file, tmp_path, search, monkeypatch):
-    import photo_search.indexing
+    folder, calls = tmp_path / "index", []
 
-    original, folder, calls = photo_search.indexing._Photos._decoded, tmp_path / "index", []
-
-    def interrupted(self, path):
+    def interrupted(path, side):
         calls.append(path)
         if len(calls) == 9:
             raise KeyboardInterrupt
-        return original(self, path)
+        return decode(path, side)
 
     words = ["index", photos, "--checkpoint", network_file, "-o", folder, "--num_workers", 0, "--batch_size", 4]
     with monkeypatch.context() as patch:
-        patch.setattr(photo_search.indexing._Photos, "_decoded", interrupted)
+        patch.setattr("photo_search.indexing.decode", interrupted)
         assert search(*words)[0] == 130
     assert "4 photos embedded, 0 gone; 12 in the index" in search(*words)[1]
 
@@ -260,7 +293,7 @@ def test_codes_are_searched_too_and_their_recall_is_told(photos, index, search):
 
 def test_a_photo_like_another(index, photos):
     folder = IndexFolder(index)
-    searcher = Searcher(folder, open_network(Path(folder.store.fact("checkpoint"))))
+    searcher = Searcher(folder, open_once(Path(folder.store.fact("checkpoint"))))
     itself = searcher.of_photo(str(photos / "old/3.png"), 1)[0]
     others = searcher.like(itself.id, 3)
     assert len(others) == 3 and itself not in others
@@ -299,7 +332,7 @@ def test_a_checkpoint_that_cannot_be_read_leaves_nothing_behind(photos, tmp_path
 
 def test_a_checkpoint_that_cannot_be_read_changes_nothing(photos, index, tmp_path, search):
     (tmp_path / "bad.pth.tar").write_bytes(b"no checkpoint")
-    words = ["index", "-o", index, "--remove", photos / "new", "--kind", "hnsw", "--checkpoint", tmp_path / "bad.pth.tar"]
+    words = ["index", "-o", index, "--remove", photos / "new", "--kind", "ivf", "--checkpoint", tmp_path / "bad.pth.tar"]
     code, _, err = search(*words)
     assert code == 2 and "bad.pth.tar: damaged" in err and len(names_in(index)) == 12
     assert IndexFolder(index).store.fact("kind") is None
@@ -309,7 +342,7 @@ def test_a_damaged_search_file_is_made_anew(photos, index, search):
     path = index / "vectors.index"
     path.write_bytes(path.read_bytes()[:-50])
     code, out, err = search("query", photos / "old/3.png", "--photo", "--index", index)
-    assert code == 0 and "making it anew" in err and "making it anew" not in out  # what is printed may be JSON
+    assert code == 0 and "building it again" in err and "building it again" not in out  # what is printed may be JSON
 
 
 def limited_pages(monkeypatch, pages):
@@ -344,7 +377,7 @@ def test_on_a_full_disk_the_search_file_is_not_silently_left_out(photos, index, 
         raise InputError("vectors.index: cannot be written") from OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("retrieval.index_file.write", full)
+        patch.setattr(VectorIndex, "save", full)
         code, _, err = search("index", "-o", index, "--num_workers", 0)
         assert code == 2 and f"{index}: the disk is full" in err
         code, out, err = search("query", drawing, "--index", index)
