@@ -70,8 +70,7 @@ class Opened:
     checkpoint: Path | None = option(None, type=path_argument, help="trained network, if it is no longer where it was")
     device: str = option("auto", help="auto, cpu, cuda, cuda:1, …")
 
-    def searcher(self) -> Searcher:
-        folder = IndexFolder(self.index)
+    def searcher(self, folder: IndexFolder) -> Searcher:
         return Searcher(folder, recorded_network(folder, self.checkpoint, self.device))
 
 
@@ -121,7 +120,7 @@ def query(arguments: list[str]) -> None:
     (options,) = _parsed("query", description, "SKETCH… --index INDEX", [QueryOptions], arguments)
     if options.grid:
         _require_place(options.grid)
-    searcher = options.searcher()
+    searcher = options.searcher(IndexFolder(options.index))
     if len(searcher.folder.store) == 0:
         advice = f"add some by `python search.py index PHOTOS -o {options.index}`"
         raise InputError(f"{options.index}: no photo is in the index; {advice}")
@@ -140,8 +139,9 @@ def serve(arguments: list[str]) -> None:
         from photo_search import service as page
     except ImportError as error:
         raise InputError(f"the page needs gradio ({error}): pip install 'gradio>=6.0'") from error
+    folder = IndexFolder(options.index)
     with page.listening(options.host, options.port) as socket:
-        page.serve(options.searcher(), socket, options.host, options.auth)
+        page.serve(options.searcher(folder), socket, options.host, options.auth)
 
 
 def recorded_network(folder: IndexFolder, checkpoint: Path | None, device: str, image_size: int | None = None) -> Network:
