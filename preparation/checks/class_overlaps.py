@@ -25,12 +25,10 @@ def check_class_names(lists: SplitLists, findings: Findings) -> None:
     similar: list[str] = []
     for name, other in same_classes(lists.unseen, lists.seen).items():
         (same if spelling(name) == spelling(other) else similar).append(name if name == other else f"{name} ({other})")
-    if same:
-        message = counted(len(same), "unseen class is also a seen class", "unseen classes are also seen classes")
-        findings.error(f"{message}; keep each on one side", same)
-    if similar:
-        message = counted(len(similar), "unseen class differs from a seen class", "unseen classes differ from seen classes")
-        findings.warning(f"{message} only by words in brackets", similar)
+    message = counted(len(same), "unseen class is also a seen class", "unseen classes are also seen classes")
+    findings.error(f"{message}; keep each on one side", same)
+    message = counted(len(similar), "unseen class differs from a seen class", "unseen classes differ from seen classes")
+    findings.warning(f"{message} only by words in brackets", similar)
 
 
 def _compare(side: str, names: list[str], published: list[str], findings: Findings) -> None:
@@ -42,7 +40,7 @@ def _compare(side: str, names: list[str], published: list[str], findings: Findin
     if set(map(spelling, names)) != set(map(spelling, published)):
         message = f"the {side} classes differ from the published ones ({len(different)} ids have other names)"
         findings.warning(f"{message}: this is a custom split", different, shown=1)
-    elif different:
+    else:
         message = counted(len(different), f"{side} class has another id", f"{side} classes have other ids")
         consequence = "files that refer to classes by id, such as published checkpoints, do not fit"
         findings.warning(f"{message} than published: {consequence}", different, shown=1)
@@ -65,9 +63,8 @@ def check_imagenet(lists: SplitLists, findings: Findings) -> None:
     numbers = f"{seen.sum()} of {len(seen)} seen and {unseen.sum()} of {len(unseen)} unseen classes"
     findings.info(f"{numbers} are ImageNet-1k classes, {source}")
     names = [lists.unseen[row] for row in np.flatnonzero(unseen)]
-    if names:
-        message = counted(len(names), "unseen class is an ImageNet class", "unseen classes are ImageNet classes")
-        findings.warning(f"{message} that the teacher and the pretrained weights have seen", names, shown=SHOWN)
+    message = counted(len(names), "unseen class is an ImageNet class", "unseen classes are ImageNet classes")
+    findings.warning(f"{message} that the teacher and the pretrained weights have seen", names, shown=SHOWN)
 
 
 def _from_mask(lists: SplitLists, *counts: int) -> list[np.ndarray] | None:

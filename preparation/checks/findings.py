@@ -17,8 +17,8 @@ class Finding:
 
     level: str
     message: str
-    items: Sequence[str] = ()
-    shown: int = 3
+    items: Sequence[str]
+    shown: int
 
     def summary(self) -> str:
         """One line for the screen, with the first `shown` items."""
@@ -40,9 +40,10 @@ class Findings(list[Finding]):
     info: needs no action; warning: does not prevent training but may change what results mean; error: prevents training.
     """
 
-    def add(self, level: str, message: str, items: Sequence[str] = (), shown: int = 3) -> None:
-        """Add a finding; the screen shows `shown` of its items, the report all."""
-        self.append(Finding(level, message, items, shown))
+    def add(self, level: str, message: str, items: Sequence[str] | None = None, shown: int = 3) -> None:
+        """Add a finding, unless it has a list of items and that is empty; the screen shows `shown` of them, the report all."""
+        if items is None or items:
+            self.append(Finding(level, message, items or (), shown))
 
     info, warning, error = partialmethod(add, INFO), partialmethod(add, WARNING), partialmethod(add, ERROR)
 

@@ -65,13 +65,11 @@ def inspect(lists: SplitLists, num_workers: int, findings: Findings) -> Inspecti
                     errors[row] = error
             bar.update(len(chunk))
     seconds = max(time.perf_counter() - started, 1e-9)
-    speed = f"{seconds:,.1f} s: {count / seconds:,.0f} images/s with {num_workers} processes"
-    findings.info(f"{count:,} images decoded in {speed}")
+    speed = f"{count / seconds:,.0f} images/s with {num_workers} processes"
+    findings.info(f"{count:,} images decoded in {seconds:,.1f} s: {speed}")
     for key, rows in lists.rows.items():
         messages = [errors[row].replace(f"{lists.split.root}/", "") for row in sorted(set(rows.tolist()) & errors.keys())]
-        if messages:
-            damaged = f"{len(messages):,} of {len(rows):,} images"
-            findings.error(f"{TITLES[key]}: {damaged} cannot be decoded", messages, shown=2)
+        findings.error(f"{TITLES[key]}: {len(messages):,} of {len(rows):,} images cannot be decoded", messages, shown=2)
     return found
 
 

@@ -19,20 +19,16 @@ def check_duplicates(lists: SplitLists, images: Inspection, findings: Findings) 
         if key in lists.files:
             _check_list(lists, key, images, findings)
     shared, identical = _common(lists, SEEN_LISTS, UNSEEN_LISTS, images)
-    if shared:
-        findings.error(f"leak: {len(shared):,} files are in {SIDES}; remove them from one", shared)
-    if identical:
-        message = f"leak: {len(identical):,} files of {SIDES} are byte-identical"
-        if lists.published_classes == (lists.seen, lists.unseen):  # all published results were computed with these files
-            findings.warning(f"{message}, in the published split", identical, shown=2)
-        else:
-            findings.error(f"{message}; remove them from one", identical, shown=2)
+    findings.error(f"leak: {len(shared):,} files are in {SIDES}; remove them from one", shared)
+    message = f"leak: {len(identical):,} files of {SIDES} are byte-identical"
+    if lists.seen is not None and lists.published_classes == (lists.seen, lists.unseen):  # published results include them
+        findings.warning(f"{message}, in the published split", identical, shown=2)
+    else:
+        findings.error(f"{message}; remove them from one", identical, shown=2)
     shared, identical = _common(lists, ["train_sketches"], ["held_out_sketches"], images)
-    if shared:
-        findings.error(f"{len(shared):,} held-out sketches are training sketches too; remove them from one list", shared)
-    if identical:
-        message = f"{len(identical):,} held-out sketches are byte-identical to training sketches; validation results are too high"
-        findings.warning(message, identical, shown=2)
+    findings.error(f"{len(shared):,} held-out sketches are training sketches too; remove them from one list", shared)
+    message = f"{len(identical):,} held-out sketches are byte-identical to training sketches; validation results are too high"
+    findings.warning(message, identical, shown=2)
 
 
 def check_near_duplicates(lists: SplitLists, images: Inspection, findings: Findings) -> list[tuple[str, str]]:
@@ -44,10 +40,9 @@ def check_near_duplicates(lists: SplitLists, images: Inspection, findings: Findi
     gallery = gallery[~np.isin(images.digests[gallery], images.digests[training])]
     found = near_duplicates(images.thumbnails[training], images.thumbnails[gallery])
     pairs = [(lists.paths[training[a]], lists.paths[gallery[b]]) for a, b, _ in found]
-    if pairs:
-        items = [f"{a} ~ {b} ({correlation:.3f})" for (a, b), (_, _, correlation) in zip(pairs, found, strict=True)]
-        message = f"leak: {len(pairs):,} gallery photos look like a training photo; the contact sheet shows the most similar"
-        findings.warning(message, items, shown=2)
+    items = [f"{a} ~ {b} ({correlation:.3f})" for (a, b), (_, _, correlation) in zip(pairs, found, strict=True)]
+    message = f"leak: {len(pairs):,} gallery photos look like a training photo; the contact sheet shows the most similar"
+    findings.warning(message, items, shown=2)
     return pairs
 
 
@@ -64,11 +59,9 @@ def _check_list(lists: SplitLists, key: str, images: Inspection, findings: Findi
             for a, b in pairs
             if files.labels[a] != files.labels[b]
         ]
-        if names:
-            findings.warning(f"{TITLES[key]}: {len(names):,} files {what}", names, shown=2)
-        if torn:
-            message = f"{len(torn):,} of those that {what} are in two classes: one id is wrong, or the picture shows both"
-            findings.warning(f"{TITLES[key]}: {message}", torn, shown=1)
+        findings.warning(f"{TITLES[key]}: {len(names):,} files {what}", names, shown=2)
+        message = f"{len(torn):,} of those that {what} are in two classes: one id is wrong, or the picture shows both"
+        findings.warning(f"{TITLES[key]}: {message}", torn, shown=1)
 
 
 def _repeats(values: np.ndarray, positions: np.ndarray) -> list[tuple[int, int]]:

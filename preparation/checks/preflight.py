@@ -67,9 +67,8 @@ def _check_batch_size(lists: SplitLists, recipes: list[Dataset], chosen: Dataset
     counts = len(lists.files["train_sketches"]), len(lists.files["train_photos"])
     fitting = {each.train_script: fitting_batch_size(batch_size, *counts, each.photos_per_sketch) for each in recipes}
     others = [f"{size or 'none'} for {script}" for script, size in fitting.items() if size != batch_size]
-    if others:
-        message = f"{counts[0]:,} training sketches and {counts[1]:,} photos cannot fill a batch of {batch_size}"
-        findings.warning(f"{message}; use --batch_size", others, shown=len(others))
+    message = f"{counts[0]:,} training sketches and {counts[1]:,} photos cannot fill a batch of {batch_size}"
+    findings.warning(f"{message}; use --batch_size", others, shown=len(others))
     if not fitting[chosen.train_script]:
         needs = f"{chosen.train_script} needs {chosen.photos_per_sketch} photos per sketch"
         findings.error(f"{needs}, and there are not enough for the smallest batch")

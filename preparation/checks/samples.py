@@ -15,9 +15,8 @@ P_AT = 100  # rank of the published precision
 def counts_table(lists: SplitLists, findings: Findings) -> str:
     """A table of the numbers found and published; differences are a warning."""
     published, dataset = lists.published_counts, lists.split.dataset
-    seen, unseen = lists.published_classes
-    rows = [("seen classes", _length(lists.seen), _length(seen), 0.0)]
-    rows += [("unseen classes", _length(lists.unseen), _length(unseen), 0.0)]
+    rows = [("seen classes", _length(lists.seen), _length(lists.published_classes[0]), 0.0)]
+    rows += [("unseen classes", _length(lists.unseen), _length(lists.published_classes[1]), 0.0)]
     for key, title in TITLES.items():
         tolerance = TOLERANCE.get((dataset.folder, key), 0.0)
         rows.append((title, _length(lists.files.get(key)), getattr(published, key, None), tolerance))
@@ -26,9 +25,8 @@ def counts_table(lists: SplitLists, findings: Findings) -> str:
         for title, found, expected, tolerance in rows
         if found is not None and expected is not None and abs(found - expected) > tolerance * expected
     ]
-    if different:
-        message = "counts differ from the published ones (see above): results are not comparable with published results"
-        findings.warning(f"{len(different)} {message}", different, shown=0)
+    message = "counts differ from the published ones (see above): results are not comparable with published results"
+    findings.warning(f"{len(different)} {message}", different, shown=0)
     lines = [f"{'':20}{'found':>12}" + ("" if published is None else f"{'published':>16}")]
     for title, found, expected, tolerance in rows:
         lines.append(f"{title:20}{_number(found):>12}" + ("" if published is None else f"{_number(expected, tolerance):>16}"))
@@ -66,8 +64,7 @@ def check_samples(lists: SplitLists, findings: Findings) -> None:
 
 def _add(add: Callable, is_affected: np.ndarray, names: list[str], side: str, lack: str) -> None:
     affected = [names[row] for row in np.flatnonzero(is_affected)]
-    if affected:
-        add(f"{len(affected)} of {len(names)} {side} classes with {lack}", affected)
+    add(f"{len(affected)} of {len(names)} {side} classes with {lack}", affected)
 
 
 def _length(items: Sized | None) -> int | None:

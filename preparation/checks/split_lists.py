@@ -87,8 +87,6 @@ def _read(split: Split, key: str, names: dict[str, list[str]]) -> FileList:
 
 def _missing_files(split: Split, key: str, listed: FileList, findings: Findings) -> set[str]:
     missing = list(absent_files(split.root, listed.paths))
-    if missing:
-        count = f"{len(missing):,} of the {len(listed):,} files of {listed.source.name}"
-        advice = "unpack the images or correct the list"
-        findings.error(f"{TITLES[key]}: {count} are not below {split.root}; {advice}", missing)
+    count = f"{len(missing):,} of the {len(listed):,} files of {listed.source.name}"
+    findings.error(f"{TITLES[key]}: {count} are not below {split.root}; unpack the images or correct the list", missing)
     return set(missing)

@@ -1,32 +1,34 @@
-"""A training run killed at random instants, again and again, ends with the very weights of one that nobody killed.
+"""A training run that is killed at random times and resumed ends with exactly the weights of an uninterrupted run.
 
-KILLS=100 pytest -s tests/faults/test_kills.py     # `make faults`; by default only one
+KILLS=100 pytest -s tests/faults/test_kills.py     # as in `make faults`; the default is one kill
 """
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pytest
 import torch
 
-from tests.helpers.scripts import RUN_NAME, TRAIN, same
+from tests.helpers.scripts import ROOT, RUN_NAME, TRAIN, same
 
-ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
 KILLS, SEED = int(os.environ.get("KILLS", "1")), int(os.environ.get("FAULTS_SEED", "0"))
 WORDS = [
     *("--device", "cpu", "--image_size", "32", "--batch_size", "6", "--num_workers", "1", "--amp", "off"),
     *("--pretrained_weights", "none", "--steps_per_epoch", "4", "--validation_batches", "2", "--epochs", "2"),
-    *("--save_minutes", "1e-9"),  # every step is saved
+    *("--save_minutes", "1e-9"),  # a checkpoint after every step
 ]
-LONGEST = 300  # seconds; more is a hang
+LONGEST = 300  # seconds until a run counts as hanging
 
 
 class Attempt:
-    """One start of the train script, as a process group of its own."""
+    """A process of the train script, in a separate process group."""
 
     def __init__(self, data: Path, folder: Path):
         self.folder = folder
@@ -38,26 +40,26 @@ class Attempt:
         )
 
     def wait_until_ready(self) -> None:
-        """Until it says that it begins, or has ended."""
+        """Wait until it prints that training starts, or ends."""
         deadline = time.monotonic() + LONGEST
-        while self.process.poll() is None and "steps an epoch" not in Path(self.log.name).read_text():
-            assert time.monotonic() < deadline, "hangs before it begins"
+        while self.process.poll() is None and not re.search("steps (an|per) epoch", self.output()):
+            assert time.monotonic() < deadline, "hangs before training starts"
             time.sleep(0.02)
 
     def end(self, seconds: float, whole_group: bool) -> int:
-        """Kill it after so many seconds, unless it has ended by then; its exit code."""
+        """Kill it after `seconds` unless it ends before; returns the exit code."""
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             (os.killpg if whole_group else os.kill)(self.process.pid, signal.SIGKILL)
             return self.process.wait()
 
-    def said(self) -> str:
+    def output(self) -> str:
         return Path(self.log.name).read_text()[-2000:]
 
 
 def state(folder: Path) -> dict:
-    """Weights and moments of the last and the best checkpoint, by name."""
+    """Weights and optimizer moments of the last and the best checkpoint, by name."""
     flat = {}
     for name in ("checkpoint.pth.tar", "model_best.pth.tar"):
         content = torch.load(folder / RUN_NAME / name, weights_only=True)
@@ -67,12 +69,12 @@ def state(folder: Path) -> dict:
     return flat
 
 
-def test_a_killed_run_ends_like_one_that_was_not(shared_dataset, tmp_path):
-    whole = Attempt(shared_dataset, tmp_path / "whole")
-    whole.wait_until_ready()
-    began = time.monotonic()
-    assert whole.end(LONGEST, True) == 0, whole.said()
-    training = time.monotonic() - began
+def test_a_killed_run_ends_like_an_uninterrupted_one(shared_dataset, tmp_path):
+    uninterrupted = Attempt(shared_dataset, tmp_path / "whole")
+    uninterrupted.wait_until_ready()
+    started = time.monotonic()
+    assert uninterrupted.end(LONGEST, True) == 0, uninterrupted.output()
+    training = time.monotonic() - started
     expected = state(tmp_path / "whole")
 
     chance = random.Random(SEED)
@@ -83,14 +85,14 @@ def test_a_killed_run_ends_like_one_that_was_not(shared_dataset, tmp_path):
             attempt = Attempt(shared_dataset, folder)
             if kills >= KILLS:
                 code = attempt.end(LONGEST, True)
-            elif chance.random() < 0.1:  # while it still reads
+            elif chance.random() < 0.1:  # before training starts
                 code = attempt.end(chance.uniform(0, 4), True)
             else:
                 attempt.wait_until_ready()
                 code = attempt.end(chance.uniform(0, 0.7 * training), chance.random() < 0.5)
             if code == 0:
                 break
-            assert code == -signal.SIGKILL, attempt.said()  # else it could not go on
+            assert code == -signal.SIGKILL, attempt.output()  # any other code: it could not resume
             kills += 1
             in_saving += any((folder / RUN_NAME).glob(".*.tar"))
         assert same(state(folder), expected)
@@ -98,14 +100,14 @@ def test_a_killed_run_ends_like_one_that_was_not(shared_dataset, tmp_path):
         for path in (folder / RUN_NAME).glob("*.tar"):
             path.unlink()  # a gigabyte
         runs += 1
-    print(f"\nkills: {kills}, of them while a checkpoint was being written: {in_saving}; runs that ended, all alike: {runs}")
+    print(f"\n{kills} kills, {in_saving} of them while a checkpoint was written; {runs} runs ended, all with the same weights")
 
 
-def test_a_signal_to_the_whole_group_ends_it_in_order(shared_dataset, tmp_path):
-    """As a terminal sends it: to the workers as well."""
+def test_ctrl_c_in_a_terminal_saves_a_checkpoint(shared_dataset, tmp_path):
+    """A terminal sends the signal to the whole process group, so to the workers too."""
     attempt = Attempt(shared_dataset, tmp_path / "run")
     attempt.wait_until_ready()
     time.sleep(1)
     os.killpg(attempt.process.pid, signal.SIGINT)
-    assert attempt.process.wait(LONGEST) == 75, attempt.said()
-    assert "go on with --resume" in attempt.said() and "Traceback" not in attempt.said()
+    assert attempt.process.wait(LONGEST) == 75, attempt.output()
+    assert "--resume" in attempt.output() and "Traceback" not in attempt.output()
