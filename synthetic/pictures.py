@@ -95,8 +95,8 @@ def _unlit(parts: Sequence[Part], rng: Generator, side: int, palette: Sequence[n
     for part in moved(parts, lambda p: p * FINE):
         colour = palette[part.slot]
         if part.fill is not None:
-            for pencil, ink in zip(pencils, (_ink(colour), 255), strict=True):
-                pencil.polygon(part.fill.ravel().tolist(), ink)
+            pencils[0].polygon(part.fill.ravel().tolist(), _ink(colour))
+            pencils[1].polygon(part.fill.ravel().tolist(), 255)
         for line in part.lines:
             pencils[0].line(line.ravel().tolist(), _ink(colour * edge), bare if part.fill is None else rim, "curve")
             if part.fill is None:

@@ -48,11 +48,11 @@ def dataset_rows(lists: SplitLists, pairs: Sequence[tuple[str, str]]) -> list[Ro
     ):
         for label in _spread(range(len(names)), max(CLASSES // 2, CLASSES - len(others))):
             sketches, photos = (_of_class(lists, key, label) for key in keys)
-            text = names[label], f"{side}: {len(sketches):,} sketches,", f"{len(photos):,} photos"
+            text = [names[label], f"{side}: {len(sketches):,} sketches,", f"{len(photos):,} photos"]
             rows.append(Row(text, [lists.split.root / path for path in _spread(sketches, EACH) + _spread(photos, EACH)]))
     for number, pair in enumerate(pairs[:PAIRS], start=1):
-        names = ["/".join(path.split("/")[-2:]) for path in pair]
-        rows.append(Row([f"alike: {number} of {len(pairs):,}", *names], [lists.split.root / path for path in pair]))
+        text = [f"alike: {number} of {len(pairs):,}", *("/".join(path.split("/")[-2:]) for path in pair)]
+        rows.append(Row(text, [lists.split.root / path for path in pair]))
     return rows
 
 
