@@ -1,4 +1,4 @@
-"""Retrieve photos of TU-Berlin's unseen classes by sketch, and print the paper's figures.
+"""Retrieve photos of TU-Berlin's unseen classes by sketch, and print the metrics of the paper.
 
 python test_cse_resnet_tuberlin_zeroshot.py                             # model_best.pth.tar of the default run folder
 python test_cse_resnet_tuberlin_zeroshot.py --checkpoint FILE           # any checkpoint, downloaded ones included
@@ -8,10 +8,10 @@ python test_cse_resnet_tuberlin_zeroshot.py --generalized 0.2        # seen clas
 
 import utils.python_version  # noqa: F401  # first: ends on an old Python
 from datasets.catalog import TUBERLIN
+from evaluation.config import zero_shot_config
 from evaluation.zero_shot import zero_shot_test
-from training.config import retrieval_options
 from utils.errors import report_errors
 
 if __name__ == "__main__":
     with report_errors():
-        zero_shot_test(TUBERLIN, retrieval_options(TUBERLIN))
+        zero_shot_test(TUBERLIN, zero_shot_config(TUBERLIN))

@@ -1,13 +1,13 @@
 """Train DSN on Sketchy Ext.
 
-python train_cse_resnet_sketchy_ext.py                        # the paper's setting; wants a GPU and dataset/Sketchy
+python train_cse_resnet_sketchy_ext.py                        # the paper's setting; needs a GPU and dataset/Sketchy
 python train_cse_resnet_sketchy_ext.py --zero_version zeroshot2               # the 104/21 split
 python train_cse_resnet_sketchy_ext.py --device cpu --image_size 64 --epochs 2 --steps_per_epoch 20   # a look, on a CPU
 """
 
 import utils.python_version  # noqa: F401  # first: ends on an old Python
 from datasets.catalog import SKETCHY
-from training.config import Recipe, training_options
+from training.config import Recipe, train_config
 from training.train import train
 from utils.errors import report_errors
 
@@ -21,4 +21,4 @@ RECIPE = Recipe(
 
 if __name__ == "__main__":
     with report_errors():
-        train(RECIPE, training_options(RECIPE))
+        train(RECIPE, train_config(RECIPE))

@@ -1,12 +1,12 @@
 """Train DSN on TU-Berlin Ext.
 
-python train_cse_resnet_tuberlin_ext.py                       # the paper's setting; wants a GPU and dataset/TUBerlin
+python train_cse_resnet_tuberlin_ext.py                       # the paper's setting; needs a GPU and dataset/TUBerlin
 python train_cse_resnet_tuberlin_ext.py --device cpu --image_size 64 --epochs 2 --steps_per_epoch 20   # a look, on a CPU
 """
 
 import utils.python_version  # noqa: F401  # first: ends on an old Python
 from datasets.catalog import TUBERLIN
-from training.config import Recipe, training_options
+from training.config import Recipe, train_config
 from training.train import train
 from utils.errors import report_errors
 
@@ -20,4 +20,4 @@ RECIPE = Recipe(
 
 if __name__ == "__main__":
     with report_errors():
-        train(RECIPE, training_options(RECIPE))
+        train(RECIPE, train_config(RECIPE))

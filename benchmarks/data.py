@@ -32,14 +32,16 @@ def images_per_second(batches, batch_size: int) -> float:
 
 def plain_rate(it: Setting) -> float:
     batches = it.batches(num_workers=1)
-    plain = PlainImages(batches.images.paths, batches.images.labels, it.options.image_size)
-    return images_per_second(DataLoader(plain, batch_sampler=list(batches.order), num_workers=1), it.options.batch_size)
+    plain = PlainImages(batches.images.paths, batches.images.labels, it.config.data.image_size)
+    return images_per_second(
+        DataLoader(plain, batch_sampler=list(batches.order), num_workers=1), it.config.optimisation.batch_size
+    )
 
 
 def our_rate(it: Setting) -> float:
     batches = it.batches(num_workers=1)
-    collections.deque(batches.of_epoch(0), maxlen=0)  # the files are in the system's cache now
-    return images_per_second(batches.of_epoch(1), it.options.batch_size)
+    collections.deque(batches.of_epoch(0), maxlen=0)  # fills the system's file cache
+    return images_per_second(batches.of_epoch(1), it.config.optimisation.batch_size)
 
 
 def main() -> None:
@@ -48,11 +50,10 @@ def main() -> None:
         raise InputError(f"--steps {options.steps}: too few to measure the worker by; use at least {3 * AHEAD}")
     with setting(options) as it:
         plain = plain_rate(it)
-        rates = {"plain: decode, warp, three views": plain}
-        rates["ours: uint8 only"] = our_rate(it)
+        rates = {"plain: decode, warp, three views": plain, "ours: uint8 only": our_rate(it)}
         batch = next(it.batches(num_workers=0).of_epoch(0)).images
         on_device = batch.to(it.device)
-        views = ThreeViews(it.options.image_size, 0)
+        views = ThreeViews(it.config.data.image_size, 0)
         taken = milliseconds(lambda: views(on_device, 0, 0), it.device, 10)
         print(machine(it.device, "off"))
         print(f"{'one worker process':40}{'images/s':>10}{'times':>8}")

@@ -13,10 +13,6 @@ from torch.utils.data import DataLoader
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.plain import PlainImages
 from benchmarks.setting import Setting, machine, parser, setting
-from training.build import optimizer
-from training.state import Progress
-from training.step import take_step
-from training.trainer import train_one_epoch
 from utils.devices import finished
 from utils.errors import report_errors
 from utils.ram import peak_memory
@@ -24,36 +20,34 @@ from utils.ram import peak_memory
 
 def steps_alone(it: Setting, steps: int) -> float:
     """Seconds of `steps` steps on one batch at hand."""
-    learner, batches = it.learner(), it.batches(num_workers=0)
-    adam, batch = optimizer(learner.student, it.options), it.batch_at_hand()
-    take_step(learner, adam, batch, batches.shares[0], 0, 0)
+    step, batch = it.step(), it.batch_at_hand()
+    step(batch, 0, 1)
     started = finished(it.device)
-    for step in range(steps):
-        take_step(learner, adam, batch, batches.shares[0], 0, step)
+    for number in range(steps):
+        step(batch, 0, number + 1)
     return finished(it.device) - started
 
 
 def our_epoch(it: Setting) -> float:
     """Seconds of the second epoch: the first starts the workers."""
-    learner, batches = it.learner(), it.batches()
-    adam = optimizer(learner.student, it.options)
+    step, batches = it.step(), it.batches()
     batch = collections.deque(batches.of_epoch(0), maxlen=1)[0]
-    take_step(learner, adam, batch, batches.shares[0], 0, 0)  # libraries choose their algorithms
+    step(batch, 0, 1)  # libraries choose their algorithms
     started = finished(it.device)
-    train_one_epoch(learner, adam, batches, Progress(epochs=1), it.options.print_freq)
+    it.trainer(step, batches, epochs=1).train_one_epoch()
     return finished(it.device) - started
 
 
 def plain_epoch(it: Setting, steps: int) -> float:
     """Seconds of `steps` plain steps fed by the plain pipeline, its workers started beforehand."""
     batches = it.batches()
-    step = it.plain_step(batches.shares[0])
-    images = PlainImages(batches.images.paths, batches.images.labels, it.options.image_size)
+    step = it.plain_step()
+    images = PlainImages(batches.images.paths, batches.images.labels, it.config.data.image_size)
     loader = DataLoader(
         images,
         batch_sampler=list(batches.order),
-        num_workers=it.options.num_workers,
-        persistent_workers=it.options.num_workers > 0,
+        num_workers=it.resources.num_workers,
+        persistent_workers=it.resources.num_workers > 0,
     )
     step(*collections.deque(loader, maxlen=1)[0])
     started = finished(it.device)
@@ -74,12 +68,12 @@ def main() -> None:
         if not options.no_plain:
             rows.append(("plain pipeline and step", plain_epoch(it, options.steps)))
         print(
-            f"{options.steps} steps of {it.options.batch_size} images of {it.options.image_size} px, "
-            f"{it.options.num_workers} workers; {machine(it.device, options.amp)}"
+            f"{options.steps} steps of {options.batch_size} images of {options.image_size} px, "
+            f"{it.resources.num_workers} workers; {machine(it.device, options.amp)}"
         )
         print(f"{'':36}{'s':>10}{'images/s':>10}{'of steps':>10}")
         for name, seconds in rows:
-            rate = options.steps * it.options.batch_size / seconds
+            rate = options.steps * options.batch_size / seconds
             print(f"{name:36}{seconds:>10.1f}{rate:>10.1f}{seconds / alone:>10.3f}")
         print(f"peak memory of ours: {memory}")
 

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from torchvision import transforms as T
 
 from datasets.views import IMAGENET_MEAN, IMAGENET_STD
-from losses.objective import Terms
+from losses.objective import Losses
 from models.cse_resnet import PHOTO, SKETCH
 
 
@@ -123,24 +123,24 @@ def plain_step(
     views: torch.Tensor,
     labels: torch.Tensor,
     sketches: int,
-) -> Terms:
+) -> Losses:
     """One step on views (B, 3, 3, side, side) float32 and labels (B,) from the host, the first `sketches` of them sketches."""
     device = mask.device
     views, labels = views.to(device), labels.to(device)
-    tags = torch.tensor([SKETCH] * sketches + [PHOTO] * (len(labels) - sketches), device=device)
-    output = student(torch.cat([views[:, 0], views[:, 1], views[:, 2]]), tags.repeat(3))
-    teacher_logits = teacher(views[:, 0], tags)
+    domain = torch.tensor([SKETCH] * sketches + [PHOTO] * (len(labels) - sketches), device=device)
+    output = student(torch.cat([views[:, 0], views[:, 1], views[:, 2]]), domain.repeat(3))
+    teacher_logits = teacher(views[:, 0], domain)
     count = len(labels)
     photo_labels, pooled = labels[sketches:], output.pooled[:count]
     bank.update(pooled[:sketches], labels[:sketches], pooled[sketches:], photo_labels)
-    terms = Terms(
+    losses = Losses(
         F.cross_entropy(output.class_logits[:count], labels),
         distillation(output.teacher_space_logits[sketches:count], teacher_logits[sketches:], mask[photo_labels]),
         contrastive(F.normalize(output.embedding[count:], dim=1), labels.repeat(2), 0.07),
         bank.loss(pooled[sketches:], photo_labels),
     )
-    total = terms.classification + terms.distillation + 0.1 * terms.contrastive + terms.memory
+    total = losses.classification + losses.distillation + 0.1 * losses.contrastive + losses.memory
     optimizer.zero_grad()
     total.backward()
     optimizer.step()
-    return Terms(*(term.item() for term in terms))
+    return Losses(*(loss.item() for loss in losses))

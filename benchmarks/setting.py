@@ -1,7 +1,8 @@
-"""What the training benchmarks share: real wiring on a drawn dataset of 256-px files, and a stopwatch."""
+"""What the training benchmarks share: real batches and training steps on a drawn dataset of 256-px files, and timing."""
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import statistics
 import sys
@@ -16,57 +17,70 @@ from benchmarks.plain import PlainBank, plain_step
 from datasets.batches import Batch, MixedBatches
 from datasets.catalog import SKETCHY
 from datasets.file_lists import Split
-from losses.objective import Terms
+from evaluation.config import Resources, resolve
+from losses.objective import Losses
 from models.dsn import Teacher
 from synthetic.draw import Settings, draw_dataset
-from training import build as wiring
-from training.config import Recipe, training_options
-from training.step import Learner
-from utils.devices import choose_device, finished, resolve_workers, uses_bf16
+from training.build import training_batches, training_step
+from training.checkpointing import Checkpointer
+from training.config import Recipe, TrainConfig, train_config
+from training.state import TrainingState
+from training.step import TrainingStep
+from training.trainer import Trainer
+from utils.devices import finished, uses_bf16
 from utils.distributed import Distributed
 from utils.parser import positive_int
 from utils.seeding import seed_everything
+from utils.signals import StopRequest
 
 RECIPE = Recipe(SKETCHY, photos_per_sketch=2, epochs=20, validation_batches=1, seed=1)
 
 
 class Setting(NamedTuple):
-    """A run with the shares of the Sketchy train script, from a random teacher."""
+    """A run with the batches of the Sketchy train script and a random teacher."""
 
-    recipe: Recipe
-    options: argparse.Namespace
-    device: torch.device
+    config: TrainConfig
+    resources: Resources
     split: Split
-    distributed: Distributed = Distributed()
 
-    def batches(self, **changes: object) -> MixedBatches:
-        """Real batches, with some options changed."""
-        options = argparse.Namespace(**(vars(self.options) | changes))
-        return wiring.training_batches(
-            self.recipe, self.split.sketches("train"), self.split.photos("train"), options, self.device, self.distributed
-        )
+    @property
+    def device(self) -> torch.device:
+        return self.resources.device
 
-    def learner(self, **changes: object) -> Learner:
-        """Student in train mode, teacher and all, with some options changed."""
+    def batches(self, num_workers: int | None = None) -> MixedBatches:
+        """Training batches, with `num_workers` data-loading processes if given."""
+        workers = self.resources.num_workers if num_workers is None else num_workers
+        resources = dataclasses.replace(self.resources, num_workers=workers)
+        return training_batches(RECIPE, self.split.sketches("train"), self.split.photos("train"), self.config, resources)
+
+    def step(self, amp: str | None = None, compile: bool = False) -> TrainingStep:
+        """A training step with freshly initialised networks, the student in train mode."""
         seed_everything(0)
-        options = argparse.Namespace(**(vars(self.options) | changes))
-        learner = wiring.learner(self.split, options, self.device, self.distributed)
-        learner.student.train()
-        return learner
+        config = dataclasses.replace(self.config, runtime=dataclasses.replace(self.config.runtime, compile=compile))
+        resources = dataclasses.replace(self.resources, amp=amp or self.resources.amp)
+        step = training_step(self.split, config, resources, self.batches(num_workers=0).shares[0])
+        step.student.train()
+        return step
+
+    def trainer(self, step: TrainingStep, batches: MixedBatches, epochs: int = 0) -> Trainer:
+        """A trainer that neither validates nor saves, after `epochs` epochs."""
+        checkpointer = Checkpointer(self.split.root, self.config, step, batches, lambda: None)
+        stop = StopRequest(self.resources.distributed)
+        return Trainer(step, batches, lambda student: 0.0, checkpointer, stop, self.config, TrainingState(epochs))
 
     def batch_at_hand(self) -> Batch:
-        """The first batch, on the host as a loader would leave it."""
+        """The first batch, in (pinned) host memory, as a loader returns it."""
         batch = next(self.batches(num_workers=0).of_epoch(0))
         return Batch(*(part.pin_memory() for part in batch)) if self.device.type == "cuda" else batch
 
-    def plain_step(self, sketches: int) -> Callable[[torch.Tensor, torch.Tensor], Terms]:
-        """A function (views, labels) that takes a plain step with a learner of its own."""
-        learner = self.learner(amp="off")
-        student, teacher = (network.to(memory_format=torch.contiguous_format) for network in (learner.student, learner.teacher))
-        adam = torch.optim.Adam(student.parameters(), lr=self.options.lr, weight_decay=self.options.weight_decay)
-        return functools.partial(
-            plain_step, student, teacher, learner.semantic_mask, PlainBank(self.options.topk), adam, sketches=sketches
-        )
+    def plain_step(self) -> Callable[[torch.Tensor, torch.Tensor], Losses]:
+        """A function (views, labels) that takes a plain step with networks of its own."""
+        step = self.step(amp="off")
+        student, teacher = (network.to(memory_format=torch.contiguous_format) for network in (step.student, step.teacher))
+        schedule = self.config.optimisation
+        adam = torch.optim.Adam(student.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay)
+        bank = PlainBank(self.config.objective.topk)
+        return functools.partial(plain_step, student, teacher, step.semantic_mask, bank, adam, sketches=step.sketches)
 
 
 def parser(description: str, steps: int) -> argparse.ArgumentParser:
@@ -84,11 +98,10 @@ def parser(description: str, steps: int) -> argparse.ArgumentParser:
 
 @contextlib.contextmanager
 def setting(options: argparse.Namespace, distributed: Distributed | None = None) -> Iterator[Setting]:
-    """Draws the dataset into a temporary folder, a few thousand files, gone with the block; a team's first process does."""
+    """The main process draws the dataset, a few thousand files, into a temporary folder, which is removed with the block."""
     distributed = distributed or Distributed()
     if options.threads:
         torch.set_num_threads(options.threads)
-    device = choose_device(options.device)
     with tempfile.TemporaryDirectory(prefix="dsn-benchmark-") as name:
         folder = Path(distributed.all_gather_objects(name)[0])
         photos = -(-(options.steps + 1) * options.batch_size * 2 // 3 // 48)  # of 48 seen classes
@@ -97,13 +110,15 @@ def setting(options: argparse.Namespace, distributed: Distributed | None = None)
             draw_dataset(folder, Settings(photos_per_class=photos, sketches_per_class=-(-photos // 2), held_out_per_class=1))
             torch.manual_seed(0)
             torch.save(Teacher(1000).state_dict(), folder / "teacher.pth")
-        distributed.all_gather_objects("drawn")
+        distributed.barrier()
         words = ["--data_root", folder, "--pretrained_weights", folder / "teacher.pth", "--steps_per_epoch", options.steps]
-        words += ["--image_size", options.image_size, "--batch_size", options.batch_size, "--amp", options.amp]
-        run = training_options(RECIPE, [str(word) for word in words])
-        run.num_workers = resolve_workers(options.num_workers, device)
-        yield Setting(RECIPE, run, device, Split(RECIPE.dataset, run.data_root, run.zero_version), distributed)
-        distributed.all_gather_objects("done")
+        words += ["--image_size", options.image_size, "--batch_size", options.batch_size]
+        words += ["--amp", options.amp, "--device", options.device]
+        words += [] if options.num_workers is None else ["--num_workers", options.num_workers]
+        config = train_config(RECIPE, [str(word) for word in words])
+        split = Split(RECIPE.dataset, config.data.data_root, config.data.zero_version)
+        yield Setting(config, resolve(config.runtime, config.data, distributed), split)
+        distributed.barrier()
 
 
 def machine(device: torch.device, amp: str) -> str:

@@ -8,52 +8,88 @@ The floor is what PyTorch takes for the network alone, uncompiled, in this preci
 pass over the step's views, and the teacher's forward pass over its photos.
 """
 
+import contextlib
 import functools
 import itertools
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import training.step
 from benchmarks.setting import Setting, machine, milliseconds, parser, setting, side_by_side
 from datasets.batches import Batch
 from models.cse_resnet import PHOTO
-from training.build import optimizer
-from training.step import Learner, take_step
+from training.step import TrainingStep
 from utils.devices import autocast
 from utils.errors import report_errors
-from utils.phases import MeasuredPhases
 
 
-def floor(it: Setting, batch: Batch, sketches: int) -> Callable[[], None]:
+class Phases:
+    """In place of `record_function`: measures how long each named part of a step takes.
+
+    On a GPU that is the time from its first kernel to the next part's. Nothing waits for the device before `milliseconds`.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.spans: list[tuple[str, float | torch.cuda.Event, float | torch.cuda.Event]] = []
+
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        started = self._now()
+        yield
+        self.spans.append((name, started, self._now()))
+
+    def milliseconds(self) -> dict[str, float]:
+        """Total time of each part."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        totals: dict[str, float] = {}
+        for name, started, ended in self.spans:
+            taken = started.elapsed_time(ended) if self.device.type == "cuda" else (ended - started) * 1e3
+            totals[name] = totals.get(name, 0.0) + taken
+        return totals
+
+    def _now(self) -> float | torch.cuda.Event:
+        if self.device.type != "cuda":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self.device))
+        return event
+
+
+def floor(it: Setting, batch: Batch) -> Callable[[], None]:
     """The student's forward and backward pass and the teacher's forward pass, on views made beforehand."""
-    learner = it.learner()
-    views = torch.cat(learner.views(batch.images.to(it.device), 0, 0)).contiguous(memory_format=torch.channels_last)
-    tags = torch.full((len(views),), PHOTO, device=it.device)
-    photos = views[sketches : len(batch.labels)]
+    step = it.step()
+    views = torch.cat(step.views(batch.images.to(it.device), 0, 0)).contiguous(memory_format=torch.channels_last)
+    domain = torch.full((len(views),), PHOTO, device=it.device)
+    photos = views[step.sketches : len(batch.labels)]
 
     def bare() -> None:
-        with autocast(it.device, it.options.amp):
-            output = learner.student(views, tags)
-            learner.teacher(photos, tags[: len(photos)])
-        learner.student.zero_grad(set_to_none=True)
+        with autocast(it.device, it.resources.amp):
+            output = step.student(views, domain)
+            step.teacher(photos, domain[: len(photos)])
+        step.student.zero_grad(set_to_none=True)
         sum(part.float().mean() for part in output).backward()
 
     return bare
 
 
-def ours(it: Setting, learner: Learner, batch: Batch, sketches: int) -> Callable[[], object]:
+def ours(step: TrainingStep, batch: Batch) -> Callable[[], object]:
     """A whole step from a batch on the host."""
-    adam, number = optimizer(learner.student, it.options), itertools.count()
-    return lambda: take_step(learner, adam, batch, sketches, 0, next(number))
+    number = itertools.count(1)
+    return lambda: step(batch, 0, next(number))
 
 
-def plain(it: Setting, batch: Batch, sketches: int) -> Callable[[], object]:
+def plain(it: Setting, batch: Batch) -> Callable[[], object]:
     """The plain step, on views made beforehand."""
-    views = torch.stack(it.learner().views(batch.images.to(it.device), 0, 0), dim=1).cpu()
-    return functools.partial(it.plain_step(sketches), views, batch.labels)
+    views = torch.stack(it.step().views(batch.images.to(it.device), 0, 0), dim=1).cpu()
+    return functools.partial(it.plain_step(), views, batch.labels)
 
 
 def main() -> None:
@@ -61,20 +97,20 @@ def main() -> None:
     arguments.add_argument("--compile", action="store_true", help="measure the compiled network too; compiling takes minutes")
     options = arguments.parse_args()
     with setting(options) as it:
-        batch, sketches = it.batch_at_hand(), it.batches().shares[0]
-        learner = it.learner()
-        works = {"floor: bare student, bare teacher": floor(it, batch, sketches), "our step": ours(it, learner, batch, sketches)}
+        batch = it.batch_at_hand()
+        works = {"floor: bare student, bare teacher": floor(it, batch), "our step": ours(it.step(), batch)}
         if options.compile:
-            works["our step, --compile"] = ours(it, it.learner(compile=True), batch, sketches)
+            works["our step, --compile"] = ours(it.step(compile=True), batch)
             seconds = milliseconds(works["our step, --compile"], it.device, 1, warm_up=0) / 1e3
             print(f"compiling: {seconds:.0f} s in the first step", flush=True)
-        works["plain eager float32 step"] = plain(it, batch, sketches)
+        works["plain eager float32 step"] = plain(it, batch)
         taken = side_by_side(works, it.device, options.steps)
-        learner.phase = MeasuredPhases(it.device)
-        for _ in range(options.steps):
-            works["our step"]()
-        phases = {f"  {name}": total / options.steps for name, total in learner.phase.milliseconds().items()}
-        size = f"{len(batch.labels)} images, {3 * len(batch.labels)} views of {it.options.image_size} px"
+        measured = Phases(it.device)
+        with mock.patch.object(training.step, "record_function", measured):
+            for _ in range(options.steps):
+                works["our step"]()
+        phases = {f"  {name}": total / options.steps for name, total in measured.milliseconds().items()}
+        size = f"{len(batch.labels)} images, {3 * len(batch.labels)} views of {options.image_size} px"
         print(f"{size}; {machine(it.device, options.amp)}")
         print(f"{'':36}{'ms':>10}{'of floor':>10}{'of step':>10}")
         least, step = list(taken.values())[:2]

@@ -1,7 +1,6 @@
-"""Lists of images → features of a student."""
+"""Embedding lists of images with a student."""
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -20,7 +19,10 @@ from utils.progress import progress_bar
 
 @dataclass(frozen=True)
 class Embedder:
-    """A student and how to feed it; `pooled` gives the 2048-d feature instead of the embedding."""
+    """`embed(files, domain, title)` returns the embeddings of images, or with `pooled` their 2048-d features.
+
+    Several processes embed a shard each.
+    """
 
     student: Student
     device: torch.device
@@ -29,37 +31,28 @@ class Embedder:
     num_workers: int
     amp: str = "off"
     pooled: bool = False
-    bar_every: int = 1
+    bar_every: int = 1  # batches between two updates of the progress bar
     cache: FeatureCache | None = None
-    distributed: Distributed | None = None
+    distributed: Distributed = field(default_factory=Distributed)
 
     def __call__(self, files: FileList, domain: float, title: str) -> torch.Tensor:
         """(n, d) float32 on the device, L2-normalised, in the list's order; `domain` is SKETCH or PHOTO.
 
-        In a team the work is shared; what the cache holds only its first process gets, the others (0, d).
+        If the cache holds the features, only the main process gets them, and the others (0, d).
         """
         if self.cache is None:
             return self._embed(files, domain, title)
-        distributed = self.distributed or Distributed()
-        place = self._place(files, domain) if distributed.is_main else None
-        features = self.cache.load(place, len(files)) if distributed.is_main else None
-        if distributed.any(features is not None):
-            print(f"{title}: features from {place}")
-            return torch.empty(0, self._width, device=self.device) if features is None else features.to(self.device)
+        is_main, bf16 = self.distributed.is_main, uses_bf16(self.device, self.amp)
+        fed = {"image_size": self.image_size, "pooled": self.pooled, "bf16": bf16, "device": self.device.type}
+        path = self.cache.path(files, domain=domain, **fed) if is_main else None
+        cached = None if path is None else self.cache.load(path, len(files))
+        if self.distributed.any(cached is not None):
+            print(f"{title}: features from {path}")
+            return torch.empty(0, self._width, device=self.device) if cached is None else cached.to(self.device)
         features = self._embed(files, domain, title)
-        if distributed.is_main:
-            self.cache.store(place, features)
+        if path is not None:
+            self.cache.store(path, features)
         return features
-
-    def _place(self, files: FileList, domain: float) -> Path:
-        return self.cache.path(
-            files,
-            domain=domain,
-            image_size=self.image_size,
-            pooled=self.pooled,
-            bf16=uses_bf16(self.device, self.amp),
-            device=self.device.type,
-        )
 
     @property
     def _width(self) -> int:
@@ -67,23 +60,23 @@ class Embedder:
 
     @torch.inference_mode()
     def _embed(self, files: FileList, domain: float, title: str) -> torch.Tensor:
-        distributed = self.distributed or Distributed()
         self.student.eval()
-        own = files.subset(np.arange(len(files))[distributed.shard_slice(len(files))])
+        shard = files.subset(np.arange(len(files))[self.distributed.shard_slice(len(files))])
         batches = plain_batches(
-            own,
+            shard,
             side=self.image_size,
             batch_size=self.batch_size,
             num_workers=self.num_workers,
             pin_memory=self.device.type == "cuda",
         )
-        features = [torch.empty(0, self._width, device=self.device)]  # of a process that has no share in a short list
-        with progress_bar(len(own), title, "img", miniters=self.bar_every * self.batch_size) as bar:
-            for batch in batches if len(own) else ():
+        features = [torch.empty(0, self._width, device=self.device)]  # the shard of a short list may be empty
+        with progress_bar(len(shard), title, "img", miniters=self.bar_every * self.batch_size) as bar:
+            for batch in batches if len(shard) else ():
                 images = normalise(batch.images.to(self.device, non_blocking=True))
-                tags = torch.full((len(images),), domain, device=self.device)
+                domains = torch.full((len(images),), domain, device=self.device)
                 with autocast(self.device, self.amp):
-                    output = self.student(images, tags)
+                    output = self.student(images, domains)
                 features.append((output.pooled if self.pooled else output.embedding).float())
                 bar.update(len(images))
-        return F.normalize(distributed.all_gather(torch.cat(features), distributed.shard_sizes(len(files))), dim=1)
+        every = self.distributed.all_gather(torch.cat(features), self.distributed.shard_sizes(len(files)))
+        return F.normalize(every, dim=1)

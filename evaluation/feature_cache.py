@@ -1,8 +1,7 @@
-"""Features on disk, so that testing one checkpoint again does not embed its images again.
+"""Features on disk, so that a second test of a checkpoint need not embed its images again.
 
-A file is found by what its features depend on: the weights, the images (each one's path, size and time of change), how
-they were fed, the code on the way from file to feature, and the versions of what decodes and computes. If any of these
-differs, the features are made anew.
+A file's name is a digest of all that its features depend on: weights, images (path, size and modification time of each),
+image size, precision and device, the code from file to feature, and the versions of the libraries.
 """
 
 from pathlib import Path
@@ -37,23 +36,23 @@ class FeatureCache:
         self.weights = weights_digest(student)
 
     def path(self, files: FileList, **fed: object) -> Path:
-        """Where the features of these images belong; `fed` is all else they depend on, as JSON can hold it."""
+        """The file of these images' features; `fed` is all else they depend on, as JSON values."""
         key = fingerprint(CODE, weights=self.weights, files=files.fingerprint(), versions=VERSIONS, **fed)
         return self.folder / f"{files.source.stem}-{key}.npz"
 
     def load(self, path: Path, rows: int) -> torch.Tensor | None:
-        """(rows, d) float32, or None where there is no whole file."""
+        """(rows, d) float32, or None if there is no undamaged file."""
         try:
-            features = read_npz(path, ["features"])["features"]  # the archive's checksum is compared in reading
+            features = read_npz(path, ["features"])["features"]  # reading compares the archive's checksum
         except InputError:
             return None
         is_whole = features.dtype == np.float32 and features.ndim == 2 and len(features) == rows and np.isfinite(features).all()
         return torch.from_numpy(features) if is_whole else None
 
     def store(self, path: Path, features: torch.Tensor) -> None:
-        """Keep them; where that is impossible, say so and go on."""
+        """Write the features (rows, d); prints a note if that fails."""
         try:
             with atomic_write(path) as temporary:
                 np.savez(temporary, features=features.cpu().numpy())
         except InputError as error:
-            print(f"note: features are not kept for the next test: {error}")
+            print(f"note: features are not cached: {error}")

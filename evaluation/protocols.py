@@ -1,6 +1,6 @@
-"""Who asks and what is searched: the zero-shot protocol and its relatives, each from a split's lists."""
+"""Queries and gallery of the zero-shot protocol and its variants, from the lists of a split."""
 
-import argparse
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,19 +8,20 @@ import numpy as np
 
 from datasets.class_names import same_classes
 from datasets.file_lists import FileList, Split, read_class_names
+from evaluation.config import ProtocolOptions
 from models.cse_resnet import PHOTO, SKETCH
 from utils.errors import InputError
 from utils.seeding import generator_for
 
-PHOTO_QUERIES, SEEN_PHOTOS, TRAINING_SKETCHES, TRAINING_PHOTOS = 11, 12, 13, 14  # what a generator is for
-SEED = 0  # of what is drawn below: the same for every run, so that runs can be compared
-CLASS_LIST = "cname_cid.txt"  # of a split's seen classes
-ITQ_SAMPLE = 5_000  # training images of each kind that codes are fitted on, with --itq_fit train
+PHOTO_QUERIES, SEEN_PHOTOS, TRAINING_SKETCHES, TRAINING_PHOTOS = 11, 12, 13, 14  # a random stream for each purpose
+SEED = 0  # the same samples in every run, so that runs can be compared
+CLASS_LIST = "cname_cid.txt"  # names and ids of a split's seen classes
+ITQ_SAMPLE = 5_000  # training sketches and as many photos for --itq_fit train
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Queries and gallery with one numbering of classes: `names[label]` for the labels of both."""
+    """Queries and gallery; `names[label]` is the class name for the labels of both."""
 
     queries: FileList
     query_domain: float  # SKETCH or PHOTO
@@ -29,10 +30,10 @@ class Protocol:
     text: str
 
 
-def protocol_of(split: Split, options: argparse.Namespace) -> Protocol:
-    """Unseen classes' sketches against their photos, changed as the options say.
+def protocol_of(split: Split, options: ProtocolOptions) -> Protocol:
+    """Sketches of unseen classes as queries, photos of unseen classes as gallery, with the changes that the options name.
 
-    Raises InputError where that leaves nothing to test.
+    Raises InputError if nothing is left to test.
     """
     protocol = Protocol(split.sketches("zero"), SKETCH, split.photos("zero"), split.class_names("zero"), "zero-shot")
     if options.also_seen:
@@ -45,9 +46,9 @@ def protocol_of(split: Split, options: argparse.Namespace) -> Protocol:
 
 
 def without_classes(protocol: Protocol, also_seen: list[Path], data_root: Path) -> Protocol:
-    """Drop the classes that the model saw in another dataset; `also_seen` are its split folders or their cname_cid.txt.
+    """Leave out classes that the model was trained on elsewhere; `also_seen` are split folders or their cname_cid.txt.
 
-    Raises InputError if one is not there, naming the splits below `data_root`, or if the classes that are left lack images.
+    Raises InputError if one does not exist, naming the splits below `data_root`, or if the remaining classes lack images.
     """
     seen = [name for path in also_seen for name in read_class_names(_class_list(path, data_root))]
     pairs = same_classes(protocol.names, seen)
@@ -67,7 +68,7 @@ def without_classes(protocol: Protocol, also_seen: list[Path], data_root: Path) 
 
 
 def _class_list(path: Path, data_root: Path) -> Path:
-    """The list of seen classes that a word of `--also_seen` names. Raises InputError if there is none."""
+    """The list of seen classes at a path of `--also_seen`. Raises InputError if there is none."""
     file = path / CLASS_LIST if path.is_dir() else path
     if file.is_file():
         return file
@@ -77,13 +78,16 @@ def _class_list(path: Path, data_root: Path) -> Path:
 
 
 def photo_to_photo(protocol: Protocol, count: int) -> Protocol:
-    """`count` photos of each class, drawn at random but always the same, ask for the others."""
-    chosen = _of_each_class(protocol.gallery.labels, lambda available: count, PHOTO_QUERIES)
+    """Use `count` photos of each class as queries and the others as gallery; the choice is random but fixed.
+
+    Raises InputError if a class has no other photo.
+    """
+    chosen = _sample_each_class(protocol.gallery.labels, lambda available: count, PHOTO_QUERIES)
     left = np.setdiff1d(np.arange(len(protocol.gallery)), chosen)
     lost = np.setdiff1d(protocol.gallery.labels, protocol.gallery.labels[left])
     if len(lost):
         raise InputError(
-            f"--photo_to_photo {count}: leaves no photo of {protocol.names[lost[0]]} to be found; ask for fewer queries a class"
+            f"--photo_to_photo {count}: leaves no photo of {protocol.names[lost[0]]} in the gallery; use fewer queries per class"
         )
     queries, gallery = protocol.gallery.subset(chosen), protocol.gallery.subset(left)
     text = f"{protocol.text}, photo-to-photo ({count} queries a class)"
@@ -91,9 +95,9 @@ def photo_to_photo(protocol: Protocol, count: int) -> Protocol:
 
 
 def generalized(protocol: Protocol, split: Split, fraction: float) -> Protocol:
-    """This share of the photos of each of the split's training classes joins the gallery; their class ids follow the unseen."""
+    """Add this fraction (0, 1] of the photos of each seen class to the gallery; ids of seen classes follow the unseen ones."""
     photos = split.photos("train")
-    chosen = _of_each_class(photos.labels, lambda available: max(1, round(fraction * available)), SEEN_PHOTOS)
+    chosen = _sample_each_class(photos.labels, lambda available: max(1, round(fraction * available)), SEEN_PHOTOS)
     return replace(
         protocol,
         gallery=protocol.gallery.joined(photos.subset(chosen), label_offset=len(protocol.names)),
@@ -103,15 +107,16 @@ def generalized(protocol: Protocol, split: Split, fraction: float) -> Protocol:
 
 
 def training_samples(split: Split) -> tuple[FileList, FileList]:
-    """Up to ITQ_SAMPLE training sketches and as many training photos, always the same ones."""
-    lists = (split.sketches("train"), TRAINING_SKETCHES), (split.photos("train"), TRAINING_PHOTOS)
-    chosen = (np.sort(generator_for(SEED, use).permutation(len(files))[:ITQ_SAMPLE]) for files, use in lists)
-    sketches, photos = (files.subset(rows) for (files, _), rows in zip(lists, chosen, strict=True))
-    return sketches, photos
+    """Up to ITQ_SAMPLE training sketches and as many training photos; the choice is random but fixed."""
+    return _sample(split.sketches("train"), TRAINING_SKETCHES), _sample(split.photos("train"), TRAINING_PHOTOS)
 
 
-def _of_each_class(labels: np.ndarray, how_many, use: int) -> np.ndarray:
-    """Positions of so many images of each class, drawn at random, in the order of the list."""
-    generator = generator_for(SEED, use)
+def _sample(files: FileList, stream: int) -> FileList:
+    return files.subset(np.sort(generator_for(SEED, stream).permutation(len(files))[:ITQ_SAMPLE]))
+
+
+def _sample_each_class(labels: np.ndarray, how_many: Callable[[int], int], stream: int) -> np.ndarray:
+    """Positions of `how_many(n)` random images of each class of n images, in the order of the list."""
+    generator = generator_for(SEED, stream)
     of_class = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     return np.sort(np.concatenate([generator.permutation(rows)[: how_many(len(rows))] for rows in of_class]))

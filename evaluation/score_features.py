@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from evaluation.config import HashCodeOptions
 from evaluation.outputs import SIDE_FILES, Outcome, facts_of, print_table, require_free, write_outcome
 from evaluation.zero_shot import hash_scores
 from report.page import ReportData
 from retrieval.metrics import Scores
 from retrieval.scores import evaluate_ranking
-from training.config import hash_codes
 from utils.arrays import read_npz
 from utils.devices import choose_device
 from utils.errors import InputError
+from utils.options import add_options
 from utils.parser import Group, Parser, path_argument, positive_int
 
 MOST_BITS = 64  # of the codes, unless --bits says more
@@ -38,7 +39,7 @@ def feature_options(arguments: list[str] | None = None) -> argparse.Namespace:
     files.add("--gallery", type=path_argument, required=True, help="G.npz likewise; optional `names` (classes,)")
     files.add("--keep_norms", action="store_true", help="rank the rows as they are; otherwise each is L2-normalised first")
 
-    codes = hash_codes(parser, fits=("queries", "gallery"))
+    codes = add_options(parser, HashCodeOptions, itq_fit={"choices": ("queries", "gallery")})
     codes.add("--no-hash", action="store_true", help="no codes, only the ranking by the features themselves")
     codes.add("--bits", type=positive_int, default=None, help=f"length of the codes; None: d, but at most {MOST_BITS}")
 

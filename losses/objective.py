@@ -1,4 +1,4 @@
-"""The four terms of DSN's objective by name, and the one line that weighs them."""
+"""The four losses of DSN's objective by name, and their weighted sum."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 
 
-class Terms(NamedTuple):
-    """Unweighted losses of one step; a term that is switched off is zero."""
+class Losses(NamedTuple):
+    """Unweighted losses of one step; a loss that is switched off is zero."""
 
     classification: torch.Tensor
     distillation: torch.Tensor
@@ -17,18 +17,18 @@ class Terms(NamedTuple):
 
 @dataclass(frozen=True)
 class Weights:
-    """How much each term counts (`--cls_lambda`, `--sake_lambda`, `--contrastive_lambda`, `--memory_lambda`)."""
+    """Weight of each loss (`--cls_lambda`, `--sake_lambda`, `--contrastive_lambda`, `--memory_lambda`)."""
 
     classification: float = 1.0
     distillation: float = 1.0
     contrastive: float = 0.1
     memory: float = 1.0
 
-    def total(self, terms: Terms) -> torch.Tensor:
+    def total(self, losses: Losses) -> torch.Tensor:
         """The scalar that is minimised (DSN, Wang et al. IJCAI 2021)."""
         return (
-            self.classification * terms.classification
-            + self.distillation * terms.distillation
-            + self.contrastive * terms.contrastive
-            + self.memory * terms.memory
+            self.classification * losses.classification
+            + self.distillation * losses.distillation
+            + self.contrastive * losses.contrastive
+            + self.memory * losses.memory
         )

@@ -1,9 +1,9 @@
-"""From options to what a training run needs: batches, validation, the learner, the optimizer."""
+"""From the config of a run to its batches, validation and training step."""
 
-import argparse
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from datasets.batches import MixedBatches, validation_pairs
 from datasets.catalog import IMAGENET_CLASSES
 from datasets.file_lists import FileList, Split
 from datasets.views import ThreeViews
+from evaluation.config import Resources
 from evaluation.embedding import Embedder
 from evaluation.zero_shot import hash_scores
 from losses.memory_bank import MemoryBank
@@ -22,174 +23,186 @@ from models.batchnorm import synchronise_batchnorm
 from models.cse_resnet import FEATURE_DIM, PHOTO, SKETCH
 from models.dsn import Student, Teacher
 from models.pretrained import NONE, imagenet_state, start_student
-from training.config import Recipe
-from training.step import Learner
-from utils.distributed import Distributed
+from training.config import Recipe, TrainConfig
+from training.step import TrainingStep
 from utils.errors import InputError
 
-# DistributedDataParallel's option was renamed, and warns under its old name.
+# DistributedDataParallel renamed this option, and warns about the old name.
 HAS_NEW_NAME = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
 BUFFERS_IN_FORWARD = "forward_sync_buffers" if HAS_NEW_NAME else "broadcast_buffers"
-SOURCE_SIDE = 256 / 224  # warps are drawn on images this much larger than what the network sees
+SOURCE_SIDE = 256 / 224  # images are decoded this much larger than the network's input, and warped at that size
 
 
 def training_batches(
-    recipe: Recipe,
-    sketches: FileList,
-    photos: FileList,
-    options: argparse.Namespace,
-    device: torch.device,
-    distributed: Distributed | None = None,
+    recipe: Recipe, sketches: FileList, photos: FileList, config: TrainConfig, resources: Resources
 ) -> MixedBatches:
-    """The recipe's shares of `--batch_size`, of which a team's processes get a part each.
+    """Batches of `--batch_size` images, `recipe.photos_per_sketch` photos per sketch.
 
-    Raises InputError if that leaves no sketch, or a list does not fill a batch.
+    Raises InputError if a batch holds no sketch, or a list does not fill a batch.
     """
-    distributed = distributed or Distributed()
-    sketches_per_batch = options.batch_size // (1 + recipe.photos_per_sketch)
+    batch_size, per_sketch = config.optimisation.batch_size, recipe.photos_per_sketch
+    sketches_per_batch = batch_size // (1 + per_sketch)
     if sketches_per_batch < 1:
-        needed = 1 + recipe.photos_per_sketch
         raise InputError(
-            f"--batch_size {options.batch_size}: holds no sketch; use at least {needed}, one sketch to {needed - 1} photos"
+            f"--batch_size {batch_size}: holds no sketch; use at least {1 + per_sketch}, one sketch to {per_sketch} photos"
         )
     return MixedBatches(
         sketches,
         photos,
         sketches_per_batch=sketches_per_batch,
-        photos_per_batch=sketches_per_batch * recipe.photos_per_sketch,
-        side=round(options.image_size * SOURCE_SIDE),
-        seed=options.seed,
-        num_workers=options.num_workers,
-        pin_memory=device.type == "cuda",
-        steps_per_epoch=options.steps_per_epoch,
-        distributed=distributed,
+        photos_per_batch=sketches_per_batch * per_sketch,
+        side=round(config.data.image_size * SOURCE_SIDE),
+        seed=config.optimisation.seed,
+        num_workers=resources.num_workers,
+        pin_memory=resources.device.type == "cuda",
+        steps_per_epoch=config.optimisation.steps_per_epoch,
+        distributed=resources.distributed,
     )
 
 
-def validation(
-    sketches: FileList,
-    photos: FileList,
-    options: argparse.Namespace,
-    device: torch.device,
-    distributed: Distributed | None = None,
-) -> Callable:
-    """A function student → hash mAP over pairs of training photos and held-out sketches of their classes."""
-    count = options.validation_batches * max(1, options.batch_size // 2)
-    sketches, photos, row = validation_pairs(sketches, photos, count, options.seed)
-    row = torch.from_numpy(row).to(device)
-    labels = torch.from_numpy(photos.labels).to(device)
-
+def validation(sketches: FileList, photos: FileList, config: TrainConfig, resources: Resources) -> Callable[[Student], float]:
+    """A function student → hash mAP, with held-out sketches of seen classes as queries and training photos as gallery."""
+    batch_size, device = config.optimisation.batch_size, resources.device
+    count = config.optimisation.validation_batches * max(1, batch_size // 2)
+    sketches, photos, row = validation_pairs(sketches, photos, count, config.optimisation.seed)
+    sketch_of_photo, labels = torch.from_numpy(row).to(device), torch.from_numpy(photos.labels).to(device)
     print(f"validation: hash mAP over {len(photos)} pairs of a training photo and a held-out sketch")
 
     def validate(student: Student) -> float:
-        batch_size = options.batch_size
+        """Only the main process computes the mAP; the others return 0."""
         embed = Embedder(
-            student, device, options.image_size, batch_size, options.num_workers, amp=options.amp, distributed=distributed
+            student,
+            device,
+            config.data.image_size,
+            batch_size,
+            resources.num_workers,
+            amp=resources.amp,
+            distributed=resources.distributed,
         )
-        queries = embed(sketches, SKETCH, "validation sketches")[row]
+        queries = embed(sketches, SKETCH, "validation sketches")[sketch_of_photo]
         gallery = embed(photos, PHOTO, "validation photos")
-        if distributed is not None and not distributed.is_main:
-            return 0.0  # only the first process judges and writes
-        scores = hash_scores(queries, labels, gallery, labels, options.num_hashing)
-        return scores.summary()["map_all_released"]
+        if not resources.distributed.is_main:
+            return 0.0
+        return hash_scores(queries, labels, gallery, labels, config.model.num_hashing).summary()["map_all_released"]
 
     return validate
 
 
-def learner(split: Split, options: argparse.Namespace, device: torch.device, distributed: Distributed | None = None) -> Learner:
-    """Student and teacher at their start, the empty memory bank and the weights of the terms.
+def training_step(split: Split, config: TrainConfig, resources: Resources, sketches_per_batch: int) -> TrainingStep:
+    """Student and teacher with their initial weights, an empty memory bank, the losses' weights and the optimizer.
 
-    Without a teacher (`--pretrained_weights none`) the teacher space is as wide as the semantic mask, which may be missing.
-    Raises InputError if the weights cannot be had or the mask does not fit the teacher.
+    Without a teacher (`--pretrained_weights none`) the semantic mask may be missing. Raises InputError if the weights cannot
+    be read, or the mask does not fit the teacher.
     """
-    only_checks_checkpoint = options.evaluate and options.resume
-    is_without_teacher = options.pretrained_weights == NONE or only_checks_checkpoint
-    mask = _unused_mask(split) if is_without_teacher and not split.mask_file.exists() else split.semantic_mask()
-    state = None if is_without_teacher else imagenet_state(options.pretrained_weights)
-    teacher_classes = mask.shape[1] if state is None else len(state["last_linear.weight"])
-    if state is not None and mask.shape[1] != teacher_classes:
+    objective, device = config.objective, resources.device
+    state, mask = _teacher_state_and_mask(split, config)
+    student = _initial_student(split.seen_classes, mask.shape[1], state, config)
+    student = student.to(device, memory_format=torch.channels_last)
+    if resources.distributed.world_size > 1 and config.runtime.batchnorm == "synchronised":
+        student = synchronise_batchnorm(student)
+    teacher = None
+    if state is not None and objective.sake_lambda > 0:
+        teacher = Teacher(mask.shape[1])
+        teacher.load_state_dict(state)
+        teacher = teacher.to(device, memory_format=torch.channels_last)
+    return TrainingStep(
+        student=student,
+        teacher=teacher,
+        semantic_mask=torch.from_numpy(mask).to(device),
+        bank=MemoryBank(split.seen_classes, objective.topk, FEATURE_DIM).to(device),
+        views=ThreeViews(config.data.image_size, config.optimisation.seed),
+        weights=Weights(objective.cls_lambda, objective.sake_lambda, objective.contrastive_lambda, objective.memory_lambda),
+        objective=objective,
+        forward=wrapped_forward(student, teacher is not None, config, resources),
+        optimizer=adam(student, config.optimisation.lr, config.optimisation.weight_decay),
+        sketches=sketches_per_batch,
+        device=device,
+        amp=resources.amp,
+        distributed=resources.distributed,
+    )
+
+
+def _teacher_state_and_mask(split: Split, config: TrainConfig) -> tuple[dict[str, torch.Tensor] | None, np.ndarray]:
+    """The teacher's weights, or None, and the semantic mask (seen classes, teacher classes)."""
+    only_validates_checkpoint = config.runtime.evaluate and config.runtime.resume
+    if config.model.pretrained_weights == NONE or only_validates_checkpoint:
+        has_mask = split.mask_file.exists()
+        return None, split.semantic_mask() if has_mask else np.zeros((split.seen_classes, IMAGENET_CLASSES), np.float32)
+    mask, state = split.semantic_mask(), imagenet_state(config.model.pretrained_weights)
+    teacher_classes = len(state["last_linear.weight"])
+    if mask.shape[1] != teacher_classes:
         raise InputError(
             f"{split.mask_file}: vectors of {mask.shape[1]} do not fit a teacher of {teacher_classes} classes; "
             "use a mask made for this teacher, or other --pretrained_weights"
         )
+    return state, mask
+
+
+def _initial_student(
+    seen_classes: int, teacher_classes: int, state: dict[str, torch.Tensor] | None, config: TrainConfig
+) -> Student:
+    """The student with the teacher's weights, or random ones where `state` is None."""
+    objective = config.objective
     student = Student(
-        options.num_hashing,
-        split.seen_classes,
+        config.model.num_hashing,
+        seen_classes,
         teacher_classes,
-        distance_head=options.ems_loss,
-        projection_dim=options.contrastive_dim if options.contrastive_on == "projection" else None,
+        distance_head=config.model.ems_loss,
+        projection_dim=objective.contrastive_dim if objective.contrastive_on == "projection" else None,
     )
-    if options.pretrained_weights == NONE:
+    if config.model.pretrained_weights == NONE:
         print("from scratch, without a teacher: no ImageNet weights, and no distillation loss")
     if state is not None:
         start_student(student, state)
-    if options.freeze_features:
+    if config.optimisation.freeze_features:
         student.freeze_trunk()
-    distributed = distributed or Distributed()
-    student = student.to(device, memory_format=torch.channels_last)
-    if distributed.world_size > 1 and options.batchnorm == "synchronised":
-        student = synchronise_batchnorm(student)
-    teacher = _teacher(state, teacher_classes, options, device)
-    return Learner(
-        student=student,
-        teacher=teacher,
-        semantic_mask=torch.from_numpy(mask).to(device),
-        bank=MemoryBank(split.seen_classes, options.topk, FEATURE_DIM).to(device),
-        views=ThreeViews(options.image_size, options.seed),
-        weights=Weights(options.cls_lambda, options.sake_lambda, options.contrastive_lambda, options.memory_lambda),
-        options=options,
-        device=device,
-        forward=_forward(student, options, device, distributed, _unread(student, teacher, options)),
-        distributed=distributed,
-    )
+    return student
 
 
-def _unused_mask(split: Split) -> np.ndarray:
-    return np.zeros((split.seen_classes, IMAGENET_CLASSES), np.float32)
+def wrapped_forward(student: Student, has_teacher: bool, config: TrainConfig, resources: Resources) -> Callable[..., Any] | None:
+    """The student's forward pass, compiled or in DistributedDataParallel; None if it is the student's own.
 
-
-def _forward(
-    student: Student, options: argparse.Namespace, device: torch.device, distributed: Distributed, unread: list[nn.Parameter]
-) -> Callable | None:
-    """The student's forward pass in training, if it is not simply its own; `unread` are parameters no loss depends on."""
+    Raises InputError if `--compile` does not work on this machine.
+    """
     network: nn.Module = student
-    if distributed.world_size > 1:
-        with _set_aside(unread):  # their gradients would be waited for in vain
+    if resources.distributed.world_size > 1:
+        with _frozen(
+            _unused_heads(student, has_teacher, config.objective.contrastive_lambda)
+        ):  # else it waits for their gradients
             network = DistributedDataParallel(
                 student,
-                device_ids=[torch.cuda.current_device()] if device.type == "cuda" else None,
+                device_ids=[torch.cuda.current_device()] if resources.device.type == "cuda" else None,
                 gradient_as_bucket_view=True,
-                **{BUFFERS_IN_FORWARD: options.batchnorm == "local"},  # else every process has the same statistics anyway
+                **{BUFFERS_IN_FORWARD: config.runtime.batchnorm == "local"},  # else all processes have the same statistics
             )
-    if options.compile:
-        return _compiled(network, device)
+    if config.runtime.compile:
+        return _compiled(network, resources.device)
     return None if network is student else network
 
 
-def _unread(student: Student, teacher: Teacher | None, options: argparse.Namespace) -> list[nn.Parameter]:
+def _unused_heads(student: Student, has_teacher: bool, contrastive_weight: float) -> list[nn.Parameter]:
     """Parameters of heads that no loss of this run depends on."""
-    heads = [student.original_model.last_linear] if teacher is None else []
-    if student.contrastive_head is not None and options.contrastive_lambda == 0:
+    heads: list[nn.Module] = [] if has_teacher else [student.original_model.last_linear]
+    if student.contrastive_head is not None and contrastive_weight == 0:
         heads.append(student.contrastive_head)
     return [parameter for head in heads for parameter in head.parameters()]
 
 
 @contextlib.contextmanager
-def _set_aside(parameters: list[nn.Parameter]) -> Iterator[None]:
-    """Within the block they look frozen."""
-    learning = [parameter for parameter in parameters if parameter.requires_grad]
-    for parameter in learning:
+def _frozen(parameters: list[nn.Parameter]) -> Iterator[None]:
+    """Freeze the parameters within the block."""
+    trainable = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter in trainable:
         parameter.requires_grad_(False)
     yield
-    for parameter in learning:
+    for parameter in trainable:
         parameter.requires_grad_(True)
 
 
-def _compiled(network: nn.Module, device: torch.device) -> Callable:
-    """The network's forward pass compiled, which happens at its first use; InputError if nothing can be compiled here."""
+def _compiled(network: nn.Module, device: torch.device) -> Callable[..., Any]:
     try:
         torch.compile(torch.sin)(torch.ones(2, device=device))
-    except Exception as error:  # each backend fails in a way of its own
+    except Exception as error:  # each backend raises its own kinds
         reason = str(error).strip().splitlines()[0][:160]
         raise InputError(
             f"--compile: does not work here ({reason}); install a C++ compiler (GPU: triton), or leave it out"
@@ -197,16 +210,8 @@ def _compiled(network: nn.Module, device: torch.device) -> Callable:
     return torch.compile(network, dynamic=False)
 
 
-def _teacher(state: dict | None, classes: int, options: argparse.Namespace, device: torch.device) -> Teacher | None:
-    if state is None or options.sake_lambda == 0:
-        return None
-    teacher = Teacher(classes)
-    teacher.load_state_dict(state)
-    return teacher.to(device, memory_format=torch.channels_last)
-
-
-def optimizer(student: nn.Module, options: argparse.Namespace) -> torch.optim.Optimizer:
-    """Adam with its coupled L2 term over what is not frozen."""
-    learning = [parameter for parameter in student.parameters() if parameter.requires_grad]
-    is_fused = learning[0].device.type in ("cpu", "cuda")  # one pass over the weights instead of one per operation
-    return torch.optim.Adam(learning, lr=options.lr, weight_decay=options.weight_decay, fused=is_fused)
+def adam(student: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """Adam over the trainable parameters; weight decay is the coupled L2 term."""
+    trainable = [parameter for parameter in student.parameters() if parameter.requires_grad]
+    is_fused = trainable[0].device.type in ("cpu", "cuda")  # one pass over the weights instead of one per operation
+    return torch.optim.Adam(trainable, lr=lr, weight_decay=weight_decay, fused=is_fused)

@@ -1,33 +1,20 @@
-"""Every option of the four scripts, in groups, each under both `--a_b` and `--a-b`."""
+"""Options of the train scripts, and the recipe of each dataset."""
 
-import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
-from datasets.catalog import DATA_ROOT, Dataset
+from datasets.catalog import Dataset
+from evaluation.config import RUNS, DataOptions, DeviceOptions, ModelOptions, ObjectiveOptions, data_defaults
 from models.pretrained import IMAGENET
-from retrieval.hashing import FITS
-from retrieval.scores import TIES
-from utils.parser import (
-    Group,
-    Parser,
-    fraction,
-    image_side,
-    layer_size,
-    non_negative_float,
-    non_negative_int,
-    path_argument,
-    positive_float,
-    positive_int,
-    worker_count,
-)
-
-ARCHITECTURES = ("cse_resnet50",)
+from utils.options import as_text, option, parse_bundle
+from utils.parser import Parser, non_negative_float, non_negative_int, path_argument, positive_float, positive_int
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What sets one dataset's training apart: its lists, shares, schedule and seed."""
+    """Training settings that depend on the dataset: lists, share of photos in a batch, schedule and seed."""
 
     dataset: Dataset
     photos_per_sketch: int  # in a batch: batch_size // (1 + photos_per_sketch) sketches
@@ -36,163 +23,92 @@ class Recipe:
     seed: int
 
 
-def training_options(recipe: Recipe, arguments: list[str] | None = None) -> argparse.Namespace:
-    """Parsed options of a train script; a mistake exits with code 2 after one line."""
-    parser = Parser(f"Train DSN on {recipe.dataset.name}.")
-    _data(parser, recipe.dataset)
-    _run_folder(parser, "--savedir", "-s")
-    _model(parser, training=True)
-    _objective(parser)
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run writes."""
 
-    schedule = Group(parser, "schedule")
-    schedule.add("--epochs", type=non_negative_int, default=recipe.epochs, help="0 saves the starting weights as they are")
-    schedule.add("--batch_size", type=positive_int, default=96, help="sketches and photos in one step, each in three views")
-    schedule.add("--lr", type=positive_float, default=1e-4, help="Adam's step, times lr_decay^(epoch/epochs)")
-    schedule.add("--lr_decay", type=positive_float, default=0.001, help="what the step is multiplied with over the whole run")
-    schedule.add("--weight-decay", "--wd", type=non_negative_float, default=5e-4, help="L2 term of Adam, coupled")
-    schedule.add("--steps_per_epoch", type=positive_int, default=None, help="cut epochs short; None: as long as the lists last")
-    schedule.add(
-        "--validation_batches", type=positive_int, default=recipe.validation_batches, help="of batch_size // 2 pairs each"
+    title: ClassVar[str] = "run folder"
+    savedir: Path = option(RUNS, "-s", type=path_argument, help="parent folder of the run folders")
+
+
+@dataclass(frozen=True)
+class TrainedModel(ModelOptions):
+    """Student and teacher."""
+
+    pretrained_weights: str = option(
+        IMAGENET, help="initial weights: imagenet, a SE-ResNet-50 file, or none (from scratch, without a teacher)"
     )
-    schedule.add("--seed", type=non_negative_int, default=recipe.seed, help="same seed, same batches, same views")
-    schedule.add("--freeze_features", "-f", action="store_true", help="train the heads only")
+    ems_loss: bool = option(False, dashed=True, help="classify by the distance to learned class centres, with a margin")
 
-    running = _running(parser, amp="auto")
-    running.add("--print-freq", "-p", type=positive_int, default=10, help="steps between two readings of the losses")
-    running.add("--evaluate", "-e", action="store_true", help="validate only: the start weights, or with --resume the last epoch")
-    running.add(
-        "--batchnorm",
+
+@dataclass(frozen=True)
+class TrainedObjective(ObjectiveOptions):
+    """The losses and their weights."""
+
+    title: ClassVar[str] = "objective"
+    memory_grad: str = option(
+        "on", choices=("on", "off"), help="gradient of the memory loss to the photo features; off: as in the released code"
+    )
+    contrastive_on: str = option(
+        "embedding",
+        choices=("embedding", "projection"),
+        help="input of the contrastive loss: the embedding (released code) or the output of a projection head (paper)",
+    )
+
+
+@dataclass(frozen=True)
+class OptimisationOptions:
+    """Batches, learning rate and length of the training."""
+
+    title: ClassVar[str] = "schedule"
+    epochs: int = option(20, type=non_negative_int, help="number of epochs; 0 saves the initial weights")
+    batch_size: int = option(96, type=positive_int, help="images (sketches and photos) per step, each in three views")
+    lr: float = option(1e-4, type=positive_float, help="initial learning rate; decays to lr × lr_decay")
+    lr_decay: float = option(0.001, type=positive_float, help="final learning rate as a fraction of the initial one")
+    weight_decay: float = option(5e-4, "--wd", type=non_negative_float, dashed=True, help="weight decay (L2 term of Adam)")
+    steps_per_epoch: int | None = option(None, type=positive_int, help="maximum number of steps per epoch (None: no limit)")
+    validation_batches: int = option(300, type=positive_int, help="number of validation batches, of batch_size // 2 pairs each")
+    seed: int = option(1, type=non_negative_int, help="random seed of weights, batches and views")
+    freeze_features: bool = option(False, "-f", help="freeze the backbone; train the heads only")
+
+
+@dataclass(frozen=True)
+class RuntimeOptions(DeviceOptions):
+    """How a training runs; apart from precision and BatchNorm, nothing here changes its result."""
+
+    print_freq: int = option(10, "-p", type=positive_int, dashed=True, help="log every N steps")
+    evaluate: bool = option(False, "-e", help="validate only: the initial weights, or with --resume the last checkpoint")
+    batchnorm: str = option(
+        "synchronised",
         choices=("synchronised", "local"),
-        default="synchronised",
-        help="statistics of several processes (torchrun): of the whole batch, as one process has them, or each its own",
+        help="BatchNorm statistics with several processes: of the whole batch, or of each process's part",
     )
-    running.add(
-        "--save_minutes",
-        type=non_negative_float,
-        default=15,
-        help="between two checkpoints within an epoch; 0: only at the end of epochs",
+    save_minutes: float = option(
+        15, type=non_negative_float, help="minutes between two checkpoints within an epoch; 0: at the end of epochs only"
     )
-    running.add("--compile", action="store_true", help="compile the network first (torch.compile); see benchmarks/README.md")
-    running.add("--profile", action="store_true", help="time a few steps, write their trace to the run folder, and stop")
-    running.add("--resume", "-r", action="store_true", help="go on from checkpoint.pth.tar of the run folder, if it is there")
-    return parser.parse_args(arguments)
+    compile: bool = option(False, help="compile the model with torch.compile; see benchmarks/README.md")
+    profile: bool = option(False, help="profile a few steps, write their trace to the run folder and exit")
+    resume: bool = option(False, "-r", help="resume from checkpoint.pth.tar in the run folder, if there is one")
 
 
-def retrieval_options(dataset: Dataset, arguments: list[str] | None = None) -> argparse.Namespace:
-    """Parsed options of a test script; a mistake exits with code 2 after one line."""
-    parser = Parser(f"Retrieve unseen classes of {dataset.name} with a trained DSN.")
-    _data(parser, dataset)
-    _run_folder(parser, "--resume_dir")
-    _model(parser, training=False)
-    _objective(parser, only_names_the_run=True)
+@dataclass(frozen=True)
+class TrainConfig:
+    """Every option of a train script."""
 
-    checkpoint = Group(parser, "what to test")
-    checkpoint.add("--resume_file", default="model_best.pth.tar", help="file in the run folder")
-    checkpoint.add("--checkpoint", type=path_argument, default=None, help="any checkpoint file, instead of the run folder's")
-    checkpoint.add("--pretrained", action="store_true", help="rank by the 2048-d pooled feature instead of the embedding")
-    checkpoint.add("--precision", action="store_true", help="accepted for old command lines; precision is always printed")
+    data: DataOptions = DataOptions()
+    folder: RunFolder = RunFolder()
+    model: TrainedModel = TrainedModel()
+    objective: TrainedObjective = TrainedObjective()
+    optimisation: OptimisationOptions = OptimisationOptions()
+    runtime: RuntimeOptions = RuntimeOptions()
 
-    protocol = Group(parser, "protocol")
-    protocol.add("--generalized", type=fraction, default=None, help="share of the seen classes' photos that join the gallery")
-    protocol.add(
-        "--photo_to_photo",
-        type=positive_int,
-        nargs="?",
-        const=10,
-        default=None,
-        help="photos ask instead of sketches, so many of each class; without a number 10",
-    )
-    protocol.add(
-        "--also_seen",
-        type=path_argument,
-        nargs="+",
-        default=None,
-        help="split folders (or cname_cid.txt files) the model was trained on, if not this one: their classes are dropped",
-    )
-    hash_codes(parser)
-
-    written = Group(parser, "what is written")
-    written.add("--results", type=path_argument, default=None, help="where to write; None: results.json beside the checkpoint")
-    written.add("--no_report", action="store_true", help="spare the HTML report")
-    written.add("--no_cache", action="store_true", help="embed all images anew; do not keep their features beside the checkpoint")
-
-    running = _running(parser, amp="off")
-    running.add("--batch_size", type=positive_int, default=50, help="images embedded at once")
-    running.add("--print-freq", "-p", type=positive_int, default=20, help="batches between two updates of the progress bar")
-    return parser.parse_args(arguments)
+    def as_text(self) -> dict[str, Any]:
+        """The options by name, as checkpoints and options.json hold them."""
+        return as_text(self.data, self.folder, self.model, self.objective, self.optimisation, self.runtime)
 
 
-def hash_codes(parser: Parser, fits: tuple[str, ...] = FITS) -> Group:
-    """How hash codes are made and compared."""
-    group = Group(parser, "hash codes")
-    group.add("--itq", choices=("released", "procrustes"), default="released", help="step of the hash codes; see the README")
-    group.add("--itq_fit", choices=fits, default="queries", help="what the codes are fitted on; published: queries")
-    group.add(
-        "--ties",
-        choices=TIES,
-        default="stable",
-        help="equal distances between codes: lower gallery index first, or the mean over all orders",
-    )
-    return group
-
-
-def _data(parser: Parser, dataset: Dataset) -> Group:
-    group = Group(parser, "data")
-    group.add("--data_root", type=path_argument, default=DATA_ROOT, help=f"the folder that holds {dataset.folder}/")
-    group.add("--zero_version", default=dataset.default_split, help="split folder, e.g. zeroshot1 or zeroshot2 of Sketchy")
-    group.add("--image_size", type=image_side, default=224, help="side in pixels the network sees, 32 to 8192")
-    group.add(
-        "--skip_bad_images",
-        action="store_true",
-        help="first look through all images, and leave out (counted and listed) those that are missing or cannot be read",
-    )
-    group.add("--num_workers", type=worker_count, default=None, help="processes that decode; None: up to 8, or 1 on a CPU")
-    return group
-
-
-def _run_folder(parser: Parser, name: str, *short: str) -> None:
-    group = Group(parser, "run folder")
-    group.add(name, *short, type=path_argument, default=Path("cse_resnet50/checkpoint"), help="root of the run folders")
-
-
-def _model(parser: Parser, training: bool) -> None:
-    group = Group(parser, "model")
-    group.add("--arch", "-a", choices=ARCHITECTURES, default=ARCHITECTURES[0], help="backbone")
-    group.add("--num_classes", type=positive_int, default=None, help="seen classes; None: read from the data or the checkpoint")
-    group.add("--num_hashing", type=layer_size, default=64, help="length of the embedding")
-    if training:
-        group.add("--pretrained_weights", default=IMAGENET, help="imagenet, a SE-ResNet-50 file, or none: no teacher either")
-        group.add("--ems-loss", action="store_true", help="class logits by distance to learned centres, with a margin")
-
-
-def _objective(parser: Parser, only_names_the_run: bool = False) -> None:
-    group = Group(parser, "objective" + (" (names the run folder; changes no result)" if only_names_the_run else ""))
-    group.add("--kd_lambda", type=non_negative_float, default=1.0, help="factor on the teacher's logits")
-    group.add("--kdneg_lambda", type=non_negative_float, default=0.3, help="factor on the semantic mask added to them")
-    group.add("--sake_lambda", type=non_negative_float, default=1.0, help="weight of the distillation loss")
-    group.add("--contrastive_dim", type=layer_size, default=128, help="output of the projection head, if there is one")
-    group.add(
-        "--contrastive_lambda",
-        type=non_negative_float,
-        default=0.1,
-        help="weight of the contrastive loss; 0 spares its two views",
-    )
-    group.add("--temperature", type=positive_float, default=0.07, help="of the contrastive loss")
-    group.add("--topk", type=layer_size, default=10, help="memory slots of a class")
-    group.add("--memory_lambda", type=non_negative_float, default=1.0, help="weight of the memory loss")
-    group.add("--cls_lambda", type=non_negative_float, default=1.0, help="weight of the cross-entropy")
-    if not only_names_the_run:
-        group.add("--memory_grad", choices=("on", "off"), default="on", help="off: cut the photos' gradient, as released")
-        group.add(
-            "--contrastive_on",
-            choices=("embedding", "projection"),
-            default="embedding",
-            help="embedding: as released; projection: a head in front of the loss, as the paper describes",
-        )
-
-
-def _running(parser: Parser, amp: str) -> Group:
-    group = Group(parser, "running")
-    group.add("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
-    group.add("--amp", choices=("auto", "bf16", "off"), default=amp, help="auto: bf16 where the device has it natively")
-    return group
+def train_config(recipe: Recipe, arguments: Sequence[str] | None = None) -> TrainConfig:
+    """Parse the options of a train script; a mistake exits with code 2 after one line."""
+    schedule = {name: {"default": getattr(recipe, name)} for name in ("epochs", "validation_batches", "seed")}
+    parser = Parser(f"Train DSN on {recipe.dataset.name}.")
+    return parse_bundle(parser, TrainConfig, arguments, **data_defaults(recipe.dataset), **schedule)

@@ -1,33 +1,45 @@
-"""The curves of a run, for TensorBoard."""
+"""Loss and validation curves for TensorBoard."""
 
-import contextlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 from utils.errors import InputError
 
 
-@contextlib.contextmanager
-def curves(folder: Path, first_epoch: int, wanted: bool = True) -> Iterator[Callable[[int, dict[str, float]], None]]:
-    """A function (epoch, {name: value}) that writes scalars, or does nothing where TensorBoard is not installed or `wanted`.
+class Curves:
+    """Writes scalars to `folder/curves`, which is created by the first `write`; does nothing without TensorBoard.
 
-    Points that a killed run left from `first_epoch` on are hidden, for they come again.
+    Points that an interrupted run left from the first written epoch on are hidden.
     """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        print("no curves: pip install tensorboard")
-        wanted = False
-    if not wanted:
-        yield lambda epoch, values: None
-        return
-    if (folder / "curves").is_file():
-        raise InputError(f"{folder / 'curves'}: is a file where the curves' folder should be; move it away")
-    with SummaryWriter(folder / "curves", purge_step=first_epoch) as writer:
 
-        def write(epoch: int, values: dict[str, float]) -> None:
+    def __init__(self, folder: Path, enabled: bool = True):
+        self.folder, self.enabled = folder / "curves", enabled
+        self._writer: Any = None
+
+    def write(self, epoch: int, values: dict[str, float]) -> None:
+        """Add one point to each curve. Raises InputError if `folder/curves` is a file."""
+        if self.enabled and self._writer is None:
+            self._open(epoch)
+        if self._writer is not None:
             for name, value in values.items():
-                writer.add_scalar(name, value, epoch)
-            writer.flush()
+                self._writer.add_scalar(name, value, epoch)
+            self._writer.flush()
 
-        yield write
+    def _open(self, epoch: int) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            print("no curves: pip install tensorboard")
+            self.enabled = False
+            return
+        if self.folder.is_file():
+            raise InputError(f"{self.folder}: is a file where the curves' folder should be; move it away")
+        self._writer = SummaryWriter(self.folder, purge_step=epoch)
+
+    def __enter__(self) -> "Curves":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._writer is not None:
+            self._writer.close()

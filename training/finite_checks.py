@@ -1,26 +1,49 @@
-"""Noticing a loss that is not finite without waiting for the device in every step."""
+"""Detection of losses and weights that are not finite."""
+
+import math
 
 import torch
 
+from training.state import TrainingState
+
+
+class NotFinite(Exception):
+    """A loss or a weight is not finite."""
+
 
 class NonFiniteGuard:
-    """The first step whose losses were not finite, kept on the device.
+    """Records, on the device, the first step whose losses are not finite, so that no step waits for the device.
 
-    From that step on a fused optimizer changes nothing any more: when the losses are next read, weights and moments are those
-    the step began with (BatchNorm's statistics and the memory bank are not).
+    From that step on a fused optimizer changes nothing: when the losses are next read, weights and moments are those
+    before that step (BatchNorm statistics and memory bank are not).
     """
 
     def __init__(self, device: torch.device):
         self._step = torch.full((), torch.inf, device=device)
 
     def watch(self, losses: torch.Tensor, step: int, optimizer: torch.optim.Optimizer) -> None:
-        """Between the backward pass of a step and the optimizer's; `losses` is (n,)."""
+        """Check the losses (n,) of a step; call it after `backward` and before `optimizer.step`."""
         is_first = self._step.isinf() & ~torch.isfinite(losses).all()
         self._step = torch.where(is_first, float(step), self._step)
         if optimizer.defaults.get("fused"):
-            optimizer.found_inf = torch.isfinite(self._step).float()  # what torch.amp.GradScaler tells it by
+            optimizer.found_inf = torch.isfinite(self._step).float()  # type: ignore[attr-defined]  # as torch.amp.GradScaler sets it
 
     def step(self) -> int:
-        """The step's number, or 0 if there was none; waits for the device."""
+        """The number of that step, or 0 if there was none; waits for the device."""
         step = self._step.item()
         return int(step) if step < torch.inf else 0
+
+
+def finite_mean_losses(state: TrainingState) -> dict[str, float]:
+    """The mean losses of the current epoch by name; waits for the device. Raises NotFinite if one is not finite."""
+    means = state.mean_losses()
+    if not all(map(math.isfinite, means.values())):
+        raise NotFinite
+    return means
+
+
+def require_finite_weights(student: torch.nn.Module) -> None:
+    """Raise NotFinite if a weight is not finite; waits for the device."""
+    norms = torch.stack(torch._foreach_norm([parameter.detach() for parameter in student.parameters()]))
+    if not torch.isfinite(norms).all():
+        raise NotFinite

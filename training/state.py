@@ -4,16 +4,16 @@ from dataclasses import dataclass
 
 import torch
 
-from losses.objective import Terms
+from losses.objective import Losses
 
-LOSSES = (*Terms._fields, "total")
+LOSSES = (*Losses._fields, "total")
 
 
 @dataclass
-class Progress:
-    """Whole epochs; of the one under way the steps, and the sums (5,) of their losses and weighted total; the best validation.
+class TrainingState:
+    """Finished epochs, finished steps of the current epoch with the sums (5,) of their losses, and the best validation mAP.
 
-    `sums` is on the device, so that no step waits for a number, and None before the first step of an epoch.
+    `sums` stays on the device, so that no step waits for it; it is None before the first step of an epoch.
     """
 
     epochs: int = 0
@@ -22,16 +22,16 @@ class Progress:
     best: float = 0.0
 
     def add(self, losses: torch.Tensor) -> None:
-        """Count a step with these (5,) losses."""
+        """Count one step with these losses (5,)."""
         self.steps += 1
         self.sums = losses.clone() if self.sums is None else self.sums + losses
 
-    def means(self) -> dict[str, float]:
-        """The mean losses of the epoch so far, by name; waits for the device."""
-        return dict(zip(LOSSES, (self.sums / self.steps).tolist(), strict=True))
+    def mean_losses(self) -> dict[str, float]:
+        """Mean losses of the current epoch by name; waits for the device."""
+        return {} if self.sums is None else dict(zip(LOSSES, (self.sums / self.steps).tolist(), strict=True))
 
-    def close_epoch(self) -> None:
-        """The epoch under way is whole."""
+    def finish_epoch(self) -> None:
+        """Count the current epoch as finished."""
         self.epochs, self.steps, self.sums = self.epochs + 1, 0, None
 
     def __str__(self) -> str:

@@ -1,6 +1,5 @@
-"""The training loop: epochs of steps, each epoch validated and kept, and the way out when a loss or a signal ends it."""
+"""The training loop: epochs of steps, each epoch validated and saved."""
 
-import argparse
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,9 +9,11 @@ import torch
 from datasets.batches import Batch, MixedBatches
 from models.dsn import Student
 from training.checkpointing import Checkpointer
-from training.curves import curves
-from training.state import Progress
-from training.step import Learner, take_step
+from training.config import TrainConfig
+from training.curves import Curves
+from training.finite_checks import NotFinite, finite_mean_losses, require_finite_weights
+from training.state import TrainingState
+from training.step import TrainingStep
 from utils.errors import InputError, Stopped
 from utils.progress import progress_bar
 from utils.runs import NOT_FINITE
@@ -21,169 +22,133 @@ from utils.signals import StopRequest
 SHORT_NAMES = {"classification": "cls", "distillation": "kd", "contrastive": "cmc", "memory": "mem"}
 
 
-class NotFinite(Exception):
-    """A loss is not a number any more."""
-
-
 @dataclass
-class Run:
-    """What a training run needs to go from where it is to its last epoch."""
+class Trainer:
+    """Trains a run from its `state` to its last epoch. `validate` returns the validation mAP of a student."""
 
-    learner: Learner
-    optimizer: torch.optim.Optimizer
+    step: TrainingStep
     batches: MixedBatches
     validate: Callable[[Student], float]
     checkpointer: Checkpointer
     stop: StopRequest
-    options: argparse.Namespace
+    config: TrainConfig
+    state: TrainingState
 
-    def finish(self, progress: Progress) -> None:
-        """Train the epochs that are left. Raises Stopped when told to stop, InputError when a loss stops being finite."""
-        options = self.options
-        with contextlib.ExitStack() as opened, self.stop.deferred():
-            write = None
-            for epoch in range(progress.epochs, options.epochs):
-                set_learning_rate(self.optimizer, learning_rate(options.lr, options.lr_decay, epoch, options.epochs))
-                means = self._train(progress)
-                value = self._validate(progress)
-                self.checkpointer.begin_once()
-                write = write or opened.enter_context(
-                    curves(self.checkpointer.folder, epoch + 1, self.learner.distributed.is_main)
-                )
-                write(epoch + 1, {**{f"loss/{name}": mean for name, mean in means.items()}, "validation/map_hash": value})
-                progress.close_epoch()
-                with self.stop.without_deadline():
-                    self.checkpointer.keep(progress, value)
-                losses = "  ".join(f"{SHORT_NAMES.get(name, name)} {mean:.4f}" for name, mean in means.items())
-                best = f"validation mAP {value:.4f}  best {progress.best:.4f}"
-                print(f"epoch {epoch + 1}/{options.epochs}  {losses}  {best}", flush=True)
-                if self.stop.is_requested():
-                    raise self._stopped(progress)
+    def train(self) -> None:
+        """Train the remaining epochs. Raises Stopped on a stop request, InputError if a loss or weight is not finite."""
+        is_main = self.step.distributed.is_main
+        with Curves(self.checkpointer.folder, enabled=is_main) as curves, self.stop.deferred():
+            try:
+                for _ in range(self.state.epochs, self.config.optimisation.epochs):
+                    self._train_epoch(curves)
+            except NotFinite as error:
+                raise self._not_finite() from error
 
-    def _train(self, progress: Progress) -> dict[str, float]:
-        try:
-            means = train_one_epoch(
-                self.learner,
-                self.optimizer,
-                self.batches,
-                progress,
-                self.options.print_freq,
-                self._after_step,
-                lambda batches: self._interruptible(batches, progress),
-            )
-            require_finite_weights(self.learner.student)
-            return means
-        except NotFinite as fault:
-            raise self._not_finite(progress) from fault
+    def _train_epoch(self, curves: Curves) -> None:
+        state, schedule = self.state, self.config.optimisation
+        set_learning_rate(self.step.optimizer, learning_rate(schedule.lr, schedule.lr_decay, state.epochs, schedule.epochs))
+        losses = self.train_one_epoch()
+        value = self._validate()
 
-    def _interruptible(self, batches: Iterator[Batch], progress: Progress) -> Iterator[Batch]:
-        """The same batches; a lone process that gets a signal while it waits for one saves and stops at once."""
+        self.checkpointer.prepare_once()
+        state.finish_epoch()
+        curves.write(state.epochs, {**{f"loss/{name}": mean for name, mean in losses.items()}, "validation/map_hash": value})
+        with self.stop.without_deadline():
+            self.checkpointer.save_epoch(state, value)
+
+        means = "  ".join(f"{SHORT_NAMES.get(name, name)} {mean:.4f}" for name, mean in losses.items())
+        validation = f"validation mAP {value:.4f}  best {state.best:.4f}"
+        print(f"epoch {state.epochs}/{schedule.epochs}  {means}  {validation}", flush=True)
+        if self.stop.is_requested():
+            raise self._stopped()
+
+    def train_one_epoch(self) -> dict[str, float]:
+        """Train the remaining steps of the current epoch and return the means of the four losses and their sum, by name.
+
+        Losses are summed on the device and read every `--print_freq` steps, so that no step waits for the device. Raises
+        NotFinite if one is not finite when it is read, and Stopped, once the state is saved, on a stop request.
+        """
+        step, state, batches = self.step, self.state, self.batches
+        step.student.train()
+        if state.steps == 0:
+            step.bank.empty()
+        images = sum(batches.shares)
+        with progress_bar(len(batches) * images, f"epoch {state.epochs + 1}", "img", initial=state.steps * images) as bar:
+            for batch in self._stoppable(batches.of_epoch(state.epochs, first=state.steps)):
+                state.add(step(batch, state.epochs, state.steps + 1))
+                bar.update(images)
+                if state.steps % self.config.runtime.print_freq == 0 or state.steps == len(batches):
+                    means = finite_mean_losses(state)
+                    bar.set_postfix_str(" ".join(f"{short} {means[name]:.2f}" for name, short in SHORT_NAMES.items()))
+                self._save_if_due()
+        losses = finite_mean_losses(state)
+        require_finite_weights(step.student)
+        return losses
+
+    def _stoppable(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """The same batches; a stop request while a single process waits for one saves the state and raises Stopped."""
         while True:
             try:
-                with self.stop.immediate() if self.learner.distributed.world_size == 1 else contextlib.nullcontext():
+                with self.stop.immediate() if self.step.distributed.world_size == 1 else contextlib.nullcontext():
                     batch = next(batches, None)
             except Stopped:
-                self._save_finite(progress)
-                raise self._stopped(progress) from None
+                self._save()
+                raise self._stopped() from None
             if batch is None:
                 return
             yield batch
 
-    def _validate(self, progress: Progress) -> float:
-        """In a team to its end, for the others would wait in vain for a process that left."""
-        student, distributed = self.learner.student, self.learner.distributed
+    def _save_if_due(self) -> None:
+        """Save after `--save_minutes`, and on a stop request, which then raises Stopped."""
+        is_to_stop = self.stop.is_requested()
+        if is_to_stop or self.checkpointer.is_due():
+            self._save()
+        if is_to_stop:
+            with self.stop.without_deadline():
+                self.step.distributed.barrier()  # a launcher ends all processes as soon as one has ended
+            raise self._stopped()
+
+    def _validate(self) -> float:
+        """The validation mAP; several processes always finish it, since each would wait for one that stopped."""
+        student, distributed = self.step.student, self.step.distributed
         if distributed.world_size > 1:
-            if self.options.batchnorm == "local":
-                distributed.broadcast(student.buffers())  # what is validated is what is saved
+            if self.config.runtime.batchnorm == "local":
+                distributed.broadcast(student.buffers())  # validate the statistics that are saved
             with self.stop.without_deadline():
                 return self.validate(student)
         try:
             with self.stop.immediate():
                 return self.validate(student)
         except Stopped:
-            self._save_finite(progress)
-            raise self._stopped(progress) from None
+            self._save()
+            raise self._stopped() from None
 
-    def _after_step(self, progress: Progress) -> None:
-        """Save what would be lost otherwise."""
-        is_to_stop = self.stop.is_requested()
-        if is_to_stop or self.checkpointer.is_due():
-            self._save_finite(progress)
-        if is_to_stop:
-            with self.stop.without_deadline():
-                self.learner.distributed.barrier()  # a launcher ends what is left as soon as one process has ended
-            raise self._stopped(progress)
-
-    def _save_finite(self, progress: Progress) -> None:
-        """Save the steps of the epoch under way, if there are any. Raises NotFinite if a loss or a weight is not finite."""
-        if progress.steps == 0:  # nothing has happened since the last epoch was saved
+    def _save(self) -> None:
+        """Save the finished steps of the current epoch, if any. Raises NotFinite if a loss or weight is not finite."""
+        if self.state.steps == 0:  # the last epoch is saved already
             return
-        finite_means(progress)
-        require_finite_weights(self.learner.student)
+        finite_mean_losses(self.state)
+        require_finite_weights(self.step.student)
         with self.stop.without_deadline():
-            self.checkpointer.save(progress)
+            self.checkpointer.save(self.state)
 
-    def _stopped(self, progress: Progress) -> Stopped:
-        is_saved = progress.epochs > 0 or progress.steps > 0
-        outcome = f"saved after {progress}; go on with --resume" if is_saved else "with nothing new to save"
+    def _stopped(self) -> Stopped:
+        is_saved = self.state.epochs > 0 or self.state.steps > 0
+        outcome = f"saved after {self.state}; go on with --resume" if is_saved else "with nothing new to save"
         return Stopped(f"stopped by {self.stop.given or 'another process'}, {outcome}")
 
-    def _not_finite(self, progress: Progress) -> InputError:
-        means = progress.means()
-        name = next((f"{name} loss is" for name, mean in means.items() if not _is_finite(mean)), "weights are")
-        step = self.learner.fault.step() or progress.steps  # weights may go wrong where no loss did
-        self.checkpointer.keep_not_finite(progress, step, means, self.batches.files_of(progress.epochs, step))
-        self.learner.distributed.barrier()  # a launcher ends what is left as soon as one process has ended
+    def _not_finite(self) -> InputError:
+        """Save the state for inspection and return the error to raise."""
+        state, losses = self.state, self.state.mean_losses()
+        name = next((f"{name} loss is" for name, mean in losses.items() if not abs(mean) < float("inf")), "weights are")
+        step = self.step.guard.step() or state.steps  # weights may go wrong where no loss does
+        self.checkpointer.save_not_finite(state, step, losses, self.batches.files_of(state.epochs, step))
+        self.step.distributed.barrier()  # a launcher ends all processes as soon as one has ended
         return InputError(
-            f"epoch {progress.epochs + 1}, step {step}: the {name} not finite, so training stopped; the state is in "
+            f"epoch {state.epochs + 1}, step {step}: the {name} not finite, so training stopped; the state is in "
             f"{self.checkpointer.folder / NOT_FINITE}, the batch's files in not_finite.json beside it; lower --lr, or "
             "try --amp off, and go on from the last checkpoint with --resume"
         )
-
-
-def train_one_epoch(
-    learner: Learner,
-    optimizer: torch.optim.Optimizer,
-    batches: MixedBatches,
-    progress: Progress,
-    print_freq: int,
-    after_step: Callable[[Progress], None] = lambda progress: None,
-    waiting: Callable[[Iterator[Batch]], Iterator[Batch]] = iter,
-) -> dict[str, float]:
-    """What is left of the epoch under way; the means of the four losses and of their weighted total, by name.
-
-    Losses are summed on the device and read every `print_freq` steps, so that no step waits for a number. `waiting` wraps the
-    iterator over the batches. Raises NotFinite if a loss is not finite by the time it is read.
-    """
-    learner.student.train()
-    if progress.steps == 0:
-        learner.bank.empty()
-    sketches, images = batches.shares[0], sum(batches.shares)
-    done = progress.steps * images
-    with progress_bar(len(batches) * images, f"epoch {progress.epochs + 1}", "img", initial=done) as bar:
-        for batch in waiting(batches.of_epoch(progress.epochs, first=progress.steps)):
-            progress.add(take_step(learner, optimizer, batch, sketches, progress.epochs, progress.steps + 1))
-            bar.update(images)
-            if progress.steps % print_freq == 0 or progress.steps == len(batches):
-                means = finite_means(progress)
-                bar.set_postfix_str(" ".join(f"{short} {means[name]:.2f}" for name, short in SHORT_NAMES.items()))
-            after_step(progress)
-    return finite_means(progress)
-
-
-def finite_means(progress: Progress) -> dict[str, float]:
-    """The mean losses of the epoch so far. Raises NotFinite if one is not finite."""
-    means = progress.means()
-    if not all(map(_is_finite, means.values())):
-        raise NotFinite
-    return means
-
-
-def require_finite_weights(student: Student) -> None:
-    """Raise NotFinite if a weight is not finite; waits for the device."""
-    norms = torch.stack(torch._foreach_norm([parameter.detach() for parameter in student.parameters()]))
-    if not torch.isfinite(norms).all():
-        raise NotFinite
 
 
 def learning_rate(base: float, decay: float, epoch: int, epochs: int) -> float:
@@ -192,10 +157,6 @@ def learning_rate(base: float, decay: float, epoch: int, epochs: int) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
-    """The same step size for all parameters."""
+    """Set the learning rate of all parameters."""
     for group in optimizer.param_groups:
         group["lr"] = value
-
-
-def _is_finite(value: float) -> bool:
-    return abs(value) < float("inf")

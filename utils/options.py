@@ -12,9 +12,11 @@ parser = Parser("Train.")
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from utils.parser import Group, Parser
+
+Bundle = TypeVar("Bundle")
 
 
 def option(default: Any, *short: str, help: str, dashed: bool = False, **rules: Any) -> Any:
@@ -32,7 +34,7 @@ def operand(*, help: str, **rules: Any) -> Any:
     return field(metadata={"operand": True, "help": help, "rules": rules})
 
 
-def add_options(parser: Parser, kind: type, **changes: Mapping[str, Any]) -> None:
+def add_options(parser: Parser, kind: type, **changes: Mapping[str, Any]) -> Group:
     """Add the fields of a dataclass as one group, titled `kind.title`; `changes` replace argparse's rules of single fields."""
     group = Group(parser, kind.title)
     for each in fields(kind):
@@ -42,6 +44,7 @@ def add_options(parser: Parser, kind: type, **changes: Mapping[str, Any]) -> Non
             continue
         rules = {"default": each.default, "help": known["help"], **known["rules"], **changes.get(each.name, {})}
         group.add("--" + (each.name.replace("_", "-") if known["dashed"] else each.name), *known["short"], **rules)
+    return group
 
 
 def parse(
@@ -52,6 +55,14 @@ def parse(
         add_options(parser, kind, **{name: rules for name, rules in changes.items() if name in _names(kind)})
     found = parser.parse_args(arguments)
     return tuple(kind(**{name: getattr(found, name) for name in _names(kind)}) for kind in kinds)
+
+
+def parse_bundle(
+    parser: Parser, bundle: type[Bundle], arguments: Sequence[str] | None = None, **changes: Mapping[str, Any]
+) -> Bundle:
+    """An instance of a dataclass whose fields are such dataclasses, filled as `parse` does."""
+    kinds: list[Any] = [each.type for each in fields(bundle)]  # type: ignore[arg-type]
+    return bundle(*parse(parser, kinds, arguments, **changes))
 
 
 def as_text(*filled: Any) -> dict[str, Any]:

@@ -1,6 +1,5 @@
-"""Run folders: what they are called and the record of how a run was made."""
+"""Files of a run folder, and the record of how a run was made."""
 
-import argparse
 import importlib.metadata
 import itertools
 import json
@@ -8,6 +7,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,23 +15,14 @@ import torch
 from utils.files import atomic_write
 
 LAST, BEST = "checkpoint.pth.tar", "model_best.pth.tar"
-PREVIOUS = "checkpoint.previous.pth.tar"  # what LAST was before it was last written
-DAMAGED = "checkpoint.damaged.pth.tar"  # what LAST was when it could not be read
-NEW_RUN = ".begun_anew"  # there while a new run has not saved anything, and what lies in its folder is an earlier run's
-NOT_FINITE = "not_finite.pth.tar"  # the state in which a loss was not finite
-
-
-def run_folder(root: Path, prefix: str, options: argparse.Namespace) -> Path:
-    """The released name: `sketchy_kd(1.0)_kdneg(0.3)_sake(1.0)_dim(64)_contrastive(128-0.1)_T(0.07)_memory(10-1.0)`."""
-    return root / (
-        f"{prefix}_kd({options.kd_lambda})_kdneg({options.kdneg_lambda})_sake({options.sake_lambda})"
-        f"_dim({options.num_hashing})_contrastive({options.contrastive_dim}-{options.contrastive_lambda})"
-        f"_T({options.temperature})_memory({options.topk}-{options.memory_lambda})"
-    )
+PREVIOUS = "checkpoint.previous.pth.tar"  # the checkpoint before LAST
+DAMAGED = "checkpoint.damaged.pth.tar"  # a LAST that could not be read
+NEW_RUN = ".begun_anew"  # marks the folder of a new run that has saved nothing yet: its files are an earlier run's
+NOT_FINITE = "not_finite.pth.tar"  # the state in which a loss or weight was not finite
 
 
 def archive_files(folder: Path) -> Path | None:
-    """Move what an earlier run left in `folder` to `previous_1/` (or the next free number) in it; that folder, if any."""
+    """Move the files of an earlier run in `folder` to `previous_1/` in it (or the next free number), which is returned."""
     left = [path for path in folder.glob("*") if not path.name.startswith((".", "previous_"))]
     if not left:
         return None
@@ -44,15 +35,15 @@ def archive_files(folder: Path) -> Path | None:
 
 
 def list_runs(root: Path) -> list[str]:
-    """Names of the run folders that hold a checkpoint."""
+    """Names of the run folders below `root` that hold a checkpoint."""
     return sorted({path.parent.name for path in root.glob("*/*.pth.tar")})
 
 
-def record_run(path: Path, options: argparse.Namespace, **resolved: object) -> None:
-    """Write as JSON every option as it was resolved, the command, versions and the code's git SHA."""
+def record_run(path: Path, options: dict[str, Any], **resolved: object) -> None:
+    """Write the command, the options, what they resolved to, versions and the code's git SHA as JSON."""
     record = {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "options": options_as_text(options),
+        "options": options,
         "resolved": resolved,
         "versions": {
             "python": platform.python_version(),
@@ -67,13 +58,8 @@ def record_run(path: Path, options: argparse.Namespace, **resolved: object) -> N
         temporary.write_text(json.dumps(record, indent=2) + "\n")
 
 
-def options_as_text(options: argparse.Namespace) -> dict:
-    """The options as a checkpoint or a JSON file can hold them: paths as text."""
-    return {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
-
-
 def git_sha() -> str | None:
-    """The commit this code is at, with `+changes` where the working tree differs; None outside a checkout."""
+    """The commit of this code, with `+changes` if the working tree differs; None outside a checkout."""
     here = Path(__file__).resolve().parent
     try:
         answer = subprocess.run(

@@ -4,20 +4,20 @@ import pytest
 import torch
 
 from benchmarks.plain import PlainBank, PlainImages, plain_step
-from tests.helpers.learner import batch, learner
-from training.step import take_step
+from tests.helpers.steps import batch, training_step
 
 
 def test_plain_losses_are_ours_step_by_step():
-    ours, plain = learner(), learner()
-    optimizers = [torch.optim.SGD(it.student.parameters(), lr=1e-4) for it in (ours, plain)]
+    ours, plain = training_step(), training_step()
+    for it in (ours, plain):
+        it.optimizer = torch.optim.SGD(it.student.parameters(), lr=1e-4)
     bank, shared = PlainBank(2), batch()
     for step in range(3):
         plain.student.load_state_dict(ours.student.state_dict())  # else ReLU lets the last bits of one step grow in the next
-        expected = take_step(ours, optimizers[0], shared, 2, 0, step)[:4].tolist()
+        expected = ours(shared, 0, step)[:4].tolist()
         views = torch.stack(plain.views(shared.images, 0, step), dim=1)
         networks = plain.student, plain.teacher, plain.semantic_mask
-        found = plain_step(*networks, bank, optimizers[1], views, shared.labels, 2)
+        found = plain_step(*networks, bank, plain.optimizer, views, shared.labels, 2)
         assert list(found) == pytest.approx(expected, rel=2e-3, abs=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""Kept features: found again only while nothing they depend on has changed."""
+"""Cached features are found again only while nothing they depend on has changed."""
 
 import os
 from dataclasses import replace
@@ -92,4 +92,4 @@ def test_damaged_files_are_made_anew(student, files, tmp_path):
 def test_a_folder_that_cannot_be_written_is_no_obstacle(student, files, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     embedder(student, tmp_path / "file" / "features")(files, SKETCH, "queries")
-    assert "features are not kept" in capsys.readouterr().out
+    assert "features are not cached" in capsys.readouterr().out

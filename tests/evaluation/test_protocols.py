@@ -1,6 +1,5 @@
-"""Who asks and what is searched under each protocol, by hand on the tiny dataset's lists."""
+"""Queries and gallery of each protocol, counted by hand on the tiny dataset's lists."""
 
-from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 
 from datasets.catalog import SKETCHY
 from datasets.file_lists import Split
+from evaluation.config import ProtocolOptions
 from evaluation.protocols import protocol_of, training_samples
 from models.cse_resnet import PHOTO, SKETCH
 from tests.helpers.tiny_dataset import SEEN, UNSEEN
@@ -20,7 +20,7 @@ def split(shared_dataset):
 
 
 def protocol(split, **options):
-    return protocol_of(split, Namespace(**{"generalized": None, "photo_to_photo": None, "also_seen": None, **options}))
+    return protocol_of(split, ProtocolOptions(**options))
 
 
 def named(files, names):

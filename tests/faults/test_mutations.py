@@ -4,7 +4,6 @@ FAULTS=1000 pytest -s tests/faults      files of each kind (default 60), and how
 FAULTS_SEED=7                           other files than usual
 """
 
-import argparse
 import contextlib
 import io
 import itertools
@@ -34,7 +33,7 @@ from datasets.file_lists import Split, read_class_names, read_list, read_semanti
 from datasets.images import decode
 from losses.memory_bank import MemoryBank
 from tests.helpers.tiny_dataset import SEEN
-from training.checkpointing import _restored
+from training.checkpointing import restore
 from utils.checkpoints import load_state, read_checkpoint, read_tensors, write_checkpoint
 from utils.errors import InputError
 
@@ -259,14 +258,13 @@ def taken_up(path: Path) -> dict:
     """Read by each way a checkpoint is read; what was taken up must do for another step."""
     model = network()
     optimizer = torch.optim.Adam(model.parameters())
-    options = argparse.Namespace(lr=1e-3, savedir=".")
-    learner = types.SimpleNamespace(student=model, device=torch.device("cpu"), options=options, bank=MemoryBank(3, 2, 4))
+    training = types.SimpleNamespace(student=model, device=torch.device("cpu"), optimizer=optimizer, bank=MemoryBank(3, 2, 4))
     content = read_checkpoint(path)
     tensors = read_tensors(path)
     load_state(network(), content["state_dict"], path)
     before = torch.get_rng_state()
     try:
-        progress = _restored(path, read_checkpoint(path), learner, optimizer, Batches())  # it keeps what it is given
+        progress = restore(path, read_checkpoint(path), training, Batches())  # it keeps what it is given
     finally:
         torch.set_rng_state(before)
     assert progress.epochs >= 0 and progress.steps in range(10) and np.isfinite(progress.best)

@@ -7,22 +7,19 @@ from datasets.batches import Batch
 from retrieval.hashing import itq_codes
 from retrieval.ranking import top_k
 from retrieval.scores import evaluate_ranking
-from tests.helpers.learner import batch, learner
-from training.step import take_step
-from utils.phases import MeasuredPhases
+from tests.helpers.steps import batch, training_step
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
 def test_a_training_step_never_waits_for_the_device():
-    it = learner(device="cuda")
-    optimizer = torch.optim.Adam(it.student.parameters(), fused=True)
+    it = training_step(device="cuda")
     decoded = Batch(batch().images.contiguous(memory_format=torch.channels_last).pin_memory(), batch().labels)
     for step in range(4):
         if step == 2:  # the first steps choose algorithms and allocate
             torch.cuda.set_sync_debug_mode("error")
         try:
-            losses = take_step(it, optimizer, decoded, sketches=2, epoch=0, step=step)
+            losses = it(decoded, epoch=0, number=step)
         finally:
             torch.cuda.set_sync_debug_mode("default")
     assert torch.isfinite(losses).all()
@@ -30,7 +27,7 @@ def test_a_training_step_never_waits_for_the_device():
 
 def test_losses_agree_with_the_cpu():
     torch.backends.cudnn.allow_tf32 = False
-    on_cpu, on_gpu = (learner(device=device).terms(batch(), sketches=2, epoch=0, step=1) for device in ("cpu", "cuda"))
+    on_cpu, on_gpu = (training_step(device=device).losses(batch(), epoch=0, number=1) for device in ("cpu", "cuda"))
     for name, expected, found in zip(on_cpu._fields, on_cpu, on_gpu, strict=True):
         assert found.item() == pytest.approx(expected.item(), rel=1e-3), name
 
@@ -45,14 +42,3 @@ def test_rankings_agree_with_the_cpu():
         on_gpu = evaluate_ranking(distance, arrays[0].cuda(), labels[0].cuda(), arrays[1].cuda(), labels[1].cuda()).summary()
         assert on_gpu == pytest.approx(expected, abs=1e-9)
     assert (top_k(query, gallery, 10) == top_k(query.cuda(), gallery.cuda(), 10)).all()
-
-
-def test_phases_are_measured_on_the_device():
-    phase = MeasuredPhases(torch.device("cuda"))
-    big = torch.randn(4096, 4096, device="cuda")
-    with phase("product"):
-        big @ big
-    with phase("nothing"):
-        pass
-    taken = phase.milliseconds()
-    assert taken["product"] > 5 * taken["nothing"]

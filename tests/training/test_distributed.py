@@ -1,8 +1,6 @@
-"""Several processes mean what one does: losses, gradients, memory bank, BatchNorm statistics and weights."""
+"""Several processes compute what one does: losses, gradients, memory bank, BatchNorm statistics and weights."""
 
-import argparse
 import functools
-import hashlib
 import json
 import os
 import signal
@@ -15,110 +13,15 @@ from unittest import mock
 import pytest
 import torch
 import torch.distributed as dist
-from torch import nn
 
-from datasets.batches import Batch
-from datasets.views import ThreeViews
-from models.batchnorm import synchronise_batchnorm
-from tests.helpers.learner import learner
-from tests.helpers.scripts import RUN_NAME, SHORT, SMALL, TEST, TRAIN, weights_of
-from training.build import _forward, _unread
-from training.step import take_step
+from tests.helpers.distributed_training import SETTINGS, trained
+from tests.helpers.scripts import ROOT, RUN_NAME, SHORT, SMALL, TEST, TRAIN, weights_of
 from utils.distributed import Distributed, init_distributed, shard_positions
 from utils.errors import InputError
 
-SKETCHES, PHOTOS = 5, 7  # neither goes evenly round two or four processes
-ROOT = Path(__file__).resolve().parents[2]
-to_float = torch.Tensor.float
-# In float64 the network as it is. In float32 rounding turns a ReLU here and there, which moves gradients by far more than
-# rounding (and does so between two runs of one process, if their numbers of threads differ): there the kinks are rounded off
-# and the residual branches start small. In float64 there is no teacher, so that one head is left without a gradient.
-SETTINGS = {
-    "float64": {"steps": 3, "lr": 1e-4, "eps": 1e-8, "tolerance": 1e-8},
-    "float32": {"steps": 10, "lr": 1e-5, "eps": 1e-3, "tolerance": 1e-5},
-}
-
-
-def batch_of(step: int, own: list[int]) -> Batch:
-    generator = torch.Generator().manual_seed(step)
-    images = torch.randint(0, 256, (SKETCHES + PHOTOS, 3, 37, 37), generator=generator, dtype=torch.uint8)
-    return Batch(images[own], torch.randint(3, (SKETCHES + PHOTOS,), generator=generator))
-
-
-class Views(ThreeViews):
-    """In the learner's precision."""
-
-    dtype = torch.float32
-
-    def __call__(self, *arguments, **keywords):
-        with mock.patch.object(torch.Tensor, "float", to_float):
-            return tuple(view.to(self.dtype) for view in super().__call__(*arguments, **keywords))
-
-
-def trained(distributed: Distributed, setting: str) -> dict:
-    """Everything that some steps leave; the losses' `.float()`, there for bfloat16, is not to make float64 less."""
-    if setting == "float32":
-        return some_steps(distributed, setting)
-    with mock.patch.object(torch.Tensor, "float", lambda tensor: tensor if tensor.is_floating_point() else tensor.double()):
-        return some_steps(distributed, setting)
-
-
-def some_steps(distributed: Distributed, setting: str) -> dict:
-    torch.set_num_threads(1)
-    with_values = SETTINGS[setting]
-    dtype = torch.float32 if setting == "float32" else torch.float64
-    it = learner()
-    it.distributed = distributed
-    it.views = Views(32, 0)
-    it.views.dtype = dtype
-    if setting == "float32":
-        tame(it.student)
-    for module in (it.student, it.teacher, it.bank):
-        module.to(dtype)
-    it.semantic_mask = it.semantic_mask.to(dtype)
-    if setting == "float64":
-        it.teacher = None
-    if distributed.world_size > 1:
-        synchronise_batchnorm(it.student)
-        options = argparse.Namespace(compile=False, batchnorm="synchronised")
-        it.forward = _forward(it.student, options, it.device, distributed, _unread(it.student, it.teacher, options))
-    it.student.train()
-    start = {name: value.clone() for name, value in it.student.named_parameters()}
-    optimizer = torch.optim.Adam(it.student.parameters(), lr=with_values["lr"], weight_decay=5e-4, eps=with_values["eps"])
-    own = distributed.own_positions(SKETCHES, PHOTOS)
-    losses, gradients = [], {}
-    for step in range(with_values["steps"]):
-        losses.append(take_step(it, optimizer, batch_of(step, own), SKETCHES, 0, step))
-        if step in (0, with_values["steps"] - 1):
-            gradients[step] = torch.cat([p.grad.flatten() for p in it.student.parameters() if p.grad is not None])
-    return {
-        "losses": torch.stack(losses),
-        "gradients": torch.stack(list(gradients.values())),
-        "slots": it.bank.slots[:-1],  # the last row is for scratch
-        "counts": it.bank.counts[:-1],
-        "weights": it.student.state_dict(),
-        "moved": max((value - start[name]).abs().max() for name, value in it.student.named_parameters()).item(),
-    }
-
-
-def tame(student: nn.Module) -> None:
-    for module in list(student.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, nn.ReLU):
-                setattr(module, name, nn.Softplus())
-            elif name == "bn3":
-                nn.init.constant_(child.weight, 0.2)
-
-
-def digest(outcome: dict) -> str:
-    whole = hashlib.sha256()
-    for value in (outcome["losses"], outcome["slots"], *outcome["weights"].values()):
-        whole.update(value.contiguous().numpy())
-    return whole.hexdigest()
-
 
 def started(size: int, *words: object, **keywords) -> list[subprocess.Popen]:
-    """So many processes of one program, as torchrun would start them."""
+    """`size` processes of one program, as torchrun would start them."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -134,9 +37,9 @@ def started(size: int, *words: object, **keywords) -> list[subprocess.Popen]:
     ]
 
 
-def run_as_team(size: int, setting: str, folder: Path) -> tuple[dict, list[str]]:
-    """What the first process was left with, and a digest of what each was."""
-    processes = started(size, "-m", "tests.training.test_distributed", setting, folder)
+def run_distributed(size: int, setting: str, folder: Path) -> tuple[dict, list[str]]:
+    """The outcome of the main process, and a digest of the outcome of each."""
+    processes = started(size, "-m", "tests.helpers.distributed_training", setting, folder)
     assert [process.wait(timeout=600) for process in processes] == [0] * size
     digests = [path.read_text() for path in folder.glob("*.digest")]
     return torch.load(folder / "first.pt", weights_only=True), digests
@@ -148,13 +51,13 @@ def alone():
 
 
 @pytest.mark.parametrize("size, setting", [(2, "float64"), (2, "float32"), (4, "float32")])
-def test_a_team_learns_what_one_process_learns(size, setting, alone, tmp_path):
+def test_several_processes_learn_what_one_process_learns(size, setting, alone, tmp_path):
     expected, tolerance = alone(setting), SETTINGS[setting]["tolerance"]
 
     def assert_close(found, wanted, name):
         torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance, msg=lambda text: f"{name}: {text}")
 
-    found, digests = run_as_team(size, setting, tmp_path)
+    found, digests = run_distributed(size, setting, tmp_path)
     assert torch.equal(found["counts"], expected["counts"])
     for name in ("losses", "slots", "gradients"):
         assert_close(found[name], expected[name], name)
@@ -226,8 +129,8 @@ def test_a_process_that_is_killed_ends_the_others_in_one_line(shared_dataset, tm
     assert "error: another process of this run has ended" in err and "Traceback" not in err
 
 
-def test_a_team_told_to_stop_saves_and_one_process_goes_on(shared_dataset, tmp_path, run_script):
-    """Only one process is told; they stop together, once the first has saved."""
+def test_several_processes_stop_together_and_one_process_resumes(shared_dataset, tmp_path, run_script):
+    """One process gets the signal; all stop once the main process has saved."""
     words = [TRAIN, *SMALL, *SHORT, "--data_root", shared_dataset, "-s", tmp_path]
     first, second = started(2, *words, "--epochs", 900, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while "epoch 1/900" not in (line := first.stdout.readline()):
@@ -277,11 +180,3 @@ def test_parts_go_round_once_and_in_order(count, size):
 
 def test_a_share_has_sketches_first_and_then_photos():
     assert [shard_positions((3, 4), rank, 2) for rank in range(2)] == [[0, 1, 3, 4], [2, 5, 6]]
-
-
-if __name__ == "__main__":
-    with init_distributed("cpu") as distributed:
-        outcome, folder = trained(distributed, sys.argv[1]), Path(sys.argv[2])
-        (folder / f"{distributed.rank}.digest").write_text(digest(outcome))
-        if distributed.is_main:
-            torch.save(outcome, folder / "first.pt")

@@ -21,8 +21,8 @@ import torch
 import datasets.batches
 import training.build
 import training.train
-import training.trainer
 from tests.helpers.scripts import RUN_NAME, SMALL, TRAIN, same, weights_of
+from training.step import TrainingStep
 from utils.errors import InputError
 from utils.files import exclusive_lock
 
@@ -61,9 +61,9 @@ def after_steps(monkeypatch):
 
     @contextlib.contextmanager
     def patched(count, act):
-        original, taken = training.trainer.take_step, []
+        original, taken = TrainingStep.__call__, []
 
-        def take_step(*arguments):
+        def step(*arguments):
             losses = original(*arguments)
             taken.append(losses)
             if len(taken) == count:
@@ -71,7 +71,7 @@ def after_steps(monkeypatch):
             return losses
 
         with monkeypatch.context() as patch:
-            patch.setattr(training.trainer, "take_step", take_step)
+            patch.setattr(TrainingStep, "__call__", step)
             yield
 
     return patched
@@ -164,16 +164,17 @@ def test_a_step_that_does_not_end_is_not_waited_for(words, tmp_path):
     """As if it were in one long call into PyTorch, which no signal handler interrupts: the last checkpoint counts."""
     code = (
         "import os, runpy, signal, sys, time\n"
-        "import training.trainer, utils.signals\n"
+        "import utils.signals\n"
+        "from training.step import TrainingStep\n"
         "utils.signals.GRACE_SECONDS = 0.1\n"
-        "original = training.trainer.take_step\n"
-        "def take_step(*arguments):\n"
+        "original = TrainingStep.__call__\n"
+        "def step(*arguments):\n"
         "    losses = original(*arguments)\n"
         "    if arguments[-1] == 2:\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
         "        time.sleep(1000)\n"
         "    return losses\n"
-        "training.trainer.take_step = take_step\n"
+        "TrainingStep.__call__ = step\n"
         "sys.argv = sys.argv[1:]\n"
         "runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
@@ -250,15 +251,15 @@ def test_a_full_disk_keeps_what_was_saved_last(words, uninterrupted, tmp_path, r
 def test_a_loss_that_is_not_finite_leaves_the_state_it_happened_in(words, tmp_path, run_script, monkeypatch):
     """The weights are those the step began with, though the losses are read five steps later."""
     weights = {}
-    original = training.trainer.take_step
+    original = TrainingStep.__call__
 
-    def poisoned(learner, optimizer, batch, sketches, epoch, step):
-        if (epoch, step) == (0, 2):
-            weights.update({name: value.clone() for name, value in learner.student.named_parameters()})
-            learner.weights = dataclasses.replace(learner.weights, classification=float("nan"))
-        return original(learner, optimizer, batch, sketches, epoch, step)
+    def poisoned(step, batch, epoch, number):
+        if (epoch, number) == (0, 2):
+            weights.update({name: value.clone() for name, value in step.student.named_parameters()})
+            step.weights = dataclasses.replace(step.weights, classification=float("nan"))
+        return original(step, batch, epoch, number)
 
-    monkeypatch.setattr(training.trainer, "take_step", poisoned)
+    monkeypatch.setattr(TrainingStep, "__call__", poisoned)
     code, _, err = run_script(*words, tmp_path, "--steps_per_epoch", 5)
     assert code == 2
     assert "epoch 1, step 2: the total loss is not finite" in err
@@ -298,16 +299,16 @@ def test_an_earlier_runs_state_is_not_taken_for_that_of_a_run_killed_early(
     assert same(weights_of(tmp_path), weights_of(uninterrupted))  # nothing was moved yet
     code, out, err = run_script(*words, tmp_path, "--epochs", 1, "--seed", 9, "--resume")
     assert code == 0, err
-    assert "beginning anew" in out
+    assert "starting a new run" in out
     assert same(weights_of(tmp_path, "previous_1/checkpoint.pth.tar"), weights_of(uninterrupted))
     assert not same(weights_of(tmp_path), weights_of(uninterrupted))
 
 
 def test_weights_that_are_not_finite_stop_the_run(words, tmp_path, run_script, after_steps, monkeypatch):
-    learners = []
-    original = training.build.Learner
-    monkeypatch.setattr(training.build, "Learner", lambda **parts: learners.append(original(**parts)) or learners[-1])
-    with after_steps(STEPS, lambda: learners[0].student.linear.weight.data.fill_(float("inf"))):
+    steps = []
+    original = training.build.TrainingStep
+    monkeypatch.setattr(training.build, "TrainingStep", lambda **parts: steps.append(original(**parts)) or steps[-1])
+    with after_steps(STEPS, lambda: steps[0].student.linear.weight.data.fill_(float("inf"))):
         code, _, err = run_script(*words, tmp_path)
     assert code == 2
     assert f"epoch 1, step {STEPS}: the weights are not finite" in err
@@ -342,6 +343,6 @@ def test_running_out_of_memory_says_what_to_turn(words, tmp_path, run_script, mo
     def too_much(*_):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried ...")
 
-    monkeypatch.setattr(training.trainer, "take_step", too_much)
+    monkeypatch.setattr(TrainingStep, "__call__", too_much)
     code, _, err = run_script(*words, tmp_path)
     assert code == 2 and "out of memory on the CPU; lower --batch_size" in err

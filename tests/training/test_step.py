@@ -1,11 +1,11 @@
-"""Which parameters each term of the objective trains, measured on the whole network."""
+"""Which parameters each loss trains, measured on the whole network."""
 
 import pytest
 import torch
 
 from models.dsn import Teacher
 from tests.helpers import golden_values
-from tests.helpers.learner import batch, learner
+from tests.helpers.steps import batch, training_step
 from training.trainer import learning_rate
 
 TRUNK, EMBEDDING, TEACHER_HEAD, CLASS_HEAD, CONTRASTIVE_HEAD = (
@@ -17,18 +17,17 @@ TRUNK, EMBEDDING, TEACHER_HEAD, CLASS_HEAD, CONTRASTIVE_HEAD = (
 )
 
 
-def trained_by(term: str, **changes) -> set[str]:
-    """Names of the parameters that the term's gradient reaches."""
-    it = learner(**changes)
-    terms = it.terms(batch(), sketches=2, epoch=0, step=1)
-    loss = getattr(terms, term)
+def trained_by(name: str, **changes) -> set[str]:
+    """Names of the parameters that the gradient of a loss reaches."""
+    it = training_step(**changes)
+    loss = getattr(it.losses(batch(), epoch=0, number=1), name)
     if loss.requires_grad:
         loss.backward()
     return {name for name, p in it.student.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
 
 
 @pytest.mark.parametrize(
-    ("term", "changes", "reached", "untouched"),
+    ("loss", "changes", "reached", "untouched"),
     [
         ("classification", {}, {TRUNK, EMBEDDING, CLASS_HEAD}, {TEACHER_HEAD}),
         ("distillation", {}, {TRUNK, EMBEDDING, TEACHER_HEAD}, {CLASS_HEAD}),
@@ -38,8 +37,8 @@ def trained_by(term: str, **changes) -> set[str]:
         ("memory", {"memory_grad": "off"}, set(), {TRUNK, EMBEDDING, CLASS_HEAD, TEACHER_HEAD}),
     ],
 )
-def test_each_term_trains_what_it_should_and_nothing_else(term, changes, reached, untouched):
-    names = trained_by(term, **changes)
+def test_each_loss_trains_what_it_should_and_nothing_else(loss, changes, reached, untouched):
+    names = trained_by(loss, **changes)
     assert reached <= names
     assert not (untouched & names)
 
@@ -54,15 +53,15 @@ def test_distillation_reads_photos_only(monkeypatch):
         return student_logits.sum()
 
     monkeypatch.setattr(training.step, "distillation_loss", watch)
-    it = learner()
-    it.terms(batch(), sketches=2, epoch=0, step=1)
+    it = training_step()
+    it.losses(batch(), epoch=0, number=1)
     assert (seen["student"], seen["teacher"]) == (4, 4)
     assert torch.equal(seen["mask"], it.semantic_mask[torch.tensor([0, 1, 2, 0])])
 
 
 def test_the_bank_is_fed_with_the_sketches_of_the_base_view():
-    it = learner()
-    it.terms(batch(), sketches=2, epoch=0, step=1)
+    it = training_step()
+    it.losses(batch(), epoch=0, number=1)
     assert it.bank.counts[:3].tolist() == [1, 1, 0]
 
 
@@ -74,9 +73,9 @@ def test_learning_rate_by_epoch_is_the_released_one():
 
 def test_another_forward_pass_takes_the_students_place():
     """As a compiled one does; the weights that learn are the student's own."""
-    own, other = learner(), learner()
+    own, other = training_step(), training_step()
     other.forward = torch.compile(other.student, backend="aot_eager", dynamic=False)
-    expected, found = (it.weights.total(it.terms(batch(), sketches=2, epoch=0, step=1)) for it in (own, other))
+    expected, found = (it.weights.total(it.losses(batch(), epoch=0, number=1)) for it in (own, other))
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
     found.backward()
     assert other.student.linear.weight.grad.abs().sum() > 0
