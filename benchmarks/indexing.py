@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from datasets.images import decode
 from models.dsn import Student
 from photo_search import indexing
-from photo_search.encoder import Network, open_network
+from photo_search.encoder import open_network
 from photo_search.folder import IndexFolder
 from synthetic.pictures import draw_photo
 from synthetic.shapes import SEEN
@@ -30,18 +30,27 @@ from utils.parser import image_side, non_negative_int, positive_int
 BATCH = 64
 
 
-def untrained(file: Path, device: str, image_size: int) -> Network:
-    torch.manual_seed(0)
-    model = nn.Module()
-    model.module = Student(64, 100)
-    torch.save({"state_dict": model.state_dict(), "best_acc1": 0.0, "epoch": 0}, file)
-    return open_network(file, device, image_size)
-
-
 def measure(title: str, work: Callable, count: int) -> None:
     started = time.perf_counter()
     work()
     print(f"{title:32}{count / (time.perf_counter() - started):10.1f} photos/s", flush=True)
+
+
+def compare(folder: Path, count: int, side: int, device: str, num_workers: int | None) -> None:
+    paths = [folder / f"{number}.jpg" for number in range(count)]
+    for number, path in enumerate(paths):
+        draw_photo(SEEN[number % len(SEEN)], number).save(path, quality=88)
+    torch.save({"state_dict": nn.ModuleDict({"module": Student(64, 100)}).state_dict()}, folder / "network.pth")
+    network = open_network(folder / "network.pth", device, side)
+    workers = resolve_workers(num_workers, network.device)
+    batch = np.stack([decode(path, side) for path in paths[:BATCH]])
+    network.embed_photos(batch)
+    index = IndexFolder(folder / "index", make=True)
+    index.belong_to(network)
+    print(f"{count} photos of 256 px at {side} px on {network.device}, {torch.get_num_threads()} threads")
+    measure("decoding alone, one process", lambda: [decode(path, side) for path in paths], count)
+    measure("network alone", lambda: [network.embed_photos(batch[: count - at]) for at in range(0, count, BATCH)], count)
+    measure(f"indexing, {workers} decoding", lambda: indexing.update(index, network, [folder], BATCH, workers), count)
 
 
 def main() -> None:
@@ -51,21 +60,8 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--num_workers", type=non_negative_int, default=None)
     options = parser.parse_args()
-    count, side = options.photos, options.image_size
-    with tempfile.TemporaryDirectory() as aside:
-        paths = [Path(aside, f"{number}.jpg") for number in range(count)]
-        for number, path in enumerate(paths):
-            draw_photo(SEEN[number % len(SEEN)], number).save(path, quality=88)
-        network = untrained(Path(aside, "network.pth"), options.device, side)
-        workers = resolve_workers(options.num_workers, network.device)
-        batch = np.stack([decode(path, side) for path in paths[:BATCH]])
-        network.embed_photos(batch)
-        folder = IndexFolder(Path(aside, "index"), make=True)
-        folder.belong_to(network)
-        print(f"{count} photos of 256 px at {side} px on {network.device}, {torch.get_num_threads()} threads")
-        measure("decoding alone, one process", lambda: [decode(path, side) for path in paths], count)
-        measure("network alone", lambda: [network.embed_photos(batch[: count - at]) for at in range(0, count, BATCH)], count)
-        measure(f"indexing, {workers} decoding", lambda: indexing.update(folder, network, [Path(aside)], BATCH, workers), count)
+    with tempfile.TemporaryDirectory() as folder:
+        compare(Path(folder), options.photos, options.image_size, options.device, options.num_workers)
 
 
 if __name__ == "__main__":

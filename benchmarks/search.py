@@ -20,13 +20,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from photo_search.index import KINDS, VectorIndex, build, load, recall, unit
+from photo_search.index import KINDS, build, load, recall, unit
 
 CLUSTERS, QUERIES, K = 250, 200, 20
 PLAIN_QUERIES = 20  # at once: their similarities to a million vectors take 80 MB
 COLUMNS = "n", "kind", "build s", "file", "load s", "ms, one core", "ms, all", f"recall@{K}"
-
-Search = Callable[[np.ndarray], np.ndarray]
 
 
 def clustered(n: int, width: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -50,43 +48,38 @@ def plain_search(queries: np.ndarray, photos: np.ndarray) -> np.ndarray:
     return np.concatenate(found)
 
 
-def query_times(search: Search, queries: np.ndarray, cores: int) -> list[str]:
-    """Milliseconds per query: the median of queries that come alone, on one core; the best of three runs with all at once."""
-    with threadpool_limits(1):
-        faiss.omp_set_num_threads(1)
-        alone = np.median([seconds(search, queries[at : at + 1]) for at in [0, *range(len(queries))]][1:])
-    with threadpool_limits(cores):
-        faiss.omp_set_num_threads(cores)
-        together = min(seconds(search, queries) for _ in range(3)) / len(queries)
-    return [f"{alone * 1e3:.2f}", f"{together * 1e3:.2f}"]
-
-
 def seconds(work: Callable, *values: object) -> float:
     started = time.perf_counter()
     work(*values)
     return time.perf_counter() - started
 
 
-def file_cost(index: VectorIndex) -> list[str]:
-    """Bytes per vector of the file, and seconds to load it."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "photos.index"
-        index.save(path, "benchmark")
-        return [f"{path.stat().st_size / len(index):.0f}", f"{seconds(load, path, 'benchmark'):.2f}"]
+def query_times(search: Callable, queries: np.ndarray, cores: int) -> list[str]:
+    """Milliseconds per query: the median of queries that come alone, on one core; the best of three runs with all at once."""
+    with threadpool_limits(1):
+        faiss.omp_set_num_threads(1)
+        alone = float(np.median([seconds(search, queries[at : at + 1]) for at in range(len(queries))]))
+    with threadpool_limits(cores):
+        faiss.omp_set_num_threads(cores)
+        together = min(seconds(search, queries) for _ in range(3)) / len(queries)
+    return [f"{alone * 1e3:.2f}", f"{together * 1e3:.2f}"]
 
 
 def rows_of(n: int, kinds: list[str], width: int, cores: int, seed: int) -> Iterator[list[str]]:
-    """The table's rows for n vectors."""
+    """The table's rows for n vectors; `file` is in bytes per vector."""
     photos, queries = clustered(n, width, seed)
-    ids = np.arange(n)
-    expected = build("exact", ids, photos).search(queries, K)[0]
+    expected = build("exact", np.arange(n), photos).search(queries, K)[0]
     times = query_times(lambda some: plain_search(some, photos), queries, cores)
     yield [f"{n:,}", "plain", "", "", "", *times, f"{recall(expected, plain_search(queries, photos)):.3f}"]
     for kind in kinds:
         started = time.perf_counter()
-        index = build(kind, ids, photos)
-        costs = [f"{time.perf_counter() - started:.2f}", *file_cost(index)]
-        times = query_times(lambda some, index=index: index.search(some, K)[0], queries, cores)
+        index = build(kind, np.arange(n), photos)
+        built = time.perf_counter() - started
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "photos.index"
+            index.save(path, "benchmark")
+            costs = [f"{built:.2f}", f"{path.stat().st_size / n:.0f}", f"{seconds(load, path, 'benchmark'):.2f}"]
+        times = query_times(lambda some, index=index: index.search(some, K), queries, cores)
         yield [f"{n:,}", kind, *costs, *times, f"{recall(expected, index.search(queries, K)[0]):.3f}"]
 
 

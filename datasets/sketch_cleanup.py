@@ -1,14 +1,14 @@
-"""A drawing from a screen or a sheet of paper, brought to what training sketches look like.
+"""Drawing on a screen or a sheet of paper → image in the style of the training sketches.
 
-A network that learned from sketches that fill their picture, in dark lines of one width on white, does not know a small
-drawing in a corner of a large canvas. What is done about it:
+Training sketches fill their image, in dark lines of one width on white. A network trained on them does not recognise a small
+drawing in a corner of a large canvas. Three steps bring a drawing to their style:
 
-1. ink: how dark each pixel is against the paper, which is the border's median; light on dark is turned around, and on a
-   transparent canvas what is opaque is ink;
-2. place: the ink's bounding box is scaled so that its longer side is EXTENT of the picture's, and put in its middle;
-3. lines: thinner ones than STROKE of the picture's side are thickened to that; thicker ones stay, for a filled shape is no line.
+1. Ink: the darkness of each pixel against the paper, the median of the border. Light lines on dark paper are inverted. On a
+   transparent canvas, opaque pixels are ink.
+2. Position: the ink's bounding box is scaled until its longer side is EXTENT of the image's side, and centred.
+3. Lines: lines thinner than STROKE of the image's side are thickened to it. Thicker ones, such as filled shapes, are kept.
 
-Measured by `benchmarks/sketch_cleanup.py`: README, "Search your own photos".
+`benchmarks/sketch_cleanup.py` measures what this is worth.
 """
 
 import numpy as np
@@ -16,36 +16,33 @@ from PIL import Image, ImageFilter
 
 from utils.errors import InputError
 
-SHEET = 512  # pixels of the square on which lines are thickened
-EXTENT, STROKE = 0.92, 0.012  # shares of the picture's side
-FAINT = 0.3  # of the darkest ink: what counts as drawn, rather than as paper's grain
-LINE = 0.4  # of the darkest: what belongs to a line, once the drawing is scaled
-LEAST_CONTRAST = 25  # grey values of 255 between paper and the darkest ink
-EDGE = 1.27  # mean of |cos| + |sin|: what an edge of random direction counts more in pixels' sides than it is long
+SHEET = 512  # side in pixels of the square on which lines are thickened
+EXTENT, STROKE = 0.92, 0.012  # shares of the image's side
+FAINT = 0.3  # share of the darkest ink above which a pixel is drawn; below, it is the paper's grain
+LINE = 0.4  # share of the darkest ink above which a pixel of the scaled drawing belongs to a line
+LEAST_CONTRAST = 25  # between paper and the darkest ink, in grey values up to 255
+EDGE = 1.27  # mean of |cos| + |sin|: length of an edge in pixel sides / its true length, averaged over directions
 
 
 def as_training_sketch(drawing: Image.Image, side: int) -> np.ndarray:
-    """(side, side, 3) uint8, dark on white, of a picture in any size and mode.
-
-    Raises InputError if nothing is drawn on it.
-    """
+    """Image of any size and mode → (side, side, 3) uint8, dark on white. Raises InputError if nothing is drawn on it."""
     sheet = _centred(_drawn(drawing))
     grey = 255 - np.asarray(_thickened(sheet).resize((side, side), Image.Resampling.BILINEAR))
     return np.repeat(grey[..., None], 3, axis=2)
 
 
 def dark_on_white(drawing: Image.Image) -> Image.Image:
-    """What is drawn, cut out with a margin, dark on white: the same to `as_training_sketch`, and fit to be drawn upon.
+    """The drawing, cropped with a margin, as an image "L", dark on white, that can be drawn on.
 
-    Raises InputError if nothing is drawn on it.
+    `as_training_sketch` makes the same sketch of it as of the original. Raises InputError if nothing is drawn on it.
     """
     ink = _drawn(drawing)
-    ink = np.pad(ink, 1 + max(ink.shape) // 32)  # so that its border is paper
+    ink = np.pad(ink, 1 + max(ink.shape) // 32)  # makes the border paper
     return Image.fromarray((255 - ink * 255).round().astype(np.uint8))
 
 
 def _drawn(drawing: Image.Image) -> np.ndarray:
-    """(h, w) float32 in [0, 1]: the ink, and no more of the paper than lies between."""
+    """(h, w) float32 in [0, 1]: the ink, cropped to its bounding box."""
     ink = _ink(drawing)
     is_drawn = ink > FAINT
     if not is_drawn.any():
@@ -55,7 +52,7 @@ def _drawn(drawing: Image.Image) -> np.ndarray:
 
 
 def _ink(drawing: Image.Image) -> np.ndarray:
-    """(h, w) float32 in [0, 1]; all 0 where there is too little contrast."""
+    """(h, w) float32 in [0, 1]; all 0 if the contrast is too low."""
     has_alpha = "A" in drawing.getbands() or "transparency" in drawing.info
     if has_alpha:
         alpha = np.asarray(drawing.convert("RGBA"))[..., 3].astype(np.float32)
@@ -80,19 +77,19 @@ def _centred(ink: np.ndarray) -> Image.Image:
     scale = EXTENT * SHEET / max(ink.shape)
     height, width = (max(1, round(length * scale)) for length in ink.shape)
     picture = np.asarray(Image.fromarray((ink * 255).astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC))
-    lines = picture > LINE * picture.max()  # far reduced, thin lines are pale
+    lines = picture > LINE * picture.max()  # thin lines are pale if the drawing was reduced a lot
     sheet = Image.new("L", (SHEET, SHEET), 0)
     sheet.paste(Image.fromarray(lines), ((SHEET - width) // 2, (SHEET - height) // 2))
     return sheet
 
 
 def _thickened(sheet: Image.Image) -> Image.Image:
-    missing = round((STROKE * SHEET - stroke_width(np.asarray(sheet) > 127)) / 2)  # pixels on either side
+    missing = round((STROKE * SHEET - stroke_width(np.asarray(sheet) > 127)) / 2)  # pixels on each side
     return sheet.filter(ImageFilter.MaxFilter(2 * missing + 1)) if missing > 0 else sheet
 
 
 def stroke_width(is_ink: np.ndarray) -> float:
-    """Pixels: twice the area over the outline's length, which it is for long lines; of (h, w) bool."""
+    """Width in pixels of the lines of (h, w) bool: 2 · area / length of the outline, which holds for long lines."""
     padded = np.pad(is_ink, 1)
     outline = (padded[1:] != padded[:-1]).sum() + (padded[:, 1:] != padded[:, :-1]).sum()
     return 2 * EDGE * is_ink.sum() / max(1, outline)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from PIL import Image
 
@@ -64,14 +64,9 @@ class RunningOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """An existing index and its network."""
-
     index: Path = option(None, type=path_argument, required=True, help="folder that `search.py index` made")
     checkpoint: Path | None = option(None, type=path_argument, help="trained network, if it is no longer where it was")
     device: str = option("auto", help="auto, cpu, cuda, cuda:1, …")
-
-    def searcher(self, folder: IndexFolder) -> Searcher:
-        return Searcher(folder, recorded_network(folder, self.checkpoint, self.device))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,32 +90,44 @@ class ServeOptions(Opened):
 
 def run(arguments: list[str]) -> None:
     """Run the command that the first word names; a mistake exits with code 2 after one line."""
-    commands: dict[str, Callable[[list[str]], None]] = {"index": index, "query": query, "serve": serve}
+    commands: dict[str, tuple[Callable[..., None], str, str, list[type]]] = {
+        "index": (
+            index,
+            "Index photos, or update an index.",
+            "PHOTOS… --checkpoint FILE -o INDEX",
+            [IndexOptions, RunningOptions],
+        ),
+        "query": (query, "Find the photos that are most similar to a drawing.", "SKETCH… --index INDEX", [QueryOptions]),
+        "serve": (serve, "Serve a page on which photos are found by drawing.", "--index INDEX", [ServeOptions]),
+    }
     if arguments and arguments[0] in commands:
-        commands[arguments[0]](arguments[1:])
-        return
-    parser = Parser("Find photos by drawing: index folders of photos, then search them.", "{index,query,serve} …")
-    parser.add_argument("command", choices=tuple(commands), help="each has its own options: search.py index --help")
-    parser.parse_args(arguments[:1])
+        work, description, operands, kinds = commands[arguments[0]]
+        parser = Parser(description, operands)
+        parser.prog += f" {arguments[0]}"
+        work(*parse(parser, kinds, arguments[1:]))
+    else:
+        parser = Parser("Find photos by drawing: index folders of photos, then search them.", "{index,query,serve} …")
+        parser.add_argument("command", choices=tuple(commands), help="each has its own options: search.py index --help")
+        parser.parse_args(arguments[:1])
 
 
-def index(arguments: list[str]) -> None:
+def index(options: IndexOptions, running: RunningOptions) -> None:
     """Make an index, or bring one up to date."""
-    description, operands = "Index photos, or bring an index up to date with them.", "PHOTOS… --checkpoint FILE -o INDEX"
-    options, running = _parsed("index", description, operands, [IndexOptions, RunningOptions], arguments)
     with report_out_of_memory(OUT_OF_MEMORY_HINT):
         folder, network = _index_and_network(options, running)
         with exclusive_lock(options.output / ".lock", f"{options.output}: is being indexed already; wait for that to end"):
             _bring_up_to_date(folder, network, options, running)
 
 
-def query(arguments: list[str]) -> None:
-    """Search an index for photos that look like drawings."""
-    description = "Find the photos that are most similar to a drawing."
-    (options,) = _parsed("query", description, "SKETCH… --index INDEX", [QueryOptions], arguments)
+def query(options: QueryOptions) -> None:
+    """Print the photos that are most similar to each query."""
+    if options.grid and not options.grid.parent.is_dir():
+        raise InputError(
+            f"--grid {options.grid}: there is no folder {options.grid.parent}; make it first, or choose another place"
+        )
     if options.grid:
-        _require_place(options.grid)
-    searcher = options.searcher(IndexFolder(options.index))
+        require_writable(options.grid, "--grid", ".png")
+    searcher = _searcher(IndexFolder(options.index), options)
     if len(searcher.folder.store) == 0:
         advice = f"add some by `python search.py index PHOTOS -o {options.index}`"
         raise InputError(f"{options.index}: no photo is in the index; {advice}")
@@ -128,24 +135,22 @@ def query(arguments: list[str]) -> None:
     results = [_hits(searcher, path, drawing, options) for path, drawing in zip(options.sketches, drawings, strict=True)]
     if options.grid:
         save_grid(options.grid, drawings, results)
-    _print(options.sketches, results, options.json)
+    (_print_json if options.json else _print)(options.sketches, results)
 
 
-def serve(arguments: list[str]) -> None:
+def serve(options: ServeOptions) -> None:
     """Serve a page to draw on, until Ctrl-C."""
-    description = "Serve a page on which photos are found by drawing."
-    (options,) = _parsed("serve", description, "--index INDEX", [ServeOptions], arguments)
     try:
         from photo_search import service as page
     except ImportError as error:
         raise InputError(f"the page needs gradio ({error}): pip install 'gradio>=6.0'") from error
     folder = IndexFolder(options.index)
     with page.listening(options.host, options.port) as socket:
-        page.serve(options.searcher(folder), socket, options.host, options.auth)
+        page.serve(_searcher(folder, options), socket, options.host, options.auth)
 
 
 def recorded_network(folder: IndexFolder, checkpoint: Path | None, device: str, image_size: int | None = None) -> Network:
-    """The network of an index, at the place it records unless a checkpoint is named. Raises InputError if it is not there."""
+    """The network of an index, from the checkpoint that it records or another copy. Raises InputError if there is none."""
     recorded = folder.store.fact("checkpoint")
     if checkpoint is None and recorded is None:
         advice = f"`python search.py index PHOTOS --checkpoint FILE -o {folder.path}` adds some"
@@ -156,10 +161,8 @@ def recorded_network(folder: IndexFolder, checkpoint: Path | None, device: str, 
     return open_network(file, device, image_size or folder.store.fact("side"))
 
 
-def _parsed(command: str, description: str, operands: str, kinds: list[type], arguments: list[str]) -> tuple[Any, ...]:
-    parser = Parser(description, operands)
-    parser.prog += f" {command}"
-    return parse(parser, kinds, arguments)
+def _searcher(folder: IndexFolder, options: Opened) -> Searcher:
+    return Searcher(folder, recorded_network(folder, options.checkpoint, options.device))
 
 
 def _index_and_network(options: IndexOptions, running: RunningOptions) -> tuple[IndexFolder, Network | None]:
@@ -182,12 +185,9 @@ def _bring_up_to_date(folder: IndexFolder, network: Network | None, options: Ind
     roots = options.photos or [Path(root) for root in folder.store.fact("roots", []) if not options.remove]
     if roots:
         _update(folder, network or recorded_network(folder, None, running.device, options.image_size), roots, running)
-    if len(folder.store):
-        _report_recall(folder, options.codes)
-    elif options.remove:
-        print("no photo is left in the index")
-    else:
+    if len(folder.store) == 0 and not options.remove:
         raise InputError(f"{folder.path}: no photo is in the index; name files or folders of photos")
+    _report_recall(folder, [False, True] if options.codes else [False])
 
 
 def _update(folder: IndexFolder, network: Network, roots: list[Path], running: RunningOptions) -> None:
@@ -210,23 +210,19 @@ def _print_faults(what: str, faults: dict[str, str]) -> None:
         print(f"{len(faults):,} photos {what} (the first: {printable(next(iter(faults.values())))})")
 
 
-def _report_recall(folder: IndexFolder, with_codes: bool) -> None:
-    """Bring the indexes up to date, and say how many of the truly most similar photos they find."""
-    vectors = folder.load_index(must_save=True)
-    codes = folder.load_index(codes=True, must_save=True) if with_codes else None
-    share = "{:.1%} of the {} most similar photos are found".format
-    if vectors.kind == "exact":
-        print("searched exactly")
-    else:
-        print(f"searched by {vectors.kind}: {share(vectors.recall_at(RECALL_AT, *folder.store.vectors()), RECALL_AT)}")
-    if codes is not None:
-        print(f"codes of {codes.bits} bits: {share(codes.recall_at(RECALL_AT, *folder.store.vectors()), RECALL_AT)}")
-
-
-def _require_place(grid: Path) -> None:
-    if not grid.parent.is_dir():
-        raise InputError(f"--grid {grid}: there is no folder {grid.parent}; make it first, or choose another place")
-    require_writable(grid, "--grid", ".png")
+def _report_recall(folder: IndexFolder, with_codes: list[bool]) -> None:
+    """Bring the indexes up to date, and print how many of the truly most similar photos they find."""
+    for codes in with_codes:
+        index = folder.load_index(codes, must_save=True)
+        if index is None:
+            print("no photo is left in the index")
+            return
+        if index.kind == "exact":
+            print("searched exactly")
+        else:
+            how = f"codes of {index.bits} bits" if codes else f"searched by {index.kind}"
+            share = index.recall_at(RECALL_AT, *folder.store.vectors())
+            print(f"{how}: {share:.1%} of the {RECALL_AT} most similar photos are found")
 
 
 def _hits(searcher: Searcher, path: str, drawing: Image.Image, options: QueryOptions) -> list[Hit]:
@@ -238,12 +234,13 @@ def _hits(searcher: Searcher, path: str, drawing: Image.Image, options: QueryOpt
         raise InputError(f"{path}: {error}") from error
 
 
-def _print(queries: list[str], results: list[list[Hit]], as_json: bool) -> None:
-    if as_json:
-        found = [[{"path": hit.path, "similarity": round(hit.similarity, 6)} for hit in hits] for hits in results]
-        print(json.dumps([{"query": path, "results": hits} for path, hits in zip(queries, found, strict=True)], indent=1))
-        return
+def _print(queries: list[str], results: list[list[Hit]]) -> None:
     for path, hits in zip(queries, results, strict=True):
         print(f"{printable(path)}:")
         for rank, hit in enumerate(hits, start=1):
             print(f"{rank:5}  {hit.similarity:.3f}  {printable(hit.path)}")
+
+
+def _print_json(queries: list[str], results: list[list[Hit]]) -> None:
+    found = [[{"path": hit.path, "similarity": round(hit.similarity, 6)} for hit in hits] for hits in results]
+    print(json.dumps([{"query": path, "results": hits} for path, hits in zip(queries, found, strict=True)], indent=1))

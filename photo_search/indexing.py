@@ -113,7 +113,7 @@ def _embed(
     photos: list[PhotoFile], store: Store, network: Network, batch_size: int, num_workers: int
 ) -> tuple[int, dict[str, str]]:
     """Store the photos batch by batch. Returns how many were readable, and {path: reason} of those to be tried again."""
-    added, postponed = 0, {}
+    added, postponed = 0, dict[str, str]()
     with progress_bar(len(photos), "indexing photos", "img") as bar:
         for batch in Loading(_Photos(photos, network.side), batch_size, num_workers) if photos else ():
             faults = {photo: content for photo, content in batch if isinstance(content, _Fault)}
