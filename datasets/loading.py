@@ -173,7 +173,7 @@ def _in_anonymous_file(pixels: np.ndarray) -> Any:
 
     try:
         with open(descriptor, "wb", closefd=False) as file:
-            file.write(np.ascontiguousarray(pixels))
+            file.write(np.ascontiguousarray(pixels).data)
         return DupFd(descriptor)
     finally:
         os.close(descriptor)
