@@ -16,7 +16,7 @@ from torch import nn
 from datasets.views import normalise
 from models.cse_resnet import FEATURE_DIM, PHOTO, SKETCH
 from models.dsn import Student
-from models.restore import restore_student
+from models.restore import recorded_image_size, restore_student
 from utils.errors import InputError
 from utils.files import atomic_write, require_writable
 from utils.parser import Group, Parser, image_side, layer_size, path_argument
@@ -25,7 +25,6 @@ from utils.text import one_line
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt"}
 STEM = "embedding"  # of the files' names, where only a folder is given
 IMAGE_SIZE = 224  # where neither the user nor the checkpoint says
-SMALLEST_SIZE = 32  # as --image_size has it
 TOLERANCE = 1e-4  # of a number of a unit vector, between ours and what was written
 BATCH_SIZES = (1, 3)  # that both are tried with
 ONNX_LIBRARIES = "'onnx>=1.16' 'onnxruntime>=1.19'"  # earlier ones know no NumPy 2
@@ -158,13 +157,10 @@ def _require_onnx() -> None:
 
 
 def _image_size(asked: int | None, content: dict) -> int:
-    recorded = content.get("options")
-    trained_at = recorded.get("image_size") if isinstance(recorded, dict) else None
-    if type(trained_at) is not int or trained_at < SMALLEST_SIZE:
-        return asked or IMAGE_SIZE
-    if asked not in (None, trained_at):
+    trained_at = recorded_image_size(content)
+    if trained_at and asked not in (None, trained_at):
         print(f"note: trained at {trained_at} px, exported for {asked} px; --image_size {trained_at} would match")
-    return asked or trained_at
+    return asked or trained_at or IMAGE_SIZE
 
 
 def _metadata(options: argparse.Namespace, side: int) -> dict[str, str]:
