@@ -1,6 +1,6 @@
-"""Compare tested runs: each figure with its 95 % interval, and each run's difference to the first with interval and p value.
+"""Compare tested runs: each metric with its 95 % interval, and each run's difference to the first with interval and p value.
 
-python compare.py RUN RUN                          # run folders that a test script has left results.json and results.npz in
+python compare.py RUN RUN                          # run folders in which a test script wrote results.json and .npz
 python compare.py RUN                              # the intervals of one run
 python compare.py first.json second.json third.json --figures all --json compared.json   # files written with --results
 
@@ -13,4 +13,4 @@ from utils.errors import report_errors
 
 if __name__ == "__main__":
     with report_errors():
-        compare(comparison_options())
+        compare(*comparison_options())

@@ -1,7 +1,7 @@
 """Score features of any system as the zero-shot test scores ours: every definition in use, under its own name.
 
 python evaluate_features.py --query Q.npz --gallery G.npz                      # prints the table
-python evaluate_features.py --query Q.npz --gallery G.npz --results OUT.json   # and writes figures and a report
+python evaluate_features.py --query Q.npz --gallery G.npz --results OUT.json   # and writes results and a report
 python evaluate_features.py --query Q.npz --gallery G.npz --no-hash --device cpu
 
 Each file: `features` (n, d) and `labels` (n,), as np.savez("Q.npz", features=..., labels=...) writes them.

@@ -1,145 +1,220 @@
-"""Printing tested runs side by side: the work of `compare.py`."""
+"""Compare tested runs: the work of `compare.py`. Also formats the printed table and the notes below it."""
 
 import argparse
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from evaluation.result_table import write_results
-from evaluation.runs_table import format_comparison
+from evaluation.outputs import write_results
 from evaluation.tested_runs import Run, other_settings, read_runs, why_not_compared
 from retrieval.metrics import METRICS
-from retrieval.statistics import DRAWS, LEVEL, RESAMPLES, Estimate, compare_figures, query_weights
+from retrieval.statistics import DRAWS, LEVEL, RESAMPLES, Estimate, compare_metrics, query_weights
 from utils.errors import InputError
 from utils.files import require_writable
-from utils.parser import Group, Parser, non_negative_int, path_argument, whole_number
+from utils.options import operand, option, parse
+from utils.parser import Parser, non_negative_int, path_argument, whole_number
 
 SHOWN = ("map_all_released", "p100_released")  # what the papers publish
-RESAMPLES_ADMITTED = whole_number(100, 20_000)  # fewer leave the ends of an interval to chance, more fill the memory
+ABOUT = "Compare tested runs with the first: metrics with 95 % intervals over queries, differences and p values."
 
 
-def comparison_options(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Parsed options of `compare.py`; a mistake exits with code 2 after one line."""
-    about = "Compare tested runs, each with the first: figures with 95 % intervals over queries, differences, p values."
-    parser = Parser(about, operands="RUN [RUN ...]")
-    parser.add_argument("runs", nargs="+", type=path_argument, metavar="RUN", help="a run folder, or a results file")
-    shown = Group(parser, "what to show")
-    keys = f"keys of a results file, e.g. map_all p100, or all; None: {' '.join(SHOWN)}"
-    shown.add("--figures", nargs="+", type=_figure, default=None, help=keys)
-    shown.add("--json", type=path_argument, default=None, help="also write the numbers to this file")
-    chance = Group(parser, "chance")
-    chance.add("--resamples", type=RESAMPLES_ADMITTED, default=RESAMPLES, help="redraws of the queries for the intervals")
-    chance.add("--seed", type=non_negative_int, default=0, help="of the redraws and of the test's signs")
-    # intermixed: options may stand between the runs
-    return parser.parse_intermixed_args(arguments)
-
-
-def compare(options: argparse.Namespace) -> dict:
-    """Read the runs, print the table, write `--json`, and return what that file holds. Raises InputError on unusable runs."""
-    runs = read_runs(options.runs)
-    if options.json is not None:
-        require_writable(options.json, option="--json", suffix=".json")
-        if any(options.json.resolve() == run.file.resolve() for run in runs):
-            raise InputError(f"--json {options.json}: holds the results of a run; choose another file")
-    keys = chosen_figures(options.figures)
-    reasons = [why_not_compared(runs[0], run) for run in runs]
-    # runs with the queries of the first are estimated together, on the same redraws; each of the others by itself
-    together = [run for run, reason in zip(runs, reasons, strict=True) if reason is None]
-    alone = [[run] for run, reason in zip(runs, reasons, strict=True) if reason is not None]
-    lacking = {run.number: lacking_figures(run, keys) for run in runs}
-    for run in runs:
-        _require_figures(run, keys, lacking[run.number], options.figures or ())
-    estimates: dict[tuple[int, str, str], Estimate] = {}
-    for group in (together, *alone):
-        estimates |= estimate(group, keys, options.resamples, options.seed)
-    results = {
-        "baseline": 1,
-        "level": LEVEL,
-        "resamples": options.resamples,
-        "draws": DRAWS,
-        "seed": options.seed,
-        "p_corrected_for_several_tests": False,
-        "runs": [_of_run(runs[0], run, reason, lacking[run.number]) for run, reason in zip(runs, reasons, strict=True)],
-        "figures": [_of_figure(*place, estimates[place]) for place in _in_table_order(estimates, keys)],
-    }
-    print(format_comparison(results))
-    if options.json is not None:
-        write_results(options.json, results)
-        print(f"numbers: {options.json}")
-    return results
-
-
-def chosen_figures(keys: Sequence[str] | None) -> list[str]:
-    """The keys of METRICS to show, each once, in the order asked for."""
-    return list(METRICS) if keys and "all" in keys else list(dict.fromkeys(keys or SHOWN))
-
-
-def estimate(runs: Sequence[Run], keys: Sequence[str], resamples: int, seed: int) -> dict[tuple[int, str, str], Estimate]:
-    """{(run number, ranking, key of METRICS): Estimate} of runs with equal queries, each compared with the first of them.
-
-    A ranking or figure that a run lacks has no entry, and one that only the first lacks has no difference.
-    """
-    labels = runs[0].queries.labels
-    weights = {mean: query_weights(labels, mean) for mean in ("query", "class")}
-    shares = {}
-    for run in runs:
-        for ranking, figures in run.queries.figures.items():
-            for key in keys:
-                figure = METRICS[key]
-                if figure.per_query in figures:
-                    shares[run.number, ranking, key] = figures[figure.per_query] * weights[figure.mean]
-    places = {place: column for column, place in enumerate(shares)}
-    baselines = [places.get((runs[0].number, *place[1:])) if place[0] != runs[0].number else None for place in shares]
-    estimates = compare_figures(np.stack(list(shares.values()), axis=1), baselines, labels, resamples, DRAWS, seed)
-    return dict(zip(shares, estimates, strict=True))
-
-
-def lacking_figures(run: Run, keys: Sequence[str]) -> dict[str, str]:
-    """{key of METRICS: the array, as `real/p100`, that the run's file lacks for it}; an older test kept fewer."""
-    lacking = {}
-    for key in keys:
-        per_query = METRICS[key].per_query
-        without = [ranking for ranking, figures in run.queries.figures.items() if per_query not in figures]
-        if without:
-            lacking[key] = f"{without[0]}/{per_query}"
-    return lacking
-
-
-def _require_figures(run: Run, keys: Sequence[str], lacking: dict[str, str], by_name: Sequence[str]) -> None:
-    """Raise InputError if the run lacks a figure that `--figures` names, or all figures that would be shown."""
-    refused = list(lacking) if len(lacking) == len(keys) else [key for key in lacking if key in by_name]
-    if refused:
-        lacks = f"`{lacking[refused[0]]}`, which {refused[0]} is made of"
-        raise InputError(f"{run.file.with_suffix('.npz')}: lacks {lacks}; repeat the test, or leave {refused[0]} out")
-
-
-def _figure(text: str) -> str:
+def _metric(text: str) -> str:
     if text in METRICS or text == "all":
         return text
     near = difflib.get_close_matches(text, [*METRICS, "all"], n=1, cutoff=0)[0]
     # the option would take every word that follows it
     runs_first = "; runs stand before --figures" if Path(text).exists() else ""
-    raise argparse.ArgumentTypeError(f"unknown figure {text[:40]!r}; did you mean {near}?{runs_first}")
+    raise argparse.ArgumentTypeError(f"unknown metric {text[:40]!r}; did you mean {near}?{runs_first}")
 
 
-def _in_table_order(places: Iterable[tuple[int, str, str]], keys: Sequence[str]) -> list[tuple[int, str, str]]:
-    """By ranking as the files name them, then by figure as asked for, then by run."""
-    places = list(places)
-    rankings = list(dict.fromkeys(ranking for _, ranking, _ in places))
-    return sorted(places, key=lambda place: (rankings.index(place[1]), keys.index(place[2]), place[0]))
+@dataclass(frozen=True)
+class ShownOptions:
+    """What is compared and shown."""
+
+    title: ClassVar[str] = "what to show"
+    runs: list[Path] = operand(nargs="+", type=path_argument, metavar="RUN", help="a run folder, or a results file")
+    figures: list[str] | None = option(
+        None,
+        nargs="+",
+        type=_metric,
+        help=f"metrics by their key in a results file, e.g. map_all p100, or all; None: {' '.join(SHOWN)}",
+    )
+    json: Path | None = option(None, type=path_argument, help="also write the numbers to this file")
 
 
-def _of_run(first: Run, run: Run, reason: str | None, lacking: Iterable[str]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class ResamplingOptions:
+    """The bootstrap and the randomisation test."""
+
+    title: ClassVar[str] = "chance"
+    # fewer leave the ends of an interval to chance, more fill the memory
+    resamples: int = option(RESAMPLES, type=whole_number(100, 20_000), help="number of bootstrap resamples of the queries")
+    seed: int = option(0, type=non_negative_int, help="random seed of the resamples and of the test's signs")
+
+
+def comparison_options(arguments: Sequence[str] | None = None) -> tuple[ShownOptions, ResamplingOptions]:
+    """Parsed options of `compare.py`; a mistake exits with code 2 after one line."""
+    shown, resampling = parse(Parser(ABOUT, "RUN [RUN ...]"), [ShownOptions, ResamplingOptions], arguments)
+    return shown, resampling
+
+
+def compare(shown: ShownOptions, resampling: ResamplingOptions) -> dict[str, Any]:
+    """Read the runs, print the table, write `--json`, and return what that file holds. Raises InputError on unusable runs."""
+    runs = read_runs(shown.runs)
+    if shown.json is not None:
+        require_writable(shown.json, option="--json", suffix=".json")
+        if any(shown.json.resolve() == run.file.resolve() for run in runs):
+            raise InputError(f"--json {shown.json}: holds the results of a run; choose another file")
+    keys = chosen_metrics(shown.figures)
+    for run in runs:
+        _require_metrics(run, keys, shown.figures or ())
+    reasons = [why_not_compared(runs[0], run) for run in runs]
+    # comparable runs share the resamples; each of the others is estimated by itself
+    groups = [[run for run, reason in zip(runs, reasons, strict=True) if reason is None]]
+    groups += [[run] for run, reason in zip(runs, reasons, strict=True) if reason is not None]
+    estimates: dict[tuple[int, str, str], Estimate] = {}
+    for group in groups:
+        estimates |= estimate(group, keys, resampling)
+    rankings = list(dict.fromkeys(ranking for _, ranking, _ in estimates))
+    in_table_order = sorted(estimates, key=lambda place: (rankings.index(place[1]), keys.index(place[2]), place[0]))
+    results = {
+        "baseline": 1,
+        "level": LEVEL,
+        "resamples": resampling.resamples,
+        "draws": DRAWS,
+        "seed": resampling.seed,
+        "p_corrected_for_several_tests": False,
+        "runs": [_run_entry(runs[0], run, reason, keys) for run, reason in zip(runs, reasons, strict=True)],
+        "figures": [_metric_entry(*place, estimates[place]) for place in in_table_order],
+    }
+    print(format_comparison(results))
+    if shown.json is not None:
+        write_results(shown.json, results)
+        print(f"numbers: {shown.json}")
+    return results
+
+
+def chosen_metrics(keys: Sequence[str] | None) -> list[str]:
+    """The keys of METRICS to show, each once, in the order given."""
+    return list(METRICS) if keys and "all" in keys else list(dict.fromkeys(keys or SHOWN))
+
+
+def estimate(runs: Sequence[Run], keys: Sequence[str], resampling: ResamplingOptions) -> dict[tuple[int, str, str], Estimate]:
+    """{(run number, ranking, key of METRICS): Estimate} of runs with equal queries, each compared with the first of them.
+
+    A ranking or metric that a run lacks has no entry, and one that only the first lacks has no difference.
+    """
+    labels = runs[0].queries.labels
+    weights = {mean: query_weights(labels, mean) for mean in ("query", "class")}
+    shares = {
+        (run.number, ranking, key): values[METRICS[key].per_query] * weights[METRICS[key].mean]
+        for run in runs
+        for ranking, values in run.queries.values.items()
+        for key in keys
+        if METRICS[key].per_query in values
+    }
+    columns = {place: column for column, place in enumerate(shares)}
+    first = runs[0].number
+    baselines = [None if place[0] == first else columns.get((first, *place[1:])) for place in shares]
+    stacked = np.stack(list(shares.values()), axis=1)
+    estimates = compare_metrics(stacked, baselines, labels, resampling.resamples, DRAWS, resampling.seed)
+    return dict(zip(shares, estimates, strict=True))
+
+
+def _lacking(run: Run, keys: Sequence[str]) -> dict[str, str]:
+    """{key of METRICS: the array, as `real/p100`, that the per-query file of an older test lacks}."""
+    arrays = ((key, ranking, METRICS[key].per_query) for key in keys for ranking in reversed(run.queries.values))
+    return {key: f"{ranking}/{name}" for key, ranking, name in arrays if name not in run.queries.values[ranking]}
+
+
+def _require_metrics(run: Run, keys: Sequence[str], by_name: Sequence[str]) -> None:
+    """Raise InputError if the run lacks a metric that `--figures` names, or all metrics that would be shown."""
+    lacking = _lacking(run, keys)
+    refused = list(lacking) if len(lacking) == len(keys) else [key for key in lacking if key in by_name]
+    if refused:
+        lacks = f"`{lacking[refused[0]]}`, which {refused[0]} is computed from"
+        raise InputError(f"{run.file.with_suffix('.npz')}: lacks {lacks}; repeat the test, or leave {refused[0]} out")
+
+
+def _run_entry(first: Run, run: Run, reason: str | None, keys: Sequence[str]) -> dict[str, Any]:
     named = {"run": run.number, "name": run.name, "results": run.file, **run.about}
     counts = {"queries": len(run.queries.names), "matched_by_row": run.matched_by_row, "left_out": run.left_out}
-    notes = {"not_compared": reason, "other_settings": other_settings(first, run), "figures_lacking": list(lacking)}
+    notes = {"not_compared": reason, "other_settings": other_settings(first, run), "figures_lacking": list(_lacking(run, keys))}
     return named | counts | notes
 
 
-def _of_figure(run: int, ranking: str, key: str, found: Estimate) -> dict[str, Any]:
+def _metric_entry(run: int, ranking: str, key: str, found: Estimate) -> dict[str, Any]:
     difference = found.difference._asdict() if found.difference else None
     named = {"ranking": ranking, "figure": key, "text": METRICS[key].text, "run": run}
     return named | {"value": found.value, "low": found.low, "high": found.high, "difference": difference}
+
+
+def format_comparison(results: dict[str, Any]) -> str:
+    """The table, narrower than 100 columns, below the list of runs and above notes on its numbers; results: see `compare`."""
+    runs = results["runs"]
+    digits, width = len(str(len(runs))), max(len(run["name"]) for run in runs)
+    tests = sum(entry["difference"] is not None for entry in results["figures"])
+    heading = " " * (3 + digits + width) + "   value  95 % interval     "
+    heading += "  - run 1  95 % interval            p\n" if tests else "\n"
+    lines = [*map(_about, runs), "", heading.rstrip(), "-" * (len(heading) - 1)]
+    block = None
+    for entry in results["figures"]:
+        if block != (entry["ranking"], entry["figure"]):
+            block = entry["ranking"], entry["figure"]
+            lines.append(f"{entry['ranking']}: {entry['text']}")
+        name = runs[entry["run"] - 1]["name"]
+        lines.append(f"  {entry['run']:>{digits}} {name:{width}}  {_numbers(entry)}".rstrip())
+    notes = [*_statistics_notes(results, tests), *(note for run in runs for note in _run_notes(run, len(runs), tests))]
+    return "\n".join([*lines, "", *notes, *_missing_rankings(results)])
+
+
+def _about(run: dict[str, Any]) -> str:
+    stated = [str(run[key])[:60] for key in ("dataset", "split", "protocol") if run[key] is not None]
+    facts = ", ".join([*stated, f"{run['queries']} queries", f"{run['gallery']} photos"])
+    return f"run {run['run']}: {run['results']} ({facts})"
+
+
+def _numbers(entry: dict[str, Any]) -> str:
+    numbers = f"{entry['value']:.4f}  [{entry['low']:.4f}, {entry['high']:.4f}]"
+    difference = entry["difference"]
+    return numbers + ("  {value:+.4f}  [{low:+.4f}, {high:+.4f}]  {p:.4f}".format(**difference) if difference else "")
+
+
+def _statistics_notes(results: dict[str, Any], tests: int) -> Iterator[str]:
+    resamples = f"{results['resamples']} resamples of the queries within each class, seed {results['seed']}"
+    yield f"95 % intervals: percentile bootstrap, {resamples}."
+    yield "They hold for these trained networks and these classes; they do not cover another training seed."
+    if tests:
+        yield f"p: two-sided paired sign-flip test over queries, {results['draws']} draws."
+        yield "   Unlike the intervals, it also counts differences between classes as chance, so it is stricter."
+    if tests > 1:
+        strict = f"{0.05 / tests:.2g}"
+        yield f"   Not corrected for the {tests} tests in this table (by Bonferroni, 0.05 for all is {strict} for each)."
+
+
+def _run_notes(run: dict[str, Any], runs: int, tests: int) -> Iterator[str]:
+    name = f"run {run['run']}"
+    if run["not_compared"]:
+        yield f"{name} is not comparable with run 1, so not tested: {run['not_compared']}"
+    if run["matched_by_row"] and tests:
+        yield f"{name}: its file has no `paths`, so queries are matched by row; the rows must be in the same order"
+    if run["other_settings"]:
+        yield f"{name} was tested with other settings than run 1: {run['other_settings']}"
+    if run["left_out"]:
+        yield f"{name}: {run['left_out']} queries have no photo of their class in the gallery and are left out"
+    if run["figures_lacking"]:
+        untested = ", so those of the others are not tested" if run["run"] == 1 and runs > 1 else ""
+        yield f"{name} lacks {', '.join(run['figures_lacking'])}, which older tests did not write; repeat the test{untested}"
+
+
+def _missing_rankings(results: dict[str, Any]) -> Iterator[str]:
+    present = {(entry["ranking"], entry["run"]) for entry in results["figures"]}
+    for ranking in dict.fromkeys(entry["ranking"] for entry in results["figures"]):
+        for run in results["runs"]:
+            if (ranking, run["run"]) not in present:
+                untested = ", so that of the others is not tested" if run["run"] == 1 else ""
+                yield f"run {run['run']} has no {ranking} ranking{untested}"

@@ -1,12 +1,11 @@
-"""A checkpoint → its embedding network as one ONNX or TorchScript file, written only if it gives what ours gives."""
+"""Write the embedding network of a checkpoint as an ONNX file, after comparing its embeddings with PyTorch's."""
 
-import argparse
 import hashlib
-import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,51 +15,65 @@ from torch import nn
 from datasets.views import normalise
 from models.cse_resnet import FEATURE_DIM, PHOTO, SKETCH
 from models.dsn import Student
-from models.restore import recorded_image_size, restore_student
+from models.restore import restore_student
 from utils.errors import InputError
 from utils.files import atomic_write, require_writable
-from utils.parser import Group, Parser, image_side, layer_size, path_argument
+from utils.options import option, parse
+from utils.parser import Parser, image_side, layer_size, path_argument
 from utils.text import one_line
 
-SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt"}
-STEM = "embedding"  # of the files' names, where only a folder is given
-IMAGE_SIZE = 224  # where neither the user nor the checkpoint says
-TOLERANCE = 1e-4  # of a number of a unit vector, between ours and what was written
-BATCH_SIZES = (1, 3)  # that both are tried with
-ONNX_LIBRARIES = "'onnx>=1.16' 'onnxruntime>=1.19'"  # earlier ones know no NumPy 2
-OPSET = 17  # the last before mean's axes became an input; ONNX Runtime reads it since 1.13
-METADATA_FILE = "metadata.json"  # within the TorchScript file
+SUFFIX, FILE_NAME = ".onnx", "embedding.onnx"
+IMAGE_SIZE = 224  # if neither the user nor the checkpoint states one
+SMALLEST_SIZE = 32  # as in --image_size
+TOLERANCE = 1e-4  # greatest absolute difference between PyTorch's and ONNX Runtime's numbers of a unit vector
+LIBRARIES = "'onnx>=1.16' 'onnxruntime>=1.19'"  # earlier versions do not support NumPy 2
+OPSET = 17  # the last in which the axes of a mean are an attribute; ONNX Runtime reads it since 1.13
 PREPROCESSING = (
     "upright (EXIF), transparent pixels on white, RGB, stretched to image_size x image_size with an antialiased bilinear filter "
     "(Pillow's resize with BILINEAR), uint8 0-255, channels first; the ImageNet mean and deviation are applied by the network"
 )
+Network = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # images (B, 3, H, W) uint8, domain (B,) → (B, d) unit vectors
 
 
-def export_options(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Parsed options of export.py; a mistake exits with code 2 after one line."""
-    parser = Parser("Write the embedding network of a checkpoint as ONNX and TorchScript.", "--checkpoint FILE")
-    network = Group(parser, "network")
-    network.add("--checkpoint", type=path_argument, required=True, help="any checkpoint file, of ours or downloaded")
-    network.add("--image_size", type=image_side, default=None, help=f"None: that of the training, if recorded, else {IMAGE_SIZE}")
-    network.add("--num_hashing", type=layer_size, default=64, help="length of the embedding")
-    network.add("--pretrained", action="store_true", help="give the 2048-d pooled feature instead of the embedding")
+@dataclass(frozen=True)
+class NetworkOptions:
+    """The network to export."""
 
-    written = Group(parser, "what is written")
-    written.add("--format", nargs="+", choices=tuple(SUFFIXES), default=None, help="None: by --output's ending, or both")
-    written.add(
-        "--output", "-o", type=path_argument, default=None, help="FILE.onnx, FILE.pt or a folder; default: beside the checkpoint"
+    title: ClassVar[str] = "network"
+    checkpoint: Path = option(None, required=True, type=path_argument, help="checkpoint file of this project, or a released one")
+    image_size: int | None = option(
+        None, type=image_side, help=f"image size in pixels; None: that of the training, if recorded, else {IMAGE_SIZE}"
     )
-    return parser.parse_args(arguments)
+    num_hashing: int = option(64, type=layer_size, help="embedding length")
+    pretrained: bool = option(False, help="export the 2048-d pooled feature instead of the embedding")
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """The file to write."""
+
+    title: ClassVar[str] = "what is written"
+    format: list[str] | None = option(None, nargs="+", choices=("onnx",), help="file format; ONNX is the only one")
+    output: Path | None = option(
+        None, "-o", type=path_argument, help="FILE.onnx or a folder; default: embedding.onnx beside the checkpoint"
+    )
+
+
+def export_options(arguments: Sequence[str] | None = None) -> tuple[NetworkOptions, FileOptions]:
+    """Parsed options of export.py; a mistake exits with code 2 after one line."""
+    parser = Parser("Write the embedding network of a checkpoint as ONNX.", "--checkpoint FILE")
+    network, file = parse(parser, [NetworkOptions, FileOptions], arguments)
+    return network, file
 
 
 class EmbeddingNetwork(nn.Module):
-    """Pixels and domains → unit vectors: what is exported. `pooled` gives the 2048-d feature instead of the embedding."""
+    """The network to export: pixels and domains → unit vectors, the embedding or the 2048-d pooled feature."""
 
     def __init__(self, student: Student, pooled: bool):
         super().__init__()
         self.trunk = student.original_model
         self.pooled = pooled
-        # Called within a trace, `normalise` would tie the file to the CPU; as it is linear, its ends say all of it.
+        # `normalise` inside a trace would tie the file to the CPU; it is linear, so black and white define it
         black, white = normalise(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 1, 1))
         self.register_buffer("offset", black)  # (3, 1, 1), as the slope
         self.register_buffer("slope", (white - black) / 255)
@@ -71,78 +84,32 @@ class EmbeddingNetwork(nn.Module):
         return F.normalize(features if self.pooled else self.trunk.second_last_linear(features), dim=1)
 
 
-class GuardedNetwork(nn.Module):
-    """A traced network that refuses what it was not made for, which a trace alone would take and get wrong."""
+def export_network(options: NetworkOptions, file: FileOptions) -> Path:
+    """Write the file, print how far its embeddings are from PyTorch's, and return its path.
 
-    def __init__(self, traced: torch.jit.ScriptModule, side: int):
-        super().__init__()
-        self.traced = traced
-        self.side = side
-
-    def forward(self, images: torch.Tensor, domain: torch.Tensor) -> torch.Tensor:
-        if images.dtype != torch.uint8 or list(images.shape[1:]) != [3, self.side, self.side]:
-            raise ValueError(f"images must be uint8 of shape (B, 3, {self.side}, {self.side})")
-        return self.traced(images, domain)
-
-
-@dataclass(frozen=True)
-class Export:
-    """A student in eval mode, on the CPU, and what is to become of it."""
-
-    student: Student
-    side: int  # pixels
-    pooled: bool
-    metadata: dict[str, str]
-
-    def network(self) -> EmbeddingNetwork:
-        return EmbeddingNetwork(self.student, self.pooled).eval()
-
-    def example(self, count: int, first_domain: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """Seeded patches (count, 3, side, side), uint8, and domains (count,) that alternate: the same each time."""
-        colours = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(count))
-        images = F.interpolate(colours, (self.side, self.side), mode="bilinear").mul(255).round().byte()
-        return images, (torch.arange(count) + first_domain) % 2
-
-    @torch.no_grad()
-    def expected(self, images: torch.Tensor, domain: torch.Tensor) -> torch.Tensor:
-        """(B, d): what a test would rank by, see evaluation.embedding."""
-        output = self.student(normalise(images), domain)
-        return F.normalize(output.pooled if self.pooled else output.embedding, dim=1)
-
-
-def export_network(options: argparse.Namespace) -> dict[str, Path]:
-    """Write the files that are asked for and print how far each is from ours; returns them by format.
-
-    Raises InputError if the checkpoint, a target or a library does not do, or if a written network's answers differ from ours
-    by more than TOLERANCE; what had its name before then stays.
+    Raises InputError if the checkpoint, the target or a library cannot be used, or if the embeddings differ by more than
+    TOLERANCE; an earlier file of the same name then stays.
     """
-    targets = _targets(options)
-    if "onnx" in targets:
-        _require_onnx()
+    path = _target(options.checkpoint, file.output)
+    _require_onnx()
     student, content = restore_student(options.checkpoint, options.num_hashing)
-    for kind, path in targets.items():
-        if path.exists() and path.samefile(options.checkpoint):
-            raise InputError(f"--output {path}: is the checkpoint itself; choose another name")
-        require_writable(path, "--output", SUFFIXES[kind])
+    if path.exists() and path.samefile(options.checkpoint):
+        raise InputError(f"--output {path}: is the checkpoint itself; choose another name")
+    require_writable(path, "--output", SUFFIX)
     side = _image_size(options.image_size, content)
-    export = Export(student, side, options.pretrained, _metadata(options, side))
-    for kind, path in targets.items():
-        difference = _write(export, path, *FORMATS[kind])
-        megabytes, width = path.stat().st_size / 1e6, export.metadata["embedding_width"]
-        print(f"{path}: {megabytes:.1f} MB, {width}-d, images of {side} px; differs from ours by at most {difference:.1e}")
-    return targets
+    difference = _write(student, side, options.pretrained, path, _metadata(options, side))
+    megabytes, width = path.stat().st_size / 1e6, _width(options)
+    print(f"{path}: {megabytes:.1f} MB, {width}-d, images of {side} px; differs from PyTorch by at most {difference:.1e}")
+    return path
 
 
-def _targets(options: argparse.Namespace) -> dict[str, Path]:
-    place, formats = options.output or options.checkpoint.parent, options.format
-    if options.output is None or place.is_dir() or not place.suffix:
-        return {kind: place / f"{STEM}{SUFFIXES[kind]}" for kind in SUFFIXES if not formats or kind in formats}
-    kind = next((kind for kind, suffix in SUFFIXES.items() if suffix == place.suffix), None)
-    if kind is None:
-        raise InputError(f"--output {place}: give a name that ends in {' or '.join(SUFFIXES.values())}, or a folder that exists")
-    if formats and set(formats) != {kind}:
-        raise InputError(f"--output {place}: is for {kind}, but --format asks for {' and '.join(formats)}; give a folder")
-    return {kind: place}
+def _target(checkpoint: Path, output: Path | None) -> Path:
+    place = output or checkpoint.parent
+    if output is None or place.is_dir() or not place.suffix:
+        return place / FILE_NAME
+    if place.suffix != SUFFIX:
+        raise InputError(f"--output {place}: give a name that ends in {SUFFIX}, or a folder that exists")
+    return place
 
 
 def _require_onnx() -> None:
@@ -150,90 +117,98 @@ def _require_onnx() -> None:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
     except ImportError as error:
-        fault = one_line(error) or "which do not load here"
-        raise InputError(
-            f"--format onnx: needs onnx and onnxruntime ({fault}); pip install {ONNX_LIBRARIES}, or --format torchscript"
-        ) from error
+        fault = one_line(error) or "they cannot be loaded"
+        raise InputError(f"--format onnx: needs onnx and onnxruntime ({fault}); pip install {LIBRARIES}") from error
 
 
-def _image_size(asked: int | None, content: dict) -> int:
-    trained_at = recorded_image_size(content)
-    if trained_at and asked not in (None, trained_at):
-        print(f"note: trained at {trained_at} px, exported for {asked} px; --image_size {trained_at} would match")
-    return asked or trained_at or IMAGE_SIZE
+def _image_size(given: int | None, content: dict[str, Any]) -> int:
+    recorded = content.get("options")
+    trained_at = recorded.get("image_size") if isinstance(recorded, dict) else None
+    if type(trained_at) is not int or trained_at < SMALLEST_SIZE:
+        return given or IMAGE_SIZE
+    if given not in (None, trained_at):
+        print(f"note: trained at {trained_at} px, exported for {given} px; --image_size {trained_at} would match")
+    return given or trained_at
 
 
-def _metadata(options: argparse.Namespace, side: int) -> dict[str, str]:
+def _width(options: NetworkOptions) -> int:
+    return FEATURE_DIM if options.pretrained else options.num_hashing
+
+
+def _metadata(options: NetworkOptions, side: int) -> dict[str, str]:
+    with options.checkpoint.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "title": "DSN: sketches and photos as vectors of one space",
         "image_size": str(side),
-        "embedding_width": str(FEATURE_DIM if options.pretrained else options.num_hashing),
+        "embedding_width": str(_width(options)),
         "feature": "pooled" if options.pretrained else "embedding",
         "images": "(B, 3, image_size, image_size) uint8 RGB",
         "preprocessing": PREPROCESSING,
         "domain": f"(B,) float32, {SKETCH:.0f} for a sketch and {PHOTO:.0f} for a photo",
         "embedding": "(B, embedding_width) float32 of length 1: inner product = cosine",
-        "checkpoint_sha256": _sha256(options.checkpoint),
+        "checkpoint_sha256": digest,
     }
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _write(export: Export, path: Path, write: Callable, load: Callable) -> float:
-    """The greatest absolute difference to ours of the file that is now at `path`."""
+def _write(student: Student, side: int, pooled: bool, path: Path, metadata: dict[str, str]) -> float:
+    """Write the file; returns the greatest absolute difference between its embeddings and PyTorch's."""
     with atomic_write(path) as temporary:
         try:
             with torch.no_grad(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # both exporters are called deprecated, and speak of what a trace cannot hold
-                write(export, temporary)
-                difference = _difference(export, load(temporary))
+                warnings.simplefilter("ignore")  # of a deprecated exporter and of shapes that a trace fixes
+                write_onnx(EmbeddingNetwork(student, pooled).eval(), side, metadata, temporary)
+                difference = _difference(student, side, pooled, load_onnx(temporary))
         except (InputError, OSError, MemoryError):
             raise
-        except Exception as error:  # PyTorch's exporters and ONNX Runtime raise kinds of their own
+        except Exception as error:  # the exporter and ONNX Runtime have exceptions of their own
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise InputError(
-                f"{path}: cannot be made with PyTorch {torch.__version__} ({reason}); try another --format"
+                f"{path}: cannot be written with PyTorch {torch.__version__} ({reason}); try another version of PyTorch"
             ) from error
-        if not difference <= TOLERANCE:  # NaN is refused too
+        if not difference <= TOLERANCE:  # never true of NaN
             raise InputError(
-                f"{path}: not written, for its embeddings differ from ours by {difference:.1e}, more than {TOLERANCE:.0e}; "
-                "try another --format or version of PyTorch"
+                f"{path}: not written, because its embeddings differ from PyTorch's by {difference:.1e}, more than "
+                f"{TOLERANCE:.0e}; try another version of PyTorch"
             )
     return difference
 
 
-def _difference(export: Export, run: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> float:
+def _difference(student: Student, side: int, pooled: bool, network: Network) -> float:
     differences = []
-    for count in BATCH_SIZES:
+    for count in (1, 3):
         for first_domain in (SKETCH, PHOTO):
-            images, domain = export.example(count, first_domain)
-            found, expected = run(images, domain), export.expected(images, domain)
+            images, domain = _example(count, side, first_domain)
+            output = student(normalise(images), domain)
+            expected = F.normalize(output.pooled if pooled else output.embedding, dim=1)
+            found = network(images, domain)
             if found.shape != expected.shape:
-                raise ValueError(f"{tuple(found.shape)} came out where {tuple(expected.shape)} belongs")
+                raise ValueError(f"the output has shape {tuple(found.shape)} instead of {tuple(expected.shape)}")
             differences.append(float((found - expected).abs().max()))
-    return float(np.max(differences))  # unlike Python's, it lets a NaN win
+    return float(np.max(differences))  # NaN if any is NaN
 
 
-def _write_onnx(export: Export, path: Path) -> None:
+def _example(count: int, side: int, first_domain: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Seeded images (count, 3, side, side) uint8, and alternating domains (count,)."""
+    colours = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(count))
+    images = F.interpolate(colours, (side, side), mode="bilinear").mul(255).round().byte()
+    return images, (torch.arange(count) + first_domain) % 2
+
+
+def write_onnx(network: nn.Module, side: int, metadata: dict[str, str], path: Path) -> None:
+    """Export by tracing. The newer exporter (dynamo=True) would also need onnxscript; PyTorch 2.6 to 2.15 have this one."""
     import onnx
 
-    names = {"input_names": ["images", "domain"], "output_names": ["embedding"]}
-    batch = {name: {0: "batch"} for name in ("images", "domain", "embedding")}
-    # Not the newer exporter (dynamo=True): it wants onnxscript as well, and PyTorch 2.6 to 2.15 have this one.
-    arguments = export.example(2, SKETCH)
-    torch.onnx.export(export.network(), arguments, str(path), dynamo=False, opset_version=OPSET, dynamic_axes=batch, **names)
+    axes = {name: {0: "batch"} for name in ("images", "domain", "embedding")}
+    names: dict[str, Any] = {"input_names": ["images", "domain"], "output_names": ["embedding"], "dynamic_axes": axes}
+    torch.onnx.export(network, _example(2, side, SKETCH), str(path), dynamo=False, opset_version=OPSET, **names)
     model = onnx.load(str(path))
-    onnx.helper.set_model_props(model, export.metadata)
+    onnx.helper.set_model_props(model, metadata)
     onnx.save(model, str(path))
 
 
-def _load_onnx(path: Path) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+def load_onnx(path: Path) -> Network:
+    """The file's network on the CPU."""
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()
@@ -241,16 +216,3 @@ def _load_onnx(path: Path) -> Callable[[torch.Tensor, torch.Tensor], torch.Tenso
     settings.log_severity_level = 3  # errors only
     session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
     return lambda images, domain: torch.from_numpy(session.run(None, {"images": images.numpy(), "domain": domain.numpy()})[0])
-
-
-def _write_torchscript(export: Export, path: Path) -> None:
-    traced = torch.jit.trace(export.network(), export.example(2, SKETCH), check_trace=False)  # we compare ourselves
-    frozen = torch.jit.freeze(torch.jit.script(GuardedNetwork(traced, export.side).eval()))
-    torch.jit.save(frozen, str(path), _extra_files={METADATA_FILE: json.dumps(export.metadata, indent=1)})
-
-
-def _load_torchscript(path: Path) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    return torch.jit.load(str(path), map_location="cpu")
-
-
-FORMATS = {"onnx": (_write_onnx, _load_onnx), "torchscript": (_write_torchscript, _load_torchscript)}

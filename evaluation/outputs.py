@@ -1,35 +1,49 @@
-"""What a test leaves: the printed table, figures as JSON and per query, a picture, a report."""
+"""What a test writes: the printed table, `results.json`, per-query values, a picture and a report."""
 
+import json
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from evaluation.per_query import write_per_query
-from evaluation.result_table import format_table, retrieval_grid, write_results
 from report.page import ReportData, write_report
-from retrieval.ties import TIE_DRAWS
+from report.photo_grid import write_photo_grid
+from retrieval.metrics import METRICS
+from retrieval.scores import TIE_DRAWS
 from utils.errors import InputError
-from utils.files import require_writable
+from utils.files import atomic_write, require_writable
 
 SIDE_FILES = (".npz", ".png")  # beside the results, and replaced together with them
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One test: what results.json holds, what tells its queries apart, and what they are made of."""
+    """One test: the content of results.json, a unique name for each query, and the data of the report."""
 
-    results: dict
+    results: dict[str, Any]
     query_names: Sequence[str]
     test: ReportData
 
 
+def format_table(results: Mapping[str, Mapping[str, float]]) -> str:
+    """One line per metric, one column per ranking, below 80 columns; results: {"real": Scores.summary(), "hash": ...}."""
+    width = max(len(metric.text) for metric in METRICS.values())
+    heading = f"{'':{width}}" + "".join(f"{ranking:>9}" for ranking in results)
+    lines = [heading, "-" * len(heading)]
+    for key, metric in METRICS.items():
+        lines.append(f"{metric.text:{width}}" + "".join(f"{values[key]:>9.4f}" for values in results.values()))
+    return "\n".join(lines)
+
+
 def print_table(test: ReportData) -> None:
-    """The table, and how many queries no figure counts."""
+    """Print the table and the notes on it."""
     print(format_table({ranking: scores.summary() for ranking, scores in test.scores.items()}))
-    left_out = next(iter(test.scores.values())).without_positive
+    left_out = test.main.without_positive
     if left_out:
         print(f"note: {left_out} queries have no photo of their class in the gallery and are left out")
     found, photos = np.unique(test.gallery_labels, return_counts=True)
@@ -40,40 +54,54 @@ def print_table(test: ReportData) -> None:
         print(f"note: a class has {fewest} photos, so its P@100 cannot exceed {fewest / 100:g}{released}")
     for ranking, scores in test.scores.items():
         if scores.ties == "average":
-            print(
-                f"{ranking}: each figure is its mean over all orders of photos at equal distance; for interpolated AP, over "
-                f"{TIE_DRAWS} drawn orders"
-            )
+            orders = f"all orders of photos at equal distance; for interpolated AP, over {TIE_DRAWS} random orders"
+            print(f"{ranking}: each metric is its mean over {orders}")
+
+
+def write_results(path: Path, results: Mapping[str, Any]) -> None:
+    """Write a dictionary as JSON in one step. Raises InputError if the file cannot be written."""
+    text = json.dumps(results, indent=2, allow_nan=False, ensure_ascii=False, default=_plain) + "\n"
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """NumPy and torch numbers and arrays, and paths, as values that JSON has."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"cannot write a {type(value).__name__} as JSON")
 
 
 def require_free(results_file: Path) -> None:
-    """Raise InputError, before any work is done, if the files cannot be written or would replace what no test wrote."""
+    """Raise InputError, before any work, if the files cannot be written or would replace files that no test wrote."""
     require_writable(results_file, option="--results", suffix=".json")
     for side in (results_file.with_suffix(suffix) for suffix in SIDE_FILES):
         if side.exists() and not results_file.exists():
-            raise InputError(f"--results {results_file}: {side.name} is there already, of something else; choose another name")
+            raise InputError(f"--results {results_file}: {side.name} exists and was not written by a test; choose another name")
 
 
 def write_outcome(results_file: Path, outcome: Outcome, with_report: bool = True) -> None:
-    """Print the table; write NAME.json, NAME.npz (each query's figures), NAME.png and the report beside it."""
-    print_table(outcome.test)
+    """Print the table; write NAME.json, NAME.npz (per-query values), NAME.png and the report beside it."""
+    test, picture, report = outcome.test, results_file.with_suffix(".png"), report_of(results_file)
+    print_table(test)
     write_results(results_file, outcome.results)
-    print(f"figures: {results_file}, each query's in {results_file.with_suffix('.npz').name}")
-    write_per_query(results_file.with_suffix(".npz"), outcome.test.scores, _distinct(outcome.query_names))
+    write_per_query(results_file.with_suffix(".npz"), test.scores, _distinct(outcome.query_names))
+    print(f"metrics: {results_file}, those of each query: {results_file.with_suffix('.npz').name}")
     try:
-        if outcome.test.thumbnail is not None:
-            picture = results_file.with_suffix(".png")
-            _draw(picture, outcome.test)
+        if test.thumbnail is not None:
+            write_photo_grid(picture, test.main, test.gallery_labels, test.names, test.thumbnail)
             print(f"picture: {picture}")
         if with_report:
-            write_report(report_of(results_file), outcome.test)
-            print(f"report:  {report_of(results_file)}")
+            write_report(report, test)
+            print(f"report:  {report}")
     except ImportError as error:
         print(f"no picture or report: pip install {error.name}")
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    """The names, each further mention of one with its number: a list may hold an image twice."""
+    """The names, each repetition of one with its number: a list may hold an image twice."""
     mentions: Counter[str] = Counter()
     distinct = []
     for name in names:
@@ -88,24 +116,7 @@ def report_of(results_file: Path) -> Path:
     return results_file.parent / name / "index.html"
 
 
-def facts_of(results: dict) -> dict[str, str]:
-    """What the report says of a test under its title."""
+def facts_of(results: Mapping[str, Any]) -> dict[str, str]:
+    """The facts that the report states below its title."""
     facts = {name: str(results[name]) for name in ("protocol", "queries", "gallery", "checkpoint") if name in results}
     return facts | {name.replace("_", " "): str(value) for name, value in results["settings"].items()}
-
-
-def _draw(path: Path, test: ReportData, rows: int = 12) -> None:
-    """One query of each of the first classes, drawn at random but always the same, with its ten nearest photos."""
-    generator = np.random.default_rng(0)
-    every_class = np.unique(test.query_labels)
-    classes = every_class[:rows]
-    chosen = [generator.choice(np.flatnonzero(test.query_labels == label)) for label in classes]
-    nearest = next(iter(test.scores.values())).nearest[chosen, :10]
-    retrieval_grid(
-        path,
-        [test.thumbnail("query", index) for index in chosen],
-        [[test.thumbnail("gallery", index) for index in row] for row in nearest],
-        test.gallery_labels[nearest] == test.query_labels[chosen][:, None],
-        [test.names[label] for label in classes],
-        heading=f"Queries of {len(classes)} of {len(every_class)} classes, each with its ten nearest photos, real-valued ranking",
-    )

@@ -1,9 +1,11 @@
-"""Scoring features that any system made: the same ranking, codes, table and report as for ours."""
+"""Score the features of any system with the ranking, codes, table and report of the zero-shot test."""
 
-import argparse
 import hashlib
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,114 +19,176 @@ from retrieval.scores import evaluate_ranking
 from utils.arrays import read_npz
 from utils.devices import choose_device
 from utils.errors import InputError
-from utils.options import add_options
-from utils.parser import Group, Parser, path_argument, positive_int
+from utils.options import option, parse_bundle
+from utils.parser import Parser, path_argument, positive_int
 
-MOST_BITS = 64  # of the codes, unless --bits says more
+MOST_BITS = 64  # of the codes, unless --bits is given
 LARGEST_LABEL = 2**31 - 1
 ARRAYS = "`features` (n, d), floats or codes (bool, 0 and 1, or -1 and 1), and `labels` (n,), class ids from 0"
 ADVICE = f"it must hold {ARRAYS}"
 
 
-def feature_options(arguments: list[str] | None = None) -> argparse.Namespace:
+@dataclass(frozen=True)
+class FeatureOptions:
+    """The files to score."""
+
+    title: ClassVar[str] = "features"
+    query: Path = option(
+        None, required=True, type=path_argument, help=f"Q.npz with arrays {ARRAYS}; optional `paths` (n,): names of the queries"
+    )
+    gallery: Path = option(
+        None, required=True, type=path_argument, help="G.npz with the same arrays; optional `names` (classes,): class names"
+    )
+    keep_norms: bool = option(False, help="rank the rows as they are; otherwise each row is L2-normalised first")
+
+
+@dataclass(frozen=True)
+class FeatureCodeOptions(HashCodeOptions):
+    """Hash codes of the features."""
+
+    no_hash: bool = option(False, dashed=True, help="rank by the features only, without hash codes")
+    bits: int | None = option(None, type=positive_int, help=f"length of the codes; None: d, but at most {MOST_BITS}")
+
+
+@dataclass(frozen=True)
+class FeatureOutputOptions:
+    """Files to write."""
+
+    title: ClassVar[str] = "what is written"
+    results: Path | None = option(
+        None, type=path_argument, help="write OUT.json, the metrics of each query to OUT.npz, and OUT_report/"
+    )
+    no_report: bool = option(False, help="do not write the HTML report")
+
+
+@dataclass(frozen=True)
+class FeatureRuntimeOptions:
+    """Where to compute."""
+
+    title: ClassVar[str] = "running"
+    device: str = option("auto", help="auto, cpu, cuda, cuda:1, …")
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """All options of evaluate_features.py."""
+
+    features: FeatureOptions
+    codes: FeatureCodeOptions
+    output: FeatureOutputOptions
+    runtime: FeatureRuntimeOptions
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """The content of a feature file."""
+
+    features: np.ndarray  # (n, d) float32, float64, or bool: codes
+    labels: np.ndarray  # (n,) int64
+    paths: np.ndarray | None  # (n,) unicode, all different
+    names: np.ndarray | None  # (classes,) unicode, all different
+
+    @property
+    def are_codes(self) -> bool:
+        return self.features.dtype == bool
+
+    def digest(self) -> str:
+        """The same for the same images in the same order, as far as labels and paths show."""
+        digest = hashlib.sha256(self.labels.tobytes())
+        for path in [] if self.paths is None else self.paths.tolist():
+            digest.update(f"{path}\n".encode("utf-8", errors="replace"))
+        return digest.hexdigest()[:16]
+
+
+def feature_options(arguments: Sequence[str] | None = None) -> FeatureConfig:
     """Parsed options of evaluate_features.py; a mistake exits with code 2 after one line."""
     parser = Parser("Score query and gallery features of any system by every definition of mAP and precision in use.")
-    files = Group(parser, "features")
-    files.add(
-        "--query",
-        type=path_argument,
-        required=True,
-        help=f"Q.npz with arrays {ARRAYS}; optional `paths` (n,): the queries' names",
-    )
-    files.add("--gallery", type=path_argument, required=True, help="G.npz likewise; optional `names` (classes,)")
-    files.add("--keep_norms", action="store_true", help="rank the rows as they are; otherwise each is L2-normalised first")
-
-    codes = add_options(parser, HashCodeOptions, itq_fit={"choices": ("queries", "gallery")})
-    codes.add("--no-hash", action="store_true", help="no codes, only the ranking by the features themselves")
-    codes.add("--bits", type=positive_int, default=None, help=f"length of the codes; None: d, but at most {MOST_BITS}")
-
-    written = Group(parser, "what is written")
-    written.add("--results", type=path_argument, default=None, help="OUT.json, each query's figures as OUT.npz, and OUT_report/")
-    written.add("--no_report", action="store_true", help="spare the HTML report")
-
-    running = Group(parser, "running")
-    running.add("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
-    return parser.parse_args(arguments)
+    return parse_bundle(parser, FeatureConfig, arguments, itq_fit={"choices": ("queries", "gallery")})
 
 
-def score_features(options: argparse.Namespace) -> dict:
-    """Read, rank, score; print the table, write what `--results` asks for, and return the results."""
-    device = choose_device(options.device)
-    if options.results is not None:
-        require_free(options.results)
-        written = {options.results.with_suffix(suffix).resolve() for suffix in (".json", *SIDE_FILES)}
-        given = [path for path in (options.query, options.gallery) if path.resolve() in written]
+def score_features(config: FeatureConfig) -> dict[str, Any]:
+    """Read, rank, score; print the table, write the files of `--results`, and return the results."""
+    files, codes, output = config.features, config.codes, config.output
+    device = choose_device(config.runtime.device)
+    if output.results is not None:
+        require_free(output.results)
+        written = {output.results.with_suffix(suffix).resolve() for suffix in (".json", *SIDE_FILES)}
+        given = [path for path in (files.query, files.gallery) if path.resolve() in written]
         if given:
-            raise InputError(f"--results {options.results}: would be written over {given[0]}; choose another name")
-    if options.ties == "average" and options.no_hash:
-        raise InputError("--ties average: is about hash codes; leave it or --no-hash out")
-    query, gallery = _read(options.query), _read(options.gallery)
-    _require_fit(query, gallery, options)
-    options.bits = options.bits or min(MOST_BITS, query["features"].shape[1])
-    if not options.keep_norms:
+            raise InputError(f"--results {output.results}: would overwrite {given[0]}; choose another name")
+    if codes.ties == "average" and codes.no_hash:
+        raise InputError("--ties average: applies to hash codes only; leave it or --no-hash out")
+    query, gallery = _read(files.query), _read(files.gallery)
+    _require_fit(query, gallery, config)
+    bits = codes.bits or min(MOST_BITS, query.features.shape[1])
+    if not files.keep_norms:
         query, gallery = _normalised(query), _normalised(gallery)
     started = time.perf_counter()
-    scores = _scores(query, gallery, device, options)
-    names = _class_names(query, gallery)
-    first = next(iter(scores.values()))
+    scores = _scores(query, gallery, device, bits, codes)
+    test = _report_data(query, gallery, scores, f"{files.query.stem} in {files.gallery.stem}")
     results = {
-        "protocol": "features as they are" if options.keep_norms else "features",
-        "queries": len(query["labels"]),
-        "gallery": len(gallery["labels"]),
-        "without_positive": first.without_positive,
-        "gallery_digest": _digest(gallery),
-        "queries_matched_by": "path" if "paths" in query else "row",
-        "files": {"query": str(options.query), "gallery": str(options.gallery)},
-        "settings": {name: getattr(options, name) for name in ("keep_norms", "bits", "itq", "itq_fit", "ties")},
+        "protocol": "features as they are" if files.keep_norms else "features",
+        "queries": len(query.labels),
+        "gallery": len(gallery.labels),
+        "without_positive": test.main.without_positive,
+        "gallery_digest": gallery.digest(),
+        "queries_matched_by": "row" if query.paths is None else "path",
+        "files": {"query": str(files.query), "gallery": str(files.gallery)},
+        "settings": {
+            "keep_norms": files.keep_norms,
+            "bits": bits,
+            "itq": codes.itq,
+            "itq_fit": codes.itq_fit,
+            "ties": codes.ties,
+        },
         **{ranking: found.summary() for ranking, found in scores.items()},
-        "per_class": first.per_class(names),
+        "per_class": test.main.per_class(test.names),
         "seconds": {"metrics": round(time.perf_counter() - started, 3)},
     }
-    is_real = query["features"].dtype != bool
-    test = ReportData(
-        title=f"{options.query.stem} in {options.gallery.stem}",
-        facts=facts_of(results),
-        scores=scores,
-        query_labels=query["labels"],
-        gallery_labels=gallery["labels"],
-        names=names,
-        query_features=query["features"].astype(np.float32) if is_real else None,
-        gallery_features=gallery["features"].astype(np.float32) if is_real else None,
-        thumbnail=None,
-    )
-    if options.results is None:
+    if output.results is None:
         print_table(test)
     else:
-        query_names = query.get("paths", np.arange(len(query["labels"])).astype(str)).tolist()
-        write_outcome(options.results, Outcome(results, query_names, test), with_report=not options.no_report)
+        names = (np.arange(len(query.labels)).astype(str) if query.paths is None else query.paths).tolist()
+        outcome = Outcome(results, names, replace(test, facts=facts_of(results)))
+        write_outcome(output.results, outcome, with_report=not output.no_report)
     return results
 
 
-def _scores(query: dict, gallery: dict, device: torch.device, options: argparse.Namespace) -> dict[str, Scores]:
-    features = [torch.from_numpy(arrays["features"]).to(device) for arrays in (query, gallery)]
-    labels = [torch.from_numpy(arrays["labels"]) for arrays in (query, gallery)]
-    if features[0].dtype == torch.bool:
+def _scores(
+    query: FeatureSet, gallery: FeatureSet, device: torch.device, bits: int, codes: FeatureCodeOptions
+) -> dict[str, Scores]:
+    queries, photos = (torch.from_numpy(part.features).to(device) for part in (query, gallery))
+    sets = queries, torch.from_numpy(query.labels), photos, torch.from_numpy(gallery.labels)
+    if query.are_codes:
         print("features are codes: ranked as they are, by Hamming distance")
-        return {
-            "hash": evaluate_ranking("hamming", features[0], labels[0], features[1], labels[1], progress=True, ties=options.ties)
-        }
-    scores = {"real": evaluate_ranking("euclidean", features[0], labels[0], features[1], labels[1], progress=True)}
-    if not options.no_hash:
-        print(f"hash: {options.bits}-bit codes by ITQ")
-        itq = {"update": options.itq, "fit": options.itq_fit}
-        scores["hash"] = hash_scores(features[0], labels[0], features[1], labels[1], options.bits, options.ties, **itq)
+        return {"hash": evaluate_ranking("hamming", *sets, progress=True, ties=codes.ties)}
+    scores = {"real": evaluate_ranking("euclidean", *sets, progress=True)}
+    if not codes.no_hash:
+        print(f"hash: {bits}-bit codes by ITQ")
+        scores["hash"] = hash_scores(*sets, bits, codes.ties, update=codes.itq, fit=codes.itq_fit)
     return scores
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _report_data(query: FeatureSet, gallery: FeatureSet, scores: dict[str, Scores], title: str) -> ReportData:
+    known = gallery.names if gallery.names is not None else query.names if query.names is not None else []
+    labels = np.union1d(query.labels, gallery.labels).tolist()
+    return ReportData(
+        title=title,
+        facts={},
+        scores=scores,
+        query_labels=query.labels,
+        gallery_labels=gallery.labels,
+        names={label: str(known[label]) if label < len(known) else str(label) for label in labels},
+        query_features=None if query.are_codes else query.features.astype(np.float32),
+        gallery_features=None if query.are_codes else gallery.features.astype(np.float32),
+        thumbnail=None,
+    )
+
+
+def _read(path: Path) -> FeatureSet:
+    """Raises InputError on a file whose arrays are missing, of other types or shapes than ADVICE says, or not finite."""
     arrays = read_npz(path, required=("features", "labels"), optional=("paths", "names"), advice=ADVICE)
-    arrays["features"] = _as_codes(arrays["features"])
-    features, labels = arrays["features"], arrays["labels"]
+    features, labels = _as_codes(arrays["features"]), arrays["labels"]
     if features.ndim != 2 or not (features.dtype == bool or features.dtype.kind == "f"):
         raise InputError(f"{path}: `features` is {features.dtype} of shape {features.shape}; {ADVICE}")
     if not features.size:
@@ -136,62 +200,51 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     if len(outside):
         raise InputError(f"{path}: label {labels[outside[0]]} of row {outside[0]} is outside 0 to {classes - 1}; {ADVICE}")
     for name, shape in (("paths", labels.shape), ("names", (classes,))):
-        if name in arrays and (arrays[name].dtype.kind != "U" or arrays[name].shape != shape):
-            raise InputError(f"{path}: `{name}` is {arrays[name].dtype} of shape {arrays[name].shape}; make it text, one each")
         if name in arrays:
-            values, counts = np.unique(arrays[name], return_counts=True)
-            if (counts > 1).any():
-                raise InputError(f"{path}: `{name}` holds {str(values[counts > 1][0])!r} twice; give each its own")
+            _require_distinct_text(path, name, arrays[name], shape)
     if features.dtype != bool:
         finite = np.isfinite(features).all(axis=1)
         if not finite.all():
             raise InputError(f"{path}: row {np.argmin(finite)} of `features` holds NaN or infinity; look at what made it")
-        arrays["features"] = features.astype(np.float64 if features.itemsize > 4 else np.float32)
-    return {**arrays, "labels": labels.astype(np.int64)}
+        features = features.astype(np.float64 if features.itemsize > 4 else np.float32)
+    return FeatureSet(features, labels.astype(np.int64), arrays.get("paths"), arrays.get("names"))
+
+
+def _require_distinct_text(path: Path, name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
+    if array.dtype.kind != "U" or array.shape != shape:
+        raise InputError(f"{path}: `{name}` is {array.dtype} of shape {array.shape}; make it text of shape {shape}")
+    values, counts = np.unique(array, return_counts=True)
+    if (counts > 1).any():
+        raise InputError(f"{path}: `{name}` holds {str(values[counts > 1][0])!r} twice; make all different")
 
 
 def _as_codes(features: np.ndarray) -> np.ndarray:
-    """Integers of 0 and 1, or of -1 and 1, as bool codes; anything else as it is."""
+    """Integers of 0 and 1, or of -1 and 1, as bool codes; other arrays unchanged."""
     is_integer = features.dtype.kind in "iu" and features.size
     if is_integer and (((features == 0) | (features == 1)).all() or (np.abs(features) == 1).all()):
         return features > 0
     return features
 
 
-def _normalised(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """With rows of length 1 in float64; rows of zeros stay. Bool codes are left alone."""
-    rows = arrays["features"]
-    if rows.dtype == bool:
+def _normalised(arrays: FeatureSet) -> FeatureSet:
+    """With rows of length 1 in float64; rows of zeros and codes unchanged."""
+    if arrays.are_codes:
         return arrays
-    rows = rows.astype(np.float64)
+    rows = arrays.features.astype(np.float64)
     largest = np.abs(rows).max(axis=1, keepdims=True)
     rows /= np.where(largest > 0, largest, 1)  # first, or the squares of very large or small numbers would be lost
     length = np.sqrt((rows**2).sum(axis=1, keepdims=True))
-    return {**arrays, "features": rows / np.where(length > 0, length, 1)}
+    return replace(arrays, features=rows / np.where(length > 0, length, 1))
 
 
-def _require_fit(query: dict, gallery: dict, options: argparse.Namespace) -> None:
-    (asked, searched), files = (query["features"], gallery["features"]), f"{options.query} and {options.gallery}"
-    if asked.shape[1] != searched.shape[1]:
-        raise InputError(f"{files}: rows of {asked.shape[1]} and {searched.shape[1]} numbers; make both with one model")
-    if (asked.dtype == bool) != (searched.dtype == bool):
+def _require_fit(query: FeatureSet, gallery: FeatureSet, config: FeatureConfig) -> None:
+    bits, width = config.codes.bits, query.features.shape[1]
+    files = f"{config.features.query} and {config.features.gallery}"
+    if width != gallery.features.shape[1]:
+        raise InputError(f"{files}: rows of {width} and {gallery.features.shape[1]} numbers; make both with one model")
+    if query.are_codes != gallery.are_codes:
         raise InputError(f"{files}: one holds codes, the other real features; give two of a kind")
-    if options.bits is not None and asked.dtype == bool:
-        raise InputError(f"--bits {options.bits}: the features are codes already and are ranked as they are; leave it out")
-    if options.bits is not None and options.bits > asked.shape[1]:
-        raise InputError(f"--bits {options.bits}: more than the {asked.shape[1]} numbers of a row; ask for fewer")
-
-
-def _digest(gallery: dict) -> str:
-    """The same for the same photos in the same order, as far as labels and paths tell."""
-    digest = hashlib.sha256(gallery["labels"].tobytes())
-    for path in gallery.get("paths", np.array([], dtype=str)).tolist():
-        digest.update(f"{path}\n".encode("utf-8", errors="replace"))
-    return digest.hexdigest()[:16]
-
-
-def _class_names(query: dict, gallery: dict) -> dict[int, str]:
-    """By label; a class without a name is called by its label."""
-    known = gallery.get("names", query.get("names", np.array([], dtype=str))).tolist()
-    labels = np.union1d(query["labels"], gallery["labels"]).tolist()
-    return {label: known[label] if label < len(known) else str(label) for label in labels}
+    if bits is not None and query.are_codes:
+        raise InputError(f"--bits {bits}: the features are codes already and are ranked as they are; leave it out")
+    if bits is not None and bits > width:
+        raise InputError(f"--bits {bits}: more than the {width} numbers of a row; choose fewer")

@@ -1,4 +1,4 @@
-"""Reading what tests left in run folders, and whether two of them can be compared."""
+"""Reading the results of tests, and whether two tests can be compared."""
 
 import json
 import os
@@ -15,64 +15,63 @@ from retrieval.metrics import METRICS
 from retrieval.statistics import query_weights
 from utils.errors import InputError
 from utils.parser import LARGEST
+from utils.text import printable
 
-NAME_WIDTH = 26  # columns for a run's name: the table stays below 100
+NAME_WIDTH = 26  # columns of a run's name: the table stays below 100
 LARGEST_RESULTS = 16 * 2**20  # bytes
 
 
 @dataclass(frozen=True)
 class Run:
-    """One tested run. `queries` are those that count, by class and then by name, so that equal sets have equal arrays."""
+    """One tested run. `queries` are those that count, sorted by class and name, so that equal sets have equal arrays."""
 
     number: int  # place on the command line, from 1
     name: str
     file: Path
-    about: dict[str, Any]  # what must agree between runs: dataset, split, protocol, gallery size; None where not stated
-    settings: dict[str, Any]  # what may differ between runs, and is said where it does
+    about: dict[str, Any]  # must agree between runs: dataset, split, protocol, gallery size and digest; None if not stated
+    settings: dict[str, Any]  # may differ between runs; differences are printed
     queries: PerQuery
-    matched_by_row: bool  # its queries have no names but their place in a file
+    matched_by_row: bool  # the queries have no names but their row in a file
     left_out: int  # queries without a photo of their class in the gallery
 
 
 def read_runs(arguments: Sequence[Path]) -> list[Run]:
-    """The runs behind run folders or results files, in this order. Raises InputError naming the first that is unusable."""
+    """The runs in run folders or results files. Raises InputError naming the first that is unusable."""
     files = [_results_file(argument) for argument in arguments]
-    names = short_names(files)
-    return [_read_run(number, *pair) for number, pair in enumerate(zip(names, files, strict=True), start=1)]
+    return [_read_run(number, name, file) for number, (name, file) in enumerate(zip(short_names(files), files, strict=True), 1)]
 
 
 def why_not_compared(first: Run, run: Run) -> str | None:
-    """Why a paired test of these two would mean nothing, or None: they must rank the same gallery for the same queries."""
-    for key in first.about:
-        if run.about[key] != first.about[key]:
-            mine, theirs = _told_apart(run.about[key], first.about[key])
-            return f"its {key} is {mine}, that of run {first.number} {theirs}"
-    mine, theirs = run.queries, first.queries
-    if np.array_equal(mine.names, theirs.names) and np.array_equal(mine.labels, theirs.labels):
+    """The reason why a paired test is meaningless, or None: both must rank the same gallery for the same queries."""
+    for key, theirs in first.about.items():
+        if run.about[key] != theirs:
+            ours, theirs = _short_pair(run.about[key], theirs)
+            return f"its {key} is {ours}, that of run {first.number} {theirs}"
+    if np.array_equal(run.queries.names, first.queries.names) and np.array_equal(run.queries.labels, first.queries.labels):
         return None
-    mine, theirs = (dict(zip(part.names.tolist(), part.labels.tolist(), strict=True)) for part in (mine, theirs))
-    for has, lacks, who, whom in ((mine, theirs, "it", f"run {first.number}"), (theirs, mine, f"run {first.number}", "it")):
+    mine, other = (dict(zip(part.names.tolist(), part.labels.tolist(), strict=True)) for part in (run.queries, first.queries))
+    for has, lacks, who, whom in ((mine, other, "it", f"run {first.number}"), (other, mine, f"run {first.number}", "it")):
         only = sorted(has.keys() - lacks.keys())
         if only:
-            return f"other queries: {len(only)} that {who} counts are not among those of {whom}, e.g. {_said(only[0])}"
-    name = next(name for name in sorted(mine) if mine[name] != theirs[name])
-    return f"other classes: query {_said(name)} has class id {mine[name]}, in run {first.number} {theirs[name]}"
+            return f"other queries: {len(only)} that {who} counts are not among those of {whom}, e.g. {_short(only[0])}"
+    name = next(name for name in sorted(mine) if mine[name] != other[name])
+    return f"other classes: query {_short(name)} has class id {mine[name]}, in run {first.number} {other[name]}"
 
 
 def other_settings(first: Run, run: Run) -> str | None:
-    """What the two tests did differently, in words; a comparison may be about just that."""
+    """The settings that differ between the two tests, in words; a comparison may be about just these."""
     keys = [key for key in {**first.settings, **run.settings} if first.settings.get(key) != run.settings.get(key)]
-    pairs = ((key[:40], *_told_apart(run.settings.get(key), first.settings.get(key))) for key in keys)
-    return ", ".join(f"{key} {mine} for {theirs}" for key, mine, theirs in pairs) or None
+    pairs = ((key[:40], *_short_pair(run.settings.get(key), first.settings.get(key))) for key in keys)
+    return ", ".join(f"{key} {ours} for {theirs}" for key, ours, theirs in pairs) or None
 
 
 def short_names(files: Sequence[Path]) -> list[str]:
-    """A name of at most NAME_WIDTH characters for each results file: what tells its path from the others'.
+    """A name of at most NAME_WIDTH characters for each results file: the part of its path that differs from the others.
 
-    Equal ends of all paths are left out (run folders of the same options have the same name), then as few folders are kept
-    as tell them apart. Only equal files, and long names that differ in the middle, can come out equal.
+    Equal trailing folders are dropped (run folders of equal options have equal names), then as few folders are kept as tell the
+    paths apart. Only equal files, and long names that differ in the middle, can get equal names.
     """
-    paths = [_named_by(file) for file in files]
+    paths = [_folders(file) for file in files]
     while len(set(paths)) > 1 and min(map(len, paths)) > 1 and len({path[-1] for path in paths}) == 1:
         paths = [path[:-1] for path in paths]
     depth = 1
@@ -82,11 +81,27 @@ def short_names(files: Sequence[Path]) -> list[str]:
     if max(map(len, names)) <= NAME_WIDTH:
         return names
     # the released folder names are lists of options joined by _
-    parts = [tuple(re.split(r"(?<=[_/])", name)) for name in names]
-    same_start, same_end = _same(parts), _same([part[::-1] for part in parts])
-    names = [_without_ends(part, same_start, same_end) for part in parts]
+    parts = [re.split(r"(?<=[_/])", name) for name in names]
+    start, end = _shared(parts), _shared([part[::-1] for part in parts])
+    names = [_without_ends(part, start, end) for part in parts]
     half = (NAME_WIDTH - 1) // 2
     return [name if len(name) <= NAME_WIDTH else f"{name[:half]}…{name[-half:]}" for name in names]
+
+
+def _folders(file: Path) -> tuple[str, ...]:
+    path = Path(os.path.abspath(file))  # not resolved: a link keeps the name that the user gave it
+    return (path.parent if path.name == "results.json" else path.with_suffix("")).parts[1:] or ("/",)
+
+
+def _shared(parts: Sequence[Sequence[str]]) -> int:
+    """Number of leading items that all have in common; each keeps one item at least."""
+    longest = min(map(len, parts)) - 1
+    return next((place for place in range(longest) if len({part[place] for part in parts}) > 1), longest)
+
+
+def _without_ends(part: list[str], start: int, end: int) -> str:
+    end = min(end, len(part) - start - 1)
+    return f"{'…' if start else ''}{''.join(part[start : len(part) - end])}{'…' if end else ''}"
 
 
 def _results_file(argument: Path) -> Path:
@@ -105,17 +120,16 @@ def _results_file(argument: Path) -> Path:
 
 
 def _read_run(number: int, name: str, file: Path) -> Run:
-    content = _read_results(file)
-    per_query = file.with_suffix(".npz")
+    content, per_query = _read_results(file), file.with_suffix(".npz")
     queries = _with_p100_within_gallery(read_per_query(per_query), content["gallery"])
-    if content["queries"] != len(queries.names) or not _agree(content, queries):
-        raise InputError(f"{file} and {per_query.name} are not of the same test; repeat the test, which writes both")
     counted = np.flatnonzero(queries.has_positive)
+    if content["queries"] != len(queries.names) or not _agree(content, queries.rows(counted)):
+        raise InputError(f"{file} and {per_query.name} are not of the same test; repeat the test, which writes both")
     by_class = counted[np.lexsort((queries.names[counted], queries.labels[counted]))]
-    about = _stated({key: content.get(key) for key in ("dataset", "split", "protocol", "gallery", "gallery_digest")})
-    settings = _stated(content["settings"]) if isinstance(content.get("settings"), dict) else {}
+    about = _printable({key: content.get(key) for key in ("dataset", "split", "protocol", "gallery", "gallery_digest")})
+    settings = _printable(content["settings"]) if isinstance(content.get("settings"), dict) else {}
     matched_by_row = content.get("queries_matched_by") == "row"
-    return Run(number, name, file, about, settings, _taken(queries, by_class), matched_by_row, len(queries.names) - len(counted))
+    return Run(number, name, file, about, settings, queries.rows(by_class), matched_by_row, len(queries.names) - len(counted))
 
 
 def _read_results(file: Path) -> dict[str, Any]:
@@ -134,77 +148,43 @@ def _read_results(file: Path) -> dict[str, Any]:
     return content
 
 
-def _stated(facts: dict[str, Any]) -> dict[str, str | int | float | None]:
-    """What a file says of a test, as far as it can be printed: a terminal obeys some characters."""
+def _printable(facts: dict[str, Any]) -> dict[str, Any]:
+    """Text and numbers of a file, safe to print; None for any other value."""
     simple = {key: value if isinstance(value, str | int | float) else None for key, value in facts.items()}
-    return {_printable(key): _printable(value) if isinstance(value, str) else value for key, value in simple.items()}
-
-
-def _printable(text: str) -> str:
-    return "".join(filter(str.isprintable, text))
+    return {printable(key): printable(value) if isinstance(value, str) else value for key, value in simple.items()}
 
 
 def _with_p100_within_gallery(queries: PerQuery, gallery: int) -> PerQuery:
-    """Tests that did not keep this figure yet kept `p100`, which is the same where 100 photos or more are ranked.
-
-    gallery: photos ranked for each query; results files count it without photos that are queries.
-    """
+    """Older tests did not write this array, but `p100`, which is equal if 100 photos or more are ranked."""
     if gallery < 100:
         return queries
-    figures = {
-        ranking: {"p100_within_gallery": part["p100"], **part} if "p100" in part else part
-        for ranking, part in queries.figures.items()
-    }
-    return replace(queries, figures=figures)
+    values = {r: {"p100_within_gallery": part["p100"], **part} if "p100" in part else part for r, part in queries.values.items()}
+    return replace(queries, values=values)
 
 
-def _agree(content: dict[str, Any], queries: PerQuery) -> bool:
-    """Whether the figures of the results file are means of the per-query file's: one of the two may be of an older test."""
-    counted = _taken(queries, np.flatnonzero(queries.has_positive))
+def _agree(content: dict[str, Any], counted: PerQuery) -> bool:
+    """Whether the metrics of the results file are means of the per-query file: one of the two may be of an older test."""
     weights = {mean: query_weights(counted.labels, mean) for mean in ("query", "class")}
-    for ranking, values in counted.figures.items():
-        stated = content.get(ranking)
-        for key, figure in METRICS.items():
-            value = stated.get(key) if isinstance(stated, dict) else None
-            if isinstance(value, float) and figure.per_query in values:
-                mean = weights[figure.mean] @ values[figure.per_query]
-                if not abs(mean - value) < 1e-6:  # never true of NaN
+    for ranking, values in counted.values.items():
+        stated = content[ranking] if isinstance(content.get(ranking), dict) else {}
+        for key, metric in METRICS.items():
+            if isinstance(stated.get(key), float) and metric.per_query in values:
+                mean = weights[metric.mean] @ values[metric.per_query]
+                if not abs(mean - stated[key]) < 1e-6:  # never true of NaN
                     return False
     return True
 
 
-def _taken(queries: PerQuery, places: np.ndarray) -> PerQuery:
-    figures = {r: {name: values[places] for name, values in part.items()} for r, part in queries.figures.items()}
-    return PerQuery(queries.names[places], queries.labels[places], queries.has_positive[places], figures)
-
-
-def _named_by(file: Path) -> tuple[str, ...]:
-    path = Path(os.path.abspath(file))  # not resolved: a link has the name the user gave it
-    return (path.parent if path.name == "results.json" else path.with_suffix("")).parts[1:] or ("/",)
-
-
-def _same(parts: Sequence[Sequence[str]]) -> int:
-    """How many leading items all have in common, one item at least left to each."""
-    longest = min(map(len, parts)) - 1
-    return next((place for place in range(longest) if len({part[place] for part in parts}) > 1), longest)
-
-
-def _without_ends(part: tuple[str, ...], start: int, end: int) -> str:
-    end = min(end, len(part) - start - 1)
-    kept = "".join(part[start : len(part) - end])
-    return f"{'…' if start else ''}{kept}{'…' if end else ''}"
-
-
-def _said(value: Any) -> str:
-    """A value out of a file, short and on one line."""
+def _short(value: Any) -> str:
+    """A value from a file, short and on one line."""
     text = repr(value)
     return text if len(text) <= 60 else text[:59] + "…"
 
 
-def _told_apart(one: Any, other: Any) -> tuple[str, str]:
-    """Both as `_said`, without the beginning that long texts have in common."""
+def _short_pair(one: Any, other: Any) -> tuple[str, str]:
+    """Both as `_short`, without the beginning that long texts have in common."""
     if isinstance(one, str) and isinstance(other, str):
-        common = _same([one, other])
+        common = _shared([one, other])
         if common > 40:
-            return _said("…" + one[common - 20 :]), _said("…" + other[common - 20 :])
-    return _said(one), _said(other)
+            one, other = "…" + one[common - 20 :], "…" + other[common - 20 :]
+    return _short(one), _short(other)

@@ -1,14 +1,14 @@
-"""Words for the report page: class names and facts from users' files, made fit to print."""
+"""Class names and facts from users' files, made safe to print in the report."""
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"  # Persian words and joined emoji need them
-LONGEST = 100  # cells of a class name; what is longer is cut
+LONGEST = 100  # cells of a class name; longer ones are cut
 
 
 def clean(text: object) -> str:
-    """One line without control characters, lone surrogates or marks that turn the direction of writing."""
+    """One line without control characters, lone surrogates and marks that change the direction of writing."""
     words = " ".join(str(text).split())
     return "".join(letter if letter.isprintable() or letter in JOINERS else "\N{REPLACEMENT CHARACTER}" for letter in words)
 
@@ -19,19 +19,16 @@ def cells(text: str) -> int:
 
 
 def shortened(text: str, limit: int) -> str:
-    """The text itself, or its beginning and an ellipsis, at most `limit` cells wide."""
+    """The text, or its beginning and an ellipsis, at most `limit` cells wide."""
     if cells(text) <= limit:
         return text
-    kept = ""
-    for letter in text:
-        if cells(kept + letter) > limit - 1:
-            break
-        kept += letter
-    return kept.rstrip() + "…"
+    while cells(text) > limit - 1:
+        text = text[:-1]
+    return text.rstrip() + "…"
 
 
 class ClassNames:
-    """names[label], clean and not too long; a label without a name, or with a blank one, is called by its number."""
+    """names[label], clean and shortened; a label without a name, or with a blank one, is called by its number."""
 
     def __init__(self, names: Mapping[int, str] | Sequence[str]):
         self._names = names if isinstance(names, Mapping) else dict(enumerate(names))
@@ -40,6 +37,6 @@ class ClassNames:
         name = clean(str(self._names.get(int(label), "")).replace("_", " "))
         return shortened(name, LONGEST) if name.strip(JOINERS) else f"class {int(label)}"
 
-    def alphabetical(self, labels):
-        """The labels as a list in the order of their names, whatever the case."""
+    def alphabetical(self, labels: Iterable[int]) -> list[int]:
+        """The labels by name, ignoring case."""
         return sorted((int(label) for label in labels), key=lambda label: (self[label].casefold(), label))

@@ -1,63 +1,74 @@
 """Binary codes by iterative quantization (ITQ; Gong & Lazebnik, CVPR 2011) of the query and gallery embeddings."""
 
+from typing import Literal, get_args
+
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
 from utils.errors import InputError
 
-FITS = ("queries", "gallery", "train")
+Update = Literal["released", "procrustes"]
+Fit = Literal["queries", "gallery", "train"]
+FITS: tuple[Fit, ...] = get_args(Fit)
 
 
-def itq_codes(query, gallery, bits, seed=50, iterations=50, update="released", fit="queries", training=None):
-    """Codes of both sets: query (n, d), gallery (m, d) real -> bool (n, bits), bool (m, bits), on the CPU.
+def itq_codes(
+    query: torch.Tensor,
+    gallery: torch.Tensor,
+    bits: int,
+    seed: int = 50,
+    iterations: int = 50,
+    update: str = "released",
+    fit: str = "queries",
+    training: tuple[torch.Tensor, torch.Tensor] | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Codes of both sets: query (n, d), gallery (m, d) real → bool (n, bits), bool (m, bits), on the CPU; 1 <= bits <= d.
 
-    Each set is centred on its own mean. PCA is fitted on the queries (top `bits` components); a rotation of the
-    projected queries is iterated from a seeded random one; bit = value > 0. Inside, float64 NumPy. n < d and bits above
-    the rank of the data are fine. Raises InputError on bits > d, sets that do not fit together, NaN or infinity.
+    Each set is centred on its own mean. PCA gives the top `bits` components; a rotation of the projected rows is iterated from
+    a seeded random one; bit = value > 0. Computed in float64 NumPy. n < d and bits above the rank of the data are fine.
 
-    update: how the rotation R follows from the singular vectors of signsᵀ·projected = U S Vᵀ.
-      "released"    R = Vᵀ Uᵀ, as in the code SAKE and DSN published their figures with (seed 50, as there). NumPy's
-                    third factor is Vᵀ already, so this is not the paper's step: quantization error does not fall, R
-                    stays as good as random. It also depends on the signs of singular vectors, hence on the LAPACK
-                    build: the same codes each time on one machine, possibly others (equally good) on another.
-      "procrustes"  R = V Uᵀ, the paper's step: error falls each time. Signs of the PCA columns are fixed, and R does
-                    not depend on LAPACK's choice of signs.
+    update: the next rotation R, from the singular vectors of signsᵀ·projected = U S Vᵀ.
+      "released"    R = Vᵀ Uᵀ, as in the public code of SAKE and DSN (seed 50, as there). NumPy's third factor is Vᵀ already, so
+                    this is not the paper's step: the quantization error does not fall. The codes depend on the signs of singular
+                    vectors, hence on the LAPACK build: equal on one machine, possibly others (equally good) on another.
+      "procrustes"  R = V Uᵀ, the paper's step: the error falls each time. The signs of the PCA columns are fixed.
 
-    fit: what PCA and rotation are fitted on.
-      "queries"  as published; a query's code depends on the other queries.
-      "gallery"  the gallery, so that queries can come one by one but for their mean.
-      "train"    training = (features like the queries (a, d), features like the gallery (b, d)), of seen classes: each
-                 is centred on its own mean, both together are fitted, and queries and gallery are centred on those
-                 means. Nothing of the test enters the codes, unless training photos stand in the gallery as well.
+    fit: the rows that PCA and rotation are fitted on.
+      "queries"  as published; the code of a query depends on the other queries.
+      "gallery"  the code of a query depends on the other queries by their mean only.
+      "train"    training = (features like the queries (a, d), features like the gallery (b, d)) of seen classes, each centred on
+                 its own mean; queries and gallery are centred on these means. No test image affects the codes of others.
+
+    Raises InputError on bits out of range, sets that do not fit together, NaN or infinity.
     """
-    training = training if fit == "train" else ()
-    sets = {"query": query, "gallery": gallery, **dict(zip(("training query", "training gallery"), training, strict=False))}
+    sets = {"query": query, "gallery": gallery}
+    if fit == "train":
+        sets |= dict(zip(("training query", "training gallery"), training or (), strict=False))
     _check(sets, bits, update, fit)
     arrays = [_finite(name, array) for name, array in sets.items()]
     means = [array.mean(axis=0, keepdims=True) for array in arrays]
     if fit == "train":
         means[:2] = means[2:]
-    query, gallery, *training = (array - mean for array, mean in zip(arrays, means, strict=True))
-    fitted = {"queries": query, "gallery": gallery}[fit] if fit != "train" else np.concatenate(training)
-    if len(fitted) < bits:
-        print(f"note: {bits}-bit codes fitted on {len(fitted)} rows say little; fit them on more")
+    queries, photos, *seen = (array - mean for array, mean in zip(arrays, means, strict=True))
+    fitted = np.concatenate(seen) if fit == "train" else queries if fit == "queries" else photos
     projection = itq_projection(fitted, bits, seed, iterations, update)
-    return torch.from_numpy(query @ projection > 0), torch.from_numpy(gallery @ projection > 0)
+    return torch.from_numpy(queries @ projection > 0), torch.from_numpy(photos @ projection > 0)
 
 
-def itq_projection(centred, bits, seed=50, iterations=50, update="procrustes"):
-    """(d, bits) float64: PCA and rotation fitted on centred rows (n, d) float64; the codes of others are row @ projection > 0."""
-    # one BLAS thread: on these small matrices more are slower, many times so on a busy machine, and the codes must not
-    # depend on how many there are
+def itq_projection(
+    centred: np.ndarray, bits: int, seed: int = 50, iterations: int = 50, update: str = "procrustes"
+) -> np.ndarray:
+    """(d, bits) float64: PCA and rotation fitted on centred rows (n, d) float64; the codes of rows are rows @ projection > 0."""
+    # one BLAS thread: more are slower on these small matrices, and the codes must not depend on their number
     with threadpool_limits(1, user_api="blas"):
         components = _principal_components(centred, bits, fix_signs=update == "procrustes")
         return components @ _rotation(centred @ components, seed, iterations, update)
 
 
-def _principal_components(centred, bits, fix_signs):
+def _principal_components(centred: np.ndarray, bits: int, fix_signs: bool) -> np.ndarray:
     """(d, bits): eigenvectors of the covariance, largest variance first."""
-    # np.cov and the upper triangle because the released update is sensitive to the signs that come of them
+    # np.cov and the upper triangle, because the released update depends on the signs that they lead to
     covariance = np.atleast_2d(np.cov(centred.T, ddof=1 if len(centred) > 1 else 0))
     variances, vectors = np.linalg.eigh(covariance, UPLO="U")
     components = vectors[:, np.argsort(variances)[::-1][:bits]]
@@ -67,7 +78,7 @@ def _principal_components(centred, bits, fix_signs):
     return components
 
 
-def _rotation(projected, seed, iterations, update):
+def _rotation(projected: np.ndarray, seed: int, iterations: int, update: str) -> np.ndarray:
     """Orthogonal (bits, bits) that turns the projected rows towards the corners of the hypercube."""
     bits = projected.shape[1]
     rotation, _, _ = np.linalg.svd(np.random.RandomState(seed).randn(bits, bits))
@@ -78,8 +89,8 @@ def _rotation(projected, seed, iterations, update):
     return rotation
 
 
-def _check(sets, bits, update, fit):
-    if update not in ("released", "procrustes"):
+def _check(sets: dict[str, torch.Tensor], bits: int, update: str, fit: str) -> None:
+    if update not in get_args(Update):
         raise InputError(f"ITQ update {update!r} is unknown; use 'released' or 'procrustes'")
     if fit not in FITS or (fit == "train" and len(sets) != 4):
         raise InputError(f"ITQ fit {fit!r} is unknown, or without training features; use one of {', '.join(FITS)}")
@@ -91,10 +102,10 @@ def _check(sets, bits, update, fit):
         if array.shape[1] != width:
             raise InputError(f"query rows have {width} numbers, {name} rows {array.shape[1]}; embed both with one model")
     if not 1 <= bits <= width:
-        raise InputError(f"{bits} bits asked of {width} numbers a row; ask for 1 to {width} bits")
+        raise InputError(f"{bits} bits from {width} numbers per row; choose 1 to {width} bits")
 
 
-def _finite(name, array):
+def _finite(name: str, array: torch.Tensor) -> np.ndarray:
     values = array.detach().cpu().double().numpy()
     if not np.isfinite(values).all():
         raise InputError(f"{name} holds NaN or infinity; look at the model or file that made it")

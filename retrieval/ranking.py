@@ -1,11 +1,11 @@
 """Rank a gallery for each query by Euclidean or Hamming distance, a block of queries at a time.
 
-One rule of order everywhere: nearer first; at equal distance the lower gallery index first.
+The order is always the same: nearer first; at equal distance the lower gallery index first.
 
-Distance and gallery index are packed into one integer (a "key"), distance in the high bits. Keys never repeat, so any
-sort of them is the stable ranking, and sorting plain integers is several times faster than a stable argsort.
+Distance and gallery index are packed into one integer (a "key"), distance in the high bits. Keys never repeat, so any sort of
+them is the stable ranking, and sorting plain integers is several times faster than a stable argsort.
 
-On a CPU blocks are ranked side by side, one thread each, in buffers that are made once; on a GPU one after the other.
+A CPU ranks one block per thread in reused buffers; a GPU ranks one block after the other.
 """
 
 import sys
@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,54 +23,37 @@ from utils.errors import InputError
 
 GPU_BLOCK_BYTES = 256 * 2**20  # all temporaries of one block together stay below this
 _GPU_BYTES_PER_PAIR = 32  # key, its distance and what the sort needs, with room to spare
-_CPU_PAIRS = 2**24  # in all threads' blocks together: some 24 bytes each
-_CPU_BLOCK_PAIRS = 2**20  # in one thread's: fewer, and calls cost more than arithmetic; more gains nothing
-_INT32_KEYS = 2**31  # Hamming keys below this sort as int32, twice as fast
-_LARGEST_SQUARE = 1e300  # of a row's length: distances stay finite
-_MOST_DISTANCE_BITS = 36  # of a squared float64 distance that a key keeps: what is cut must be more than what rounding moves
-_MIN_DISTANCE_BITS = 30  # mantissa bits of a float64 distance that a key must keep
-
+CPU_PAIRS = 2**24  # in the blocks of all threads together: some 24 bytes each
+CPU_BLOCK_PAIRS = 2**20  # in the block of one thread: with fewer, calls cost more than arithmetic; more gains nothing
+INT32_KEYS = 2**31  # Hamming keys below this sort as int32, twice as fast
+_LARGEST_SQUARE = 1e300  # squared length of a row: distances stay finite
+_MOST_DISTANCE_BITS = 36  # mantissa bits of a squared distance that a key keeps: the bits cut must cover the rounding error
+_MIN_DISTANCE_BITS = 30  # mantissa bits of a squared distance that a key must keep
 _LOWEST_BYTE = 0 if sys.byteorder == "little" else -1
 
-Array = np.ndarray | torch.Tensor  # NumPy on the CPU, torch on a GPU
-
-
-def top_k(query: torch.Tensor, gallery: torch.Tensor, k: int, distance: str = "euclidean") -> np.ndarray:
-    """Indices of the k nearest gallery rows of each query, nearest first, equal distances by lower index.
-
-    query (n, d), gallery (m, d): real embeddings for "euclidean", bool or 0/1 uint8 codes for "hamming"; any device.
-    Returns (n, min(k, m)) int64. Raises InputError on bad arrays or k < 1.
-    """
-    check_sets(distance, query, gallery)
-    if k < 1:
-        raise InputError(f"top_k: k is {k}; ask for at least one photo")
-    keys_of = GalleryKeys(distance, query, gallery)
-    blocks = map_blocks(lambda start, stop: keys_of.nearest(sort_rows(keys_of(start, stop)), k), keys_of)
-    return np.concatenate(list(blocks)).astype(np.int64)
+Array = Any  # np.ndarray on the CPU, torch.Tensor on a GPU; their common operations are used
 
 
 class GalleryKeys:
-    """Call with (start, stop) for the unsorted keys of these queries against the whole gallery.
+    """Call with (start, stop) to get the unsorted keys of these queries against the whole gallery.
 
-    key = distance | 2 * place | free lowest bit, which a caller may set to mark a pair. `place` (m,) is what decides
-    between equal distances, a permutation of 0 to m - 1; by default the gallery's own order.
+    key = distance | 2 * place | free lowest bit, which a caller may set to mark a pair. `place` (m,), a permutation of 0 to
+    m - 1, decides between equal distances; the default is the gallery's order. The sets must have passed `check_sets`.
 
-    Euclidean: the key's high bits are those of the squared float64 distance, cut to 36 mantissa bits (fewer above 32,768
-    photos, never below 30; float32 features have 24). Before that the distance is right to about (d + 2)·2⁻⁵⁰ of the
-    squared radius of both sets around the gallery's mean, so nearly collapsed features keep their order too. Distances that
-    agree to that many bits are equal; identical gallery rows are always equal, because their distance is computed once.
+    Euclidean: the high bits of a key are those of the squared float64 distance, cut to 36 mantissa bits (fewer above 32,768
+    photos, never below 30; float32 features have 24). Before the cut, the error is about (d + 2)·2⁻⁵⁰ of the squared radius of
+    both sets around the gallery's mean, so nearly collapsed features keep their order too. Distances that agree in the kept
+    bits are equal; identical gallery rows are always equal, because their distance is computed once.
 
     Hamming: exact integers, counted in packed bits; on a GPU as products of -1 and 1, whose float32 sums are exact integers.
-
-    The sets are taken as `check_sets` lets them through.
     """
 
     def __init__(self, distance: str, query: torch.Tensor, gallery: torch.Tensor, place: np.ndarray | None = None):
         self.device = query.device if query.device.type == "cuda" else torch.device("cpu")
-        self.uses_numpy = _suits_numpy(self.device)
+        self.uses_numpy = suits_numpy(self.device)
         self.queries, self.size = len(query), len(gallery)
         self.low_bits = (2 * self.size - 1).bit_length()
-        self._place = 2 * (np.arange(self.size) if place is None else place).astype(np.int64)
+        self._place: Array = 2 * (np.arange(self.size) if place is None else place).astype(np.int64)
         self._buffers = threading.local()
         query, gallery = query.detach().to(self.device), gallery.detach().to(self.device)
         if distance == "euclidean":
@@ -78,16 +62,16 @@ class GalleryKeys:
             self._prepare_hamming(query.bool(), gallery.bool())
 
     def __call__(self, start: int, stop: int) -> Array:
-        """(stop - start, m) int64 or int32 keys; on a CPU in a buffer of this thread, good until its next call."""
+        """(stop - start, m) int64 or int32 keys; on a CPU in a buffer of this thread, valid until its next call."""
         return self._keys(start, stop)
 
     def nearest(self, sorted_keys: Array, k: int) -> np.ndarray:
-        """The places packed in the first k keys of each row, (r, min(k, m)) int32."""
+        """(r, min(k, m)) int32: the places packed in the first k keys of each row."""
         places = (sorted_keys[:, :k] & ((1 << self.low_bits) - 1)) >> 1
         return (places if isinstance(places, np.ndarray) else places.cpu().numpy()).astype(np.int32)
 
     def marked(self, sorted_keys: Array) -> np.ndarray:
-        """Positions, in the flattened (r, m), of the keys whose lowest bit is set."""
+        """Positions in the flattened (r, m) of the keys whose lowest bit is set."""
         if not isinstance(sorted_keys, np.ndarray):
             return (sorted_keys & 1).flatten().nonzero()[:, 0].cpu().numpy()
         flags = self._buffer("flags", sorted_keys.shape, np.uint8)
@@ -95,29 +79,29 @@ class GalleryKeys:
         return np.flatnonzero(np.bitwise_and(lowest_byte, 1, out=flags).view(bool))
 
     def block_rows(self) -> int:
-        """How many queries make a block that suits the device."""
+        """Number of queries in a block that suits the device."""
         if self.uses_numpy:
-            pairs = min(_CPU_BLOCK_PAIRS, _CPU_PAIRS // torch.get_num_threads())
+            pairs = min(CPU_BLOCK_PAIRS, CPU_PAIRS // torch.get_num_threads())
         else:
             pairs = GPU_BLOCK_BYTES // _GPU_BYTES_PER_PAIR
         return max(1, min(pairs // self.size, self.queries))
-
-    # Euclidean
 
     def _prepare_euclidean(self, query: torch.Tensor, gallery: torch.Tensor) -> None:
         if 52 - self.low_bits < _MIN_DISTANCE_BITS:
             raise InputError(f"a gallery of {self.size} rows is too large to rank; use at most {2**21}")
         self.low_bits = max(self.low_bits, 52 - _MOST_DISTANCE_BITS)
+        self._repeats: Array
         rows, self._repeats = _without_repeats(gallery)
-        # distances do not change with the origin, but what is lost to rounding does
+        # distances do not depend on the origin, but rounding errors do
         query, rows = query - gallery.mean(0), rows - gallery.mean(0)
-        # |q - g|² as one product: (-2q, |q|² + bias, 1) · (g, 1, |g|²); the bias exceeds any rounding error of it, so that no
-        # distance comes out negative and none just below a short number that others reach
+        # |q - g|² as one product: (-2q, |q|² + bias, 1) · (g, 1, |g|²); the bias exceeds any rounding error, so that no distance
+        # is negative or just below a round number that equal distances reach
         squares = [array.square().sum(1, keepdim=True) for array in (query, rows)]
-        bias = 4 * (query.shape[1] + 2) * 2.0**-52 * sum(square.max().sqrt() for square in squares).square()
+        radius = squares[0].max().sqrt() + squares[1].max().sqrt()
+        bias = 4 * (query.shape[1] + 2) * 2.0**-52 * radius.square()
         ones = [torch.ones_like(square) for square in squares]
-        self._query = torch.cat([-2 * query, squares[0] + bias, ones[0]], dim=1)
-        self._rows = torch.cat([rows, ones[1], squares[1]], dim=1).T.contiguous()
+        self._query: Array = torch.cat([-2 * query, squares[0] + bias, ones[0]], dim=1)
+        self._rows: Array = torch.cat([rows, ones[1], squares[1]], dim=1).T.contiguous()
         if self.uses_numpy:
             self._query, self._rows = self._query.numpy(), self._rows.numpy()
         else:
@@ -143,11 +127,9 @@ class GalleryKeys:
         whole = self._buffer("whole", (len(squared), self.size), np.float64)
         return np.take(squared, self._repeats, axis=1, out=whole, mode="clip")  # with "raise" NumPy would copy `out`
 
-    # Hamming
-
     def _prepare_hamming(self, query: torch.Tensor, gallery: torch.Tensor) -> None:
         self.bits = query.shape[1]
-        is_small = (self.bits + 1) << self.low_bits < _INT32_KEYS
+        is_small = (self.bits + 1) << self.low_bits < INT32_KEYS
         self._place = self._place.astype(np.int32 if is_small else np.int64)
         if self.uses_numpy:
             self._query, self._rows = _words(query), _words(gallery)
@@ -181,8 +163,8 @@ class GalleryKeys:
         keys += self._place
         return keys
 
-    def _buffer(self, name: str, shape: tuple[int, int], dtype: type) -> Array | None:
-        """This thread's memory for `name`: fresh memory for every block would cost more than the arithmetic."""
+    def _buffer(self, name: str, shape: tuple[int, int], dtype: Any) -> Array:
+        """Reused memory of this thread, None for torch: new memory for every block would cost more than the arithmetic."""
         if not self.uses_numpy:
             return None  # torch keeps freed GPU memory by itself
         buffer = getattr(self._buffers, name, None)
@@ -192,16 +174,17 @@ class GalleryKeys:
         return buffer[: shape[0]]
 
 
-def map_blocks(rank: Callable, keys: GalleryKeys, rows: int | None = None, then: Callable = lambda ranked: ranked) -> Iterator:
-    """then(rank(start, stop)) of each block of queries, in order; `rows` a block, or as many as suit the device.
+def map_blocks(
+    rank: Callable[[int, int], Any], keys: GalleryKeys, rows: int | None = None, then: Callable[[Any], Any] = lambda found: found
+) -> Iterator[Any]:
+    """then(rank(start, stop)) of each block of queries, in order; rows: queries in a block, None: as suits the device.
 
-    On a CPU each thread takes a block through both. On a GPU this thread ranks, one block after the other, while others
-    do the rest with what came back.
+    On a CPU each thread calls both. On a GPU this thread calls `rank`, one block after the other, while others call `then`.
     """
     rows = rows or keys.block_rows()
     bounds = [(start, min(start + rows, keys.queries)) for start in range(0, keys.queries, rows)]
     threads = torch.get_num_threads()
-    # the threads here are the blocks'; a matrix product that brought its own would only be in their way
+    # each block has its thread; more threads inside a matrix product would only compete with them
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(min(threads, len(bounds))) as pool:
         if keys.uses_numpy:
             yield from pool.map(lambda bound: then(rank(*bound)), bounds)
@@ -223,12 +206,13 @@ def sort_rows(keys: Array) -> Array:
     return keys.sort(dim=1).values
 
 
-def _suits_numpy(device: torch.device) -> bool:
+def suits_numpy(device: torch.device) -> bool:
+    """NumPy sorts integers faster than PyTorch does on a CPU."""
     return device.type == "cpu"
 
 
 def _without_repeats(gallery: torch.Tensor) -> tuple[torch.Tensor, np.ndarray | None]:
-    """The distinct rows, and for each gallery row which of them it is; or the gallery and None where none repeats."""
+    """The distinct rows, and the number of each gallery row's distinct row; the gallery and None if no row repeats."""
     values = gallery.cpu().numpy() + 0.0  # -0.0 and 0.0 have different bytes
     as_bytes = np.ascontiguousarray(values).view(np.dtype((np.void, values.itemsize * values.shape[1]))).reshape(-1)
     _, first, repeats = np.unique(as_bytes, return_index=True, return_inverse=True)
@@ -238,7 +222,7 @@ def _without_repeats(gallery: torch.Tensor) -> tuple[torch.Tensor, np.ndarray | 
 
 
 def check_sets(distance: str, query: torch.Tensor, gallery: torch.Tensor) -> None:
-    """Raises InputError on an unknown distance and on arrays that are empty, not finite, no codes, or do not fit together."""
+    """Raise InputError on an unknown distance and on arrays that are empty, not finite, not codes, or of different widths."""
     if distance not in ("euclidean", "hamming"):
         raise InputError(f"distance {distance!r} is unknown; use 'euclidean' or 'hamming'")
     for name, array in (("query", query), ("gallery", gallery)):
@@ -247,7 +231,7 @@ def check_sets(distance: str, query: torch.Tensor, gallery: torch.Tensor) -> Non
         if len(array) == 0:
             raise InputError(f"the {name} set is empty; give at least one row")
         if array.shape[1] == 0:
-            raise InputError(f"{name} rows hold no numbers; give at least one a row")
+            raise InputError(f"{name} rows hold no numbers; give at least one per row")
         (_require_finite if distance == "euclidean" else _require_codes)(name, array)
     if query.shape[1] != gallery.shape[1]:
         raise InputError(f"query rows have {query.shape[1]} numbers, gallery rows {gallery.shape[1]}; embed both with one model")
@@ -256,7 +240,7 @@ def check_sets(distance: str, query: torch.Tensor, gallery: torch.Tensor) -> Non
 def _require_finite(name: str, array: torch.Tensor) -> None:
     lengths = array.double().square().sum(1)  # NaN and infinity survive the sum
     if not (lengths < _LARGEST_SQUARE).all():
-        row = (~(lengths < _LARGEST_SQUARE)).nonzero()[0].item()
+        row = int((~(lengths < _LARGEST_SQUARE)).nonzero()[0])
         fault = "numbers too large to square" if array[row].isfinite().all() else "NaN or infinity"
         raise InputError(f"{name} row {row} holds {fault}; look at the model or file that made it")
 

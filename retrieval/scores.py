@@ -1,130 +1,149 @@
-"""Rank, and score each ranking: the way from two feature arrays to `Scores`."""
+"""Rank the gallery for each query and score each ranking: from two feature arrays to `Scores`."""
 
 import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
-from retrieval.metrics import Hits, Scores, figures_of
+from retrieval.metrics import Hits, Scores, per_query_values
 from retrieval.ranking import GalleryKeys, check_sets, map_blocks, sort_rows
-from retrieval.ties import TIE_DRAWS, TieGroups
+from retrieval.ties import TieGroups
 from utils.errors import InputError
 from utils.progress import progress_bar
 
-NEAREST = 100  # photos remembered of each ranking
-TIES = ("stable", "average")
+NEAREST = 100  # photos kept of each ranking
+TIE_DRAWS = 20  # orders drawn for the metrics whose mean over tied orders has no closed form
+Ties = Literal["stable", "average"]
+TIES: tuple[Ties, ...] = get_args(Ties)
 
 
-def evaluate_ranking(distance, query, query_labels, gallery, gallery_labels, progress=False, block_rows=None, ties="stable"):
+def evaluate_ranking(
+    distance: str,
+    query: torch.Tensor,
+    query_labels: torch.Tensor,
+    gallery: torch.Tensor,
+    gallery_labels: torch.Tensor,
+    progress: bool = False,
+    block_rows: int | None = None,
+    ties: str = "stable",
+) -> Scores:
     """Rank the gallery for every query and score each ranking.
 
-    distance: "euclidean" with real embeddings, query (n, d) and gallery (m, d), normalised or not; or "hamming" with
-    bool or 0/1 uint8 codes. Labels (n,) and (m,) int64, one numbering for both. Torch tensors on any device.
-    progress: show a bar with the rate in queries per second. block_rows: queries ranked at a time; the default
-    bounds the memory (the query x gallery matrix never exists as a whole). It changes no ranking.
-    ties: "stable", the lower gallery index first; or "average" ("hamming" only), each figure's mean over all orders of
-    the photos at equal distance: exact (`retrieval.ties`), but for interpolated AP and the curve, which are means over
-    TIE_DRAWS seeded orders. `nearest` is stable in both.
+    distance: "euclidean" with real embeddings, query (n, d) and gallery (m, d), normalised or not; or "hamming" with bool or
+    0/1 uint8 codes. Labels (n,) and (m,) int64 use the same class ids. Torch tensors on any device.
+    progress: show a bar. block_rows: queries ranked at a time; the default bounds the memory and changes no ranking.
+    ties: "stable", the lower gallery index first; or "average" ("hamming" only), the mean of each metric over all orders of the
+    photos at equal distance: exact where `TieGroups` has a closed form, else (interpolated AP, curve) over TIE_DRAWS seeded
+    orders. `nearest` is stable in both.
 
-    Returns Scores. Raises InputError on arrays that do not fit together, are empty or not finite, and when no query
-    has any positive.
+    Raises InputError if arrays do not fit together, are empty or not finite, and if no query has a positive.
     """
     if ties not in TIES or (ties == "average" and distance != "hamming"):
         raise InputError(f"ties {ties!r} with distance {distance!r}; use 'stable', or 'average' with 'hamming'")
     check_sets(distance, query, gallery)
     labels = _labels("query", query_labels, query), _labels("gallery", gallery_labels, gallery)
-    # both sets in the order of their labels: the positives of a query are then neighbours, and so are its classmates
+    # both sets sorted by label: the positives of a query are then neighbours, and so are the queries of a class
     by_label = [np.argsort(values, kind="stable") for values in labels]
     query, gallery = (
         array[torch.from_numpy(order).to(array.device)] for array, order in zip((query, gallery), by_label, strict=True)
     )
-    sets = _LabelledSets(distance, query, gallery, labels[0][by_label[0]], labels[1][by_label[1]])
+    sets = _SortedSets(distance, query, gallery, labels[0][by_label[0]], labels[1][by_label[1]], block_rows)
     if not sets.positives.any():
         raise InputError("no query has a photo of its class in the gallery; check that both label lists use the same ids")
 
     passes = 1 if ties == "stable" else 2 + TIE_DRAWS
     with progress_bar(passes * len(query), f"rank ({distance})", " queries", disable=not progress) as bar:
-        scored = sets.scored(by_label[1], bar, block_rows)
+        scored = sets.in_one_order(by_label[1], bar)
         if ties == "average":
-            scored = _over_all_tie_orders(sets, scored, bar, block_rows)
+            scored |= sets.over_tied_orders(bar)
     back = np.argsort(by_label[0], kind="stable")
     scored = {name: values[back] for name, values in scored.items()}
     nearest, curve = scored.pop("nearest"), scored.pop("curve")
     return Scores(labels[0], sets.positives[back] > 0, scored, nearest, curve, ties)
 
 
-class _LabelledSets:
-    """Queries and gallery, each in the order of its labels."""
+@dataclass
+class _SortedSets:
+    """Queries and gallery, each sorted by label."""
 
-    def __init__(self, distance, query, gallery, query_labels, gallery_labels):
-        self.distance, self.query, self.gallery = distance, query, gallery
-        self.query_labels = query_labels
-        self.first = np.searchsorted(gallery_labels, query_labels, side="left")  # (n,): where a query's positives begin
-        self.positives = np.searchsorted(gallery_labels, query_labels, side="right") - self.first
+    distance: str
+    query: torch.Tensor
+    gallery: torch.Tensor
+    query_labels: np.ndarray
+    gallery_labels: np.ndarray
+    block_rows: int | None
 
-    def classmates(self, start, stop):
-        """(rows of the block, columns of their positives), as slices, one pair for each class in the block."""
-        edges = np.flatnonzero(np.diff(self.query_labels[start:stop])) + 1
-        for low, high in itertools.pairwise([0, *edges.tolist(), stop - start]):
-            first = self.first[start + low]
-            yield slice(low, high), slice(first, first + self.positives[start + low])
+    def __post_init__(self) -> None:
+        self.first = np.searchsorted(self.gallery_labels, self.query_labels, side="left")  # (n,): where a query's positives begin
+        self.positives = np.searchsorted(self.gallery_labels, self.query_labels, side="right") - self.first
 
-    def scored(self, place, bar, block_rows):
-        """{figure, "nearest", "curve": (n, ...)}; `place` says who goes first among equals, and names the photos."""
+    def in_one_order(self, place: np.ndarray, bar: tqdm) -> dict[str, np.ndarray]:
+        """{key of PER_QUERY, "nearest" or "curve": (n, ...)}; of equal distances the lower `place` (m,) comes first."""
         keys_of = GalleryKeys(self.distance, self.query, self.gallery, place)
 
-        def rank(start, stop):
+        def rank(start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             keys = keys_of(start, stop)
-            for rows, columns in self.classmates(start, stop):
+            for rows, columns in self._same_class(start, stop):
                 keys[rows, columns] += 1
             keys = sort_rows(keys)
             return keys_of.marked(keys), self.positives[start:stop], keys_of.nearest(keys, NEAREST)
 
-        def score(ranked):
+        def score(ranked: tuple[np.ndarray, np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
             places, positives, nearest = ranked
             hits = Hits.at(places, positives, keys_of.size)
-            return {**figures_of(hits), "nearest": nearest, "curve": hits.curve().astype(np.float32)}
+            return {**per_query_values(hits), "nearest": nearest, "curve": hits.curve().astype(np.float32)}
 
-        return _joined(map_blocks(rank, keys_of, block_rows, then=score), bar)
+        return _joined(map_blocks(rank, keys_of, self.block_rows, then=score), bar)
 
-    def tie_groups(self, bar, block_rows):
-        """{figure: (n,)}: exact means over all orders of what is tied."""
+    def over_tied_orders(self, bar: tqdm) -> dict[str, np.ndarray]:
+        """{key of PER_QUERY or "curve": (n, ...)}: the mean over all, or over drawn, orders of photos at equal distance."""
+        generator = np.random.default_rng(0)
+        totals: dict[str, np.ndarray] = {}
+        for _ in range(TIE_DRAWS):
+            drawn = self.in_one_order(generator.permutation(len(self.gallery)), bar)
+            del drawn["nearest"]
+            totals = {name: totals[name] + values if totals else values for name, values in drawn.items()}
+        return {name: total / TIE_DRAWS for name, total in totals.items()} | self._closed_forms(bar)
+
+    def _closed_forms(self, bar: tqdm) -> dict[str, np.ndarray]:
         keys_of = GalleryKeys(self.distance, self.query, self.gallery)
 
-        def count(start, stop):
+        def count(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
             keys = keys_of(start, stop)
             distances = (keys if isinstance(keys, np.ndarray) else keys.cpu().numpy()) >> keys_of.low_bits
             distances = distances.astype(np.int64) + np.arange(stop - start)[:, None] * (keys_of.bits + 1)
             shape = (stop - start, keys_of.bits + 1)
             sizes = np.bincount(distances.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
-            mine = np.concatenate([distances[rows, columns].ravel() for rows, columns in self.classmates(start, stop)])
-            return sizes, np.bincount(mine, minlength=shape[0] * shape[1]).reshape(shape)
+            positives = np.concatenate([distances[rows, columns].ravel() for rows, columns in self._same_class(start, stop)])
+            return sizes, np.bincount(positives, minlength=shape[0] * shape[1]).reshape(shape)
 
-        def score(counts):
-            return TieGroups(*counts).figures()
+        def score(counts: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
+            values = per_query_values(TieGroups(*counts))
+            return {name: value.clip(0, 1) for name, value in values.items()}  # rounding may leave a trace outside
 
-        return _joined(map_blocks(count, keys_of, block_rows, then=score), bar)
+        return _joined(map_blocks(count, keys_of, self.block_rows, then=score), bar)
 
-
-def _over_all_tie_orders(sets, stable, bar, block_rows):
-    generator = np.random.default_rng(0)
-    sampled = {"ap_interpolated": 0.0, "curve": 0.0}
-    for _ in range(TIE_DRAWS):
-        drawn = sets.scored(generator.permutation(len(sets.gallery)), bar, block_rows)
-        sampled = {name: total + drawn[name] for name, total in sampled.items()}
-    sampled = {name: total / TIE_DRAWS for name, total in sampled.items()}
-    return {**stable, **sampled, **sets.tie_groups(bar, block_rows)}
+    def _same_class(self, start: int, stop: int) -> Iterator[tuple[slice, slice]]:
+        """(rows of the block, columns of their positives), one pair for each class in the block."""
+        edges = np.flatnonzero(np.diff(self.query_labels[start:stop])) + 1
+        for low, high in itertools.pairwise([0, *edges.tolist(), stop - start]):
+            first = self.first[start + low]
+            yield slice(low, high), slice(first, first + self.positives[start + low])
 
 
-def _joined(blocks, bar):
+def _joined(blocks: Iterable[dict[str, np.ndarray]], bar: tqdm) -> dict[str, np.ndarray]:
     parts = []
     for part in blocks:
         parts.append(part)
-        bar.update(len(part["ap"]))
+        bar.update(len(next(iter(part.values()))))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _labels(name, labels, rows):
+def _labels(name: str, labels: torch.Tensor, rows: torch.Tensor) -> np.ndarray:
     if labels.ndim != 1 or len(labels) != len(rows):
         raise InputError(f"{name} labels have shape {tuple(labels.shape)} for {len(rows)} rows; give one label per row")
     if labels.is_floating_point() or labels.dtype == torch.bool:

@@ -34,7 +34,7 @@ def operand(*, help: str, **rules: Any) -> Any:
     return field(metadata={"operand": True, "help": help, "rules": rules})
 
 
-def add_options(parser: Parser, kind: Any, **changes: Mapping[str, Any]) -> Group:
+def add_options(parser: Parser, kind: type, **changes: Mapping[str, Any]) -> None:
     """Add the fields of a dataclass as one group, titled `kind.title`; `changes` replace argparse's rules of single fields."""
     group = Group(parser, kind.title)
     for each in fields(kind):
@@ -44,7 +44,6 @@ def add_options(parser: Parser, kind: Any, **changes: Mapping[str, Any]) -> Grou
             continue
         rules = {"default": each.default, "help": known["help"], **known["rules"], **changes.get(each.name, {})}
         group.add("--" + (each.name.replace("_", "-") if known["dashed"] else each.name), *known["short"], **rules)
-    return group
 
 
 def parse(
@@ -53,7 +52,7 @@ def parse(
     """One instance of each dataclass in `kinds`, filled from the command line; a mistake exits with code 2 after one line."""
     for kind in kinds:
         add_options(parser, kind, **{name: rules for name, rules in changes.items() if name in _names(kind)})
-    found = parser.parse_args(arguments)
+    found = parser.parse_intermixed_args(arguments)  # options may stand between operands
     return tuple(kind(**{name: getattr(found, name) for name in _names(kind)}) for kind in kinds)
 
 

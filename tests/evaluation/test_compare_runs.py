@@ -1,4 +1,4 @@
-"""`compare.py` as a user runs it: the table against the tests' own figures, the notes, and every message."""
+"""`compare.py` as a user runs it: the table against the tests' own metrics, the notes, and every message."""
 
 import json
 import re
@@ -7,16 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.compare_runs import SHOWN, chosen_figures, comparison_options
+from evaluation.compare_runs import SHOWN, chosen_metrics, comparison_options
+from evaluation.outputs import write_results
 from evaluation.per_query import write_per_query
-from evaluation.result_table import write_results
 from evaluation.tested_runs import short_names
-from retrieval.metrics import METRICS, Scores
-from retrieval.statistics import Estimate, compare_figures, query_weights
+from retrieval.metrics import METRICS, PER_QUERY, Scores
+from retrieval.statistics import Estimate, compare_metrics, query_weights
 
 LABELS = np.repeat([0, 1, 2], [9, 20, 31])
 NAMES = [f"sketch/{label}/{number}.png" for number, label in enumerate(LABELS)]
-KEYS = list(dict.fromkeys(figure.per_query for figure in METRICS.values()))
 ABOUT = {"dataset": "Sketchy", "split": "zeroshot1", "protocol": "zero-shot", "gallery": 500}
 LONG = "sketchy_kd(1.0)_kdneg(0.3)_sake(1.0)_dim(64)_contrastive(128-0.1)_T(0.07)_memory(10-{})"
 
@@ -26,10 +25,10 @@ def made_scores(seed, rankings=("real", "hash"), names=NAMES, labels=LABELS, los
     found = {}
     for ranking in rankings:
         draws = [np.random.default_rng([int(re.sub(r"\D", "", name)), seed, len(ranking)]) for name in names]
-        figures = {key: np.array([round(draw.uniform(0.1, 0.9), 2) for draw in draws]) for key in KEYS}
+        values = {key: np.array([round(draw.uniform(0.1, 0.9), 2) for draw in draws]) for key in PER_QUERY}
         counted = np.arange(len(names)) >= lost
-        figures = {key: values * counted for key, values in figures.items()}
-        found[ranking] = Scores(np.asarray(labels), counted, figures, None, None)
+        values = {key: value * counted for key, value in values.items()}
+        found[ranking] = Scores(np.asarray(labels), counted, values, None, None)
     return found
 
 
@@ -53,7 +52,7 @@ def runs(tmp_path):
 
 @pytest.fixture
 def compare(run_script):
-    """compare(*arguments) → (exit code, stdout, stderr), with few redraws unless the arguments say otherwise."""
+    """compare(*arguments) → (exit code, stdout, stderr), with few resamples unless the arguments say otherwise."""
 
     def run(*arguments):
         few = () if "--resamples" in arguments else ("--resamples", 200)
@@ -70,7 +69,7 @@ def numbers(compare, *arguments):
     return json.loads(out_file.read_text()), out
 
 
-def test_the_table_holds_the_tests_figures_and_the_statistics_of_them(runs, compare):
+def test_the_table_holds_the_metrics_of_the_tests_and_the_statistics_of_them(runs, compare):
     found, out = numbers(compare, *runs)
     assert max(map(len, out.partition("\n\n")[2].splitlines())) < 100
     weights = query_weights(LABELS, "class")
@@ -81,8 +80,8 @@ def test_the_table_holds_the_tests_figures_and_the_statistics_of_them(runs, comp
     for row in found["figures"]:
         first, mine = (made_scores(run - 1)[row["ranking"]] for run in (1, row["run"]))
         key = METRICS[row["figure"]].per_query
-        shares = np.stack([first.figures[key], mine.figures[key]], axis=1)[order] * weights[:, None]
-        baseline, other = compare_figures(shares, [None, 0], LABELS, resamples=200)
+        shares = np.stack([first.per_query[key], mine.per_query[key]], axis=1)[order] * weights[:, None]
+        baseline, other = compare_metrics(shares, [None, 0], LABELS, resamples=200)
         expected = baseline if row["run"] == 1 else other
         assert row["text"] == METRICS[row["figure"]].text
         assert row["value"] == pytest.approx(mine.summary()[row["figure"]], abs=1e-12)
@@ -100,10 +99,10 @@ def test_the_output_says_what_the_numbers_are(runs, compare):
     found, out = numbers(compare, *runs)
     assert f"run 2: {runs[1]}/results.json (Sketchy, zeroshot1, zero-shot, 60 queries, 500 photos)" in out
     assert re.search(r"\n +value  95 % interval       - run 1  95 % interval            p\n-+\n", out)
-    assert "percentile bootstrap, 200 redraws of the queries within each class, seed 0" in out
+    assert "percentile bootstrap, 200 resamples of the queries within each class, seed 0" in out
     assert "sign-flip test over queries, 10000 draws" in out
-    assert "not corrected for the 8 tests in this table (by Bonferroni, 0.05 for all is 0.0063 for each)" in out
-    assert "not comparable" not in out and "left out" not in out and "otherwise" not in out
+    assert "Not corrected for the 8 tests in this table (by Bonferroni, 0.05 for all is 0.0063 for each)" in out
+    assert "not comparable" not in out and "left out" not in out and "other settings" not in out
     assert f"numbers: {runs[0].parent}/compared.json" in out
     settings = {
         "baseline": 1,
@@ -130,7 +129,7 @@ def test_queries_without_paths_are_matched_by_row_and_galleries_told_apart(runs,
         content = json.loads((run / "results.json").read_text())
         (run / "results.json").write_text(json.dumps({**content, "queries_matched_by": "row", "gallery_digest": "a1"}))
     _, out = numbers(compare, *runs[:2])
-    assert "run 2: queries are matched by their row" in out
+    assert "run 2: its file has no `paths`, so queries are matched by row" in out
     (runs[1] / "results.json").write_text(json.dumps({**content, "gallery_digest": "b2"}))
     _, out = numbers(compare, *runs[:2])
     assert "its gallery_digest is 'b2', that of run 1 'a1'" in out
@@ -162,7 +161,7 @@ def test_one_test_needs_no_correction(tmp_path, compare):
     for seed, name in enumerate(("a", "b")):
         write_run(tmp_path / name, seed, rankings=("real",))
     _, out = numbers(compare, tmp_path / "a", tmp_path / "b", "--figures", "map_all")
-    assert "10000 draws." in out and "not corrected" not in out
+    assert "10000 draws." in out and "Not corrected" not in out
 
 
 def renamed(names):
@@ -226,10 +225,8 @@ def test_queries_left_out_and_other_settings_are_said(tmp_path, compare):
     write_run(tmp_path / "a", 0, lost=3, settings={"ties": "stable", "image_size": 224, "nested": {}, "long": "x" * 99})
     write_run(tmp_path / "b", 1, lost=3, settings={"ties": "average", "image_size": 224, "amp": "off"})
     found, out = numbers(compare, tmp_path / "a", tmp_path / "b")
-    assert (
-        f"run 2 was tested otherwise than run 1: ties 'average' for 'stable', long None for '{'x' * 58}…, amp 'off' for None\n"
-        in out
-    )
+    settings = f"ties 'average' for 'stable', long None for '{'x' * 58}…, amp 'off' for None"
+    assert f"run 2 was tested with other settings than run 1: {settings}\n" in out
     for run in (1, 2):
         assert f"run {run}: 3 queries have no photo of their class in the gallery and are left out" in out
     assert [run["queries"] for run in found["runs"]] == [57, 57]
@@ -251,7 +248,7 @@ def test_a_ranking_that_not_all_runs_have(tmp_path, compare):
     assert "run 2 has no hash ranking\n" in out
 
 
-def test_figures_are_chosen_by_key(runs, compare):
+def test_metrics_are_chosen_by_key(runs, compare):
     found, out = numbers(compare, *runs[:2], "--figures", "p200", "map_all", "p200")
     assert list(dict.fromkeys(row["figure"] for row in found["figures"])) == ["p200", "map_all"]
     assert len(found["figures"]) == 8
@@ -259,7 +256,7 @@ def test_figures_are_chosen_by_key(runs, compare):
     found, _ = numbers(compare, *runs[:2], "--figures", "all")
     expected = made_scores(1)["hash"].summary()
     assert {row["figure"]: pytest.approx(row["value"], abs=1e-12) for row in found["figures"] if row["run"] == 2} == expected
-    assert chosen_figures(["p100", "all"]) == list(METRICS) and chosen_figures(["p100", "p100"]) == ["p100"]
+    assert chosen_metrics(["p100", "all"]) == list(METRICS) and chosen_metrics(["p100", "p100"]) == ["p100"]
 
 
 def test_any_results_file_and_options_between_the_runs(runs, compare, tmp_path):
@@ -272,9 +269,9 @@ def test_any_results_file_and_options_between_the_runs(runs, compare, tmp_path):
 
 
 def test_defaults():
-    options = comparison_options(["run"])
-    assert (options.figures, options.resamples, options.seed, options.json) == (None, 2000, 0, None)
-    assert chosen_figures(None) == ["map_all_released", "p100_released"]
+    shown, resampling = comparison_options(["run"])
+    assert (shown.figures, resampling.resamples, resampling.seed, shown.json) == (None, 2000, 0, None)
+    assert chosen_metrics(None) == ["map_all_released", "p100_released"]
 
 
 def test_help_names_every_option(compare):
@@ -294,9 +291,9 @@ def refused(compare, *arguments):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--figures p1000", "unknown figure 'p1000'; did you mean p100?"),
-        ("--figures map_al", "unknown figure 'map_al'; did you mean map_all?"),
-        ("--figures ?", "unknown figure '?'; did you mean "),
+        ("--figures p1000", "unknown metric 'p1000'; did you mean p100?"),
+        ("--figures map_al", "unknown metric 'map_al'; did you mean map_all?"),
+        ("--figures ?", "unknown metric '?'; did you mean "),
         ("--figures", "--figures: expected at least one argument"),
         ("--resamples 99", "--resamples: must be a whole number from 100 to 20000, not '99'"),
         ("--resamples 20001", "--resamples: must be a whole number from 100 to 20000, not '20001'"),
@@ -310,10 +307,10 @@ def test_mistaken_options_are_one_line(runs, compare, words, said):
     assert said in refused(compare, *runs, "--resamples", 200, *words.split())
 
 
-def test_runs_missing_or_taken_for_figures_are_one_line(runs, compare):
+def test_runs_missing_or_taken_for_metrics_are_one_line(runs, compare):
     assert "required: RUN" in refused(compare)
     message = refused(compare, "--figures", "all", runs[0])
-    assert re.search(r"unknown figure '.*'; did you mean \w+\?; runs stand before --figures", message)
+    assert re.search(r"unknown metric '.*'; did you mean \w+\?; runs stand before --figures", message)
 
 
 def test_missing_files_say_what_to_run(runs, compare, tmp_path):
@@ -325,7 +322,9 @@ def test_missing_files_say_what_to_run(runs, compare, tmp_path):
     assert f"or name one of the runs in it: {runs[0]}, {runs[1]}, {runs[2]}\n" in message
     (runs[1] / "results.npz").unlink()
     message = refused(compare, *runs)
-    assert f"{runs[1]}/results.npz: no such file; the results beside it predate per-query files: repeat the test" in message
+    assert (
+        f"{runs[1]}/results.npz: no such file; the results beside it are older than per-query files: repeat the test" in message
+    )
     assert "results.npz: not a results file; name a run folder, or the .json" in refused(compare, runs[0] / "results.npz")
 
 
@@ -371,34 +370,34 @@ def test_what_a_file_says_cannot_command_the_terminal(tmp_path, compare):
     write_run(tmp_path / "a")
     write_run(tmp_path / "b", split="zero\x1b[2Jshot\n1", dataset=["a", "list"], settings={"\x1b[1m": "\x1b[1m", "n": [1]})
     _, out = numbers(compare, tmp_path / "a", tmp_path / "b")
-    assert "\x1b" not in out and "(zero[2Jshot1, zero-shot, 60 queries, 500 photos)" in out
+    assert "\x1b" not in out and "(zero\\x1b[2Jshot\\n1, zero-shot, 60 queries, 500 photos)" in out
     assert "its dataset is None, that of run 1 'Sketchy'" in out
 
 
 def test_the_same_query_twice_is_named(runs, compare, tmp_path):
     write_run(tmp_path / "twice", 1, [*NAMES[:-1], NAMES[3]])
     message = refused(compare, runs[0], tmp_path / "twice")
-    assert f"{tmp_path}/twice/results.npz: names the query 'sketch/0/3.png' twice" in message
+    assert f"{tmp_path}/twice/results.npz: holds the query 'sketch/0/3.png' twice" in message
 
 
-def test_a_figure_that_a_file_lacks_is_named(tmp_path, compare):
+def test_a_metric_that_a_file_lacks_is_named(tmp_path, compare):
     scores = made_scores(0, rankings=("real",))
-    del scores["real"].figures["recall_200"]
+    del scores["real"].per_query["recall_200"]
     write_per_query(tmp_path / "results.npz", scores, NAMES)
     write_results(tmp_path / "results.json", {**ABOUT, "queries": len(NAMES)})
     assert compare(tmp_path)[0] == 0
     message = refused(compare, tmp_path, "--figures", "recall_200")
-    assert f"{tmp_path}/results.npz: lacks `real/recall_200`, which recall_200 is made of; repeat the test" in message
+    assert f"{tmp_path}/results.npz: lacks `real/recall_200`, which recall_200 is computed from; repeat the test" in message
 
 
 def write_old_run(folder: Path, seed: int, gallery: int) -> dict[str, Scores]:
     """What a test left before P@100 within the gallery was kept, `p100_released` being the class mean of `p100`."""
     scores = made_scores(seed)
     for scored in scores.values():
-        scored.figures["p100_within_gallery"] = scored.figures["p100"]
+        scored.per_query["p100_within_gallery"] = scored.per_query["p100"]
     summaries = {ranking: scored.summary() for ranking, scored in scores.items()}
     for scored in scores.values():
-        del scored.figures["p100_within_gallery"]
+        del scored.per_query["p100_within_gallery"]
     write_per_query(folder / "results.npz", scores, NAMES)
     write_results(folder / "results.json", {**ABOUT, "gallery": gallery, "queries": len(NAMES), **summaries})
     return scores
@@ -420,7 +419,7 @@ def test_older_results_have_the_released_precision_where_100_photos_or_more_are_
 def test_older_results_of_a_small_gallery_are_shown_without_the_released_precision(compare, tmp_path):
     write_old_run(tmp_path / "old", 7, gallery=99)
     write_run(tmp_path / "new", 1, gallery=99)
-    note = "lacks p100_released, which its test did not keep; repeat the test, which now keeps all"
+    note = "lacks p100_released, which older tests did not write; repeat the test"
     found, out = numbers(compare, tmp_path / "new", tmp_path / "old")
     assert f"run 2 {note}\n" in out and [run["figures_lacking"] for run in found["runs"]] == [[], ["p100_released"]]
     assert [row["figure"] for row in found["figures"] if row["run"] == 2] == ["map_all_released"] * 2
@@ -433,7 +432,10 @@ def test_older_results_of_a_small_gallery_are_shown_without_the_released_precisi
     _, out = numbers(compare, tmp_path / "old")
     assert f"run 1 {note}\n" in out
     message = refused(compare, tmp_path / "old", "--figures", "map_all", "p100_released")
-    assert "lacks `real/p100_within_gallery`, which p100_released is made of; repeat the test, or leave p100_released" in message
+    assert (
+        "lacks `real/p100_within_gallery`, which p100_released is computed from; repeat the test, or leave p100_released"
+        in message
+    )
 
 
 def test_a_comparison_never_overwrites_a_run(runs, compare):
@@ -484,5 +486,5 @@ def test_a_long_name_leaves_the_table_below_100_columns(tmp_path, compare):
 
 def test_estimates_are_plain_numbers():
     """What the JSON file holds comes from these."""
-    found = compare_figures(np.array([[0.25], [0.25]]), [None], np.array([0, 0]), resamples=100)
+    found = compare_metrics(np.array([[0.25], [0.25]]), [None], np.array([0, 0]), resamples=100)
     assert found == [Estimate(0.5, 0.5, 0.5, None)] and type(found[0].value) is float

@@ -10,9 +10,11 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from evaluation.per_query import read_per_query, write_per_query
-from retrieval.metrics import METRICS, Scores
+from retrieval.metrics import PER_QUERY, Scores
 from retrieval.scores import evaluate_ranking
 from utils.errors import InputError
 
@@ -65,32 +67,32 @@ def test_what_is_written_comes_back(scores, file):
     assert read.names.tolist() == NAMES
     assert read.labels.tolist() == [1, 1, 0, 2, 0, 9] and read.labels.dtype == np.int64
     assert read.has_positive.tolist() == [True] * 5 + [False] and read.has_positive.dtype == bool
-    assert list(read.figures) == ["real", "hash"]
-    for ranking, figures in read.figures.items():
-        assert set(figures) == {figure.per_query for figure in METRICS.values()}
-        for name, values in figures.items():
+    assert list(read.values) == ["real", "hash"]
+    for ranking, found in read.values.items():
+        assert set(found) == set(PER_QUERY)
+        for name, values in found.items():
             assert values.dtype == np.float64
-            np.testing.assert_array_equal(values, scores[ranking].figures[name])
+            np.testing.assert_array_equal(values, scores[ranking].per_query[name])
     assert os.listdir(file.parent) == ["results.npz"]
 
 
 def test_the_file_holds_the_arrays_it_says(file):
     arrays = arrays_of(file)
-    expected = {f"{ranking}/{figure.per_query}" for ranking in ("real", "hash") for figure in METRICS.values()}
+    expected = {f"{ranking}/{name}" for ranking in ("real", "hash") for name in PER_QUERY}
     assert set(arrays) == {"names", "labels", "has_positive"} | expected
     assert all(array.shape == (6,) for array in arrays.values())
 
 
 def test_one_ranking_and_any_file_name(scores, tmp_path):
-    write_per_query(tmp_path / "figures", {"hash": scores["hash"]}, NAMES)
-    assert os.listdir(tmp_path) == ["figures"]
-    assert list(read_per_query(tmp_path / "figures").figures) == ["hash"]
+    write_per_query(tmp_path / "values", {"hash": scores["hash"]}, NAMES)
+    assert os.listdir(tmp_path) == ["values"]
+    assert list(read_per_query(tmp_path / "values").values) == ["hash"]
 
 
 def test_scores_of_other_queries_are_refused(scores, tmp_path):
     real = scores["real"]
-    relabelled = Scores(real.query_labels + 1, real.has_positive, real.figures, real.nearest, real.curve)
-    otherwise_counted = Scores(real.query_labels, ~real.has_positive, real.figures, real.nearest, real.curve)
+    relabelled = Scores(real.query_labels + 1, real.has_positive, real.per_query, real.nearest, real.curve)
+    otherwise_counted = Scores(real.query_labels, ~real.has_positive, real.per_query, real.nearest, real.curve)
     for wrong in (relabelled, otherwise_counted):
         with pytest.raises(ValueError, match="'hash': 6 scored queries are not the 6 named ones"):
             write_per_query(tmp_path / "results.npz", {"real": real, "hash": wrong}, NAMES)
@@ -106,11 +108,11 @@ def test_a_place_that_cannot_be_written_is_named(scores, tmp_path):
 
 
 def test_a_missing_file_says_why_and_what_to_do(tmp_path):
-    with pytest.raises(InputError, match=r"results\.npz: no such file; .* predate per-query files: repeat the test"):
+    with pytest.raises(InputError, match=r"results\.npz: no such file; .* are older than per-query files: repeat the test"):
         read_per_query(tmp_path / "results.npz")
 
 
-FIGURE = "real/ap"
+VALUE = "real/ap"
 ONES = np.ones(6)
 
 
@@ -120,12 +122,12 @@ ONES = np.ones(6)
         ({"drop": ["names"]}, "has no array `names`"),
         ({"drop": ["labels"]}, "has no array `labels`"),
         ({"drop": ["has_positive"]}, "has no array `has_positive`"),
-        ({"drop": [f"{r}/{f.per_query}" for r in ("real", "hash") for f in METRICS.values()]}, "has no array `real/…`"),
+        ({"drop": [f"{ranking}/{name}" for ranking in ("real", "hash") for name in PER_QUERY]}, "has no array `real/…`"),
         ({"names": np.arange(6)}, "`names` is int64 of shape (6,), not one row of text"),
         ({"names": np.array(NAMES).astype(object)}, "`names` holds object"),
         ({"names": np.array([b"a", b"b", b"c", b"d", b"e", b"f"])}, "`names` is |S1"),
         ({"names": np.array(NAMES[:5])}, "`labels` has 6 values for 5 queries"),
-        ({"names": np.array([*NAMES[:5], NAMES[1]])}, "names the query 'sketch/été 2.png' twice"),
+        ({"names": np.array([*NAMES[:5], NAMES[1]])}, "holds the query 'sketch/été 2.png' twice"),
         ({"names": np.array(NAMES).reshape(2, 3)}, "shape (2, 3), not one row"),
         ({"names": np.array("one")}, "shape (), not one row"),
         ({"labels": np.ones(6)}, "`labels` is float64"),
@@ -134,14 +136,14 @@ ONES = np.ones(6)
         ({"has_positive": np.ones(6, dtype=np.int64)}, "`has_positive` is int64"),
         ({"has_positive": np.zeros(6, dtype=bool)}, "no query has a photo of its class"),
         ({"has_positive": np.full(6, 2, dtype=np.uint8).view(bool)}, "neither true nor false"),
-        ({FIGURE: np.ones(6, dtype=np.float32)}, "`real/ap` is float32"),
-        ({FIGURE: ONES * 1j}, "`real/ap` is complex128"),
-        ({FIGURE: np.ones(5)}, "`real/ap` has 5 values for 6 queries"),
-        ({FIGURE: np.ones((6, 2))}, "`real/ap` is float64 of shape (6, 2)"),
-        ({FIGURE: ONES * np.nan}, "`real/ap` has values that are not in 0 to 1"),
-        ({FIGURE: ONES * np.inf}, "`real/ap` has values that are not in 0 to 1"),
-        ({FIGURE: ONES * 1.01}, "`real/ap` has values that are not in 0 to 1"),
-        ({FIGURE: -ONES}, "`real/ap` has values that are not in 0 to 1"),
+        ({VALUE: np.ones(6, dtype=np.float32)}, "`real/ap` is float32"),
+        ({VALUE: ONES * 1j}, "`real/ap` is complex128"),
+        ({VALUE: np.ones(5)}, "`real/ap` has 5 values for 6 queries"),
+        ({VALUE: np.ones((6, 2))}, "`real/ap` is float64 of shape (6, 2)"),
+        ({VALUE: ONES * np.nan}, "`real/ap` has values outside 0 to 1"),
+        ({VALUE: ONES * np.inf}, "`real/ap` has values outside 0 to 1"),
+        ({VALUE: ONES * 1.01}, "`real/ap` has values outside 0 to 1"),
+        ({VALUE: -ONES}, "`real/ap` has values outside 0 to 1"),
         ({"compression": zipfile.ZIP_BZIP2}, "packed in a way NumPy does not pack"),
         ({"compression": zipfile.ZIP_LZMA}, "packed in a way NumPy does not pack"),
     ],
@@ -158,18 +160,18 @@ def test_arrays_that_no_test_writes_are_named(file, changes, said):
     ("name", "header", "said"),
     [
         (
-            FIGURE,
+            VALUE,
             {"descr": "<f8", "fortran_order": False, "shape": (10**13,)},
             "declares shape (10000000000000,), and has 0 bytes",
         ),
-        (FIGURE, {"descr": "<f8", "fortran_order": False, "shape": (-1,)}, "declares shape (-1,)"),
-        (FIGURE, {"descr": "<f8", "fortran_order": False, "shape": (0,)}, "`real/ap` is float64 of shape (0,)"),
+        (VALUE, {"descr": "<f8", "fortran_order": False, "shape": (-1,)}, "declares shape (-1,)"),
+        (VALUE, {"descr": "<f8", "fortran_order": False, "shape": (0,)}, "`real/ap` is float64 of shape (0,)"),
         ("names", {"descr": "<U0", "fortran_order": False, "shape": (10**13,)}, "not plain numbers or text"),
         ("names", {"descr": "<U500000000", "fortran_order": False, "shape": (6,)}, "declares shape (6,), and has 0 bytes"),
         ("labels", {"descr": "|O", "fortran_order": False, "shape": (6,)}, "`labels` holds object"),
-        (FIGURE, {"descr": [("x", "<f8")], "fortran_order": False, "shape": (6,)}, "not plain numbers or text"),
-        (FIGURE, {"descr": "<f8", "shape": (6,)}, "damaged, or not a .npz file"),
-        (FIGURE, {"descr": "<f8", "fortran_order": False, "shape": (10**4000,)}, "declares shape (10000000000000000000"),
+        (VALUE, {"descr": [("x", "<f8")], "fortran_order": False, "shape": (6,)}, "not plain numbers or text"),
+        (VALUE, {"descr": "<f8", "shape": (6,)}, "damaged, or not a .npz file"),
+        (VALUE, {"descr": "<f8", "fortran_order": False, "shape": (10**4000,)}, "declares shape (10000000000000000000"),
         ("names", {"descr": ">U9", "fortran_order": False, "shape": (6,)}, "`names` declares shape (6,)"),
     ],
 )
@@ -184,7 +186,7 @@ def test_a_header_is_not_believed(file, name, header, said):
 def test_names_that_are_no_text(file):
     header = {"descr": "<U1", "fortran_order": False, "shape": (6,)}
     rewrite(file, raw={"names": member(header, b"\xff" * 24)})
-    with pytest.raises(InputError, match="`names` holds what is no text"):
+    with pytest.raises(InputError, match="`names` is not text"):
         read_per_query(file)
 
 
@@ -194,7 +196,7 @@ def test_nothing_in_a_file_is_run(file, tmp_path):
             return os.mkdir, (str(tmp_path / "run_by_a_pickle"),)
 
     header, good = {"descr": "|O", "fortran_order": False, "shape": (6,)}, file.read_bytes()
-    for name in ("names", FIGURE):
+    for name in ("names", VALUE):
         file.write_bytes(good)
         rewrite(file, raw={name: member(header, pickle.dumps(Payload()))})
         with pytest.raises(InputError, match=f"`{name}` holds object"):
@@ -230,26 +232,26 @@ def test_a_folder_is_no_file(tmp_path):
 
 def test_arrays_of_other_names_are_left_alone(file):
     """A later version may keep more; a ranking's name is printed, so it has to be plain."""
-    rewrite(file, later=np.zeros((2, 2)), **{"real/\x1b[2J": ONES, "Real/ap": ONES, "real/new_figure": ONES})
+    rewrite(file, later=np.zeros((2, 2)), **{"real/\x1b[2J": ONES, "Real/ap": ONES, "real/new_metric": ONES})
     read = read_per_query(file)
-    assert list(read.figures) == ["real", "hash"] and "new_figure" in read.figures["real"]
+    assert list(read.values) == ["real", "hash"] and "new_metric" in read.values["real"]
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_no_damage_escapes_as_another_error(file, seed):
-    generator = np.random.default_rng(seed)
-    data = bytearray(file.read_bytes())
-    if seed % 3 == 0:
-        data = data[: generator.integers(0, len(data))]
-    else:
-        # at the end lies the directory, at the beginning the first header
-        low, high = ((0, len(data)), (len(data) - 1200, len(data)))[seed % 3 - 1]
-        for place in generator.integers(low, high, 4):
-            data[place] = generator.integers(0, 256)
-    file.write_bytes(data)
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_no_damage_escapes_as_another_error(file, data):
+    whole = file.read_bytes()
+    damaged = bytearray(whole[: data.draw(st.just(len(whole)) | st.integers(0, len(whole)))])
+    # the first header is at the beginning, the directory at the end
+    places = st.integers(0, len(whole) - 1) | st.integers(len(whole) - 1200, len(whole) - 1)
+    for place in data.draw(st.lists(places, max_size=4)):
+        damaged[place : place + 1] = bytes([data.draw(st.integers(0, 255))])
+    file.write_bytes(damaged)
     try:
         read = read_per_query(file)
     except InputError as error:
         assert str(error).startswith(str(file)) and "repeat the test" in str(error)
-    else:  # the bytes changed are of no consequence, a time stamp say
+    else:  # the changed bytes do not matter, a time stamp for example
         assert len(read.names) == 6
+    finally:
+        file.write_bytes(whole)

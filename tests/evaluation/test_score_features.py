@@ -1,4 +1,4 @@
-"""evaluate_features.py on arrays of any system: the same figures as ours, and one clear line on what does not fit."""
+"""evaluate_features.py on arrays of any system: the same metrics as ours, and one clear line on what does not fit."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def test_table_and_files(pair, run_script, tmp_path):
     assert results["real"] == pytest.approx(real.summary()) and results["hash"] == pytest.approx(hashed.summary())
     assert results["per_class"].keys() == {"ape", "bee", "cat", "<b>"}
     assert (results["queries"], results["gallery"]) == (30, 150)
-    assert all(figure.text in printed for figure in METRICS.values())
+    assert all(metric.text in printed for metric in METRICS.values())
     assert {"out.json", "out.npz", "out_report"} <= set(os.listdir(tmp_path))
 
 
@@ -127,19 +127,19 @@ def test_bad_features_are_named(case, pair, run_script, tmp_path):
 def test_very_large_and_small_numbers_count_alike(pair, run_script, tmp_path, scale):
     out = tmp_path / "out.json"
     scaled = {"features": arrays(150, seed=1)["features"].astype(np.float64) * scale}
-    figures = []
+    found = []
     for changes in ({}, scaled):
         assert run_script(SCRIPT, *pair(gallery=changes), "--results", out, "--no_report")[0] == 0
-        figures.append(json.loads(out.read_text())["hash"])
-    assert figures[1] == pytest.approx(figures[0])
+        found.append(json.loads(out.read_text())["hash"])
+    assert found[1] == pytest.approx(found[0])
 
 
 def test_no_file_of_the_users_is_written_over(pair, run_script, tmp_path):
     options = pair()
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert "Q.npz is there already" in run_script(SCRIPT, *options, "--results", tmp_path / "Q.json")[2]
+    assert "Q.npz exists and was not written by a test" in run_script(SCRIPT, *options, "--results", tmp_path / "Q.json")[2]
     (tmp_path / "G.json").write_text("{}")
-    assert "would be written over" in run_script(SCRIPT, *options, "--results", tmp_path / "G.json")[2]
+    assert "would overwrite" in run_script(SCRIPT, *options, "--results", tmp_path / "G.json")[2]
     assert {name: (tmp_path / name).read_bytes() for name in before} == before
     assert (tmp_path / "G.json").read_text() == "{}"
 

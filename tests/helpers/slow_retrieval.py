@@ -1,4 +1,4 @@
-"""Retrieval figures by nested loops over one list of booleans in rank order: slow, and obviously right."""
+"""Retrieval metrics by nested loops over one list of booleans in rank order: slow, and obviously right."""
 
 import itertools
 from fractions import Fraction
@@ -82,24 +82,24 @@ def rows(distances, query_labels, gallery_labels):
     ]
 
 
-def query_mean(figure, labelled_rows):
+def query_mean(metric, labelled_rows):
     counted = [hits for _, hits in labelled_rows if any(hits)]
-    return sum(figure(hits) for hits in counted) / len(counted)
+    return sum(metric(hits) for hits in counted) / len(counted)
 
 
-def class_mean(figure, labelled_rows):
+def class_mean(metric, labelled_rows):
     counted = [(label, hits) for label, hits in labelled_rows if any(hits)]
     means = []
     for wanted in sorted({label for label, _ in counted}):
-        values = [figure(hits) for label, hits in counted if label == wanted]
+        values = [metric(hits) for label, hits in counted if label == wanted]
         means.append(sum(values) / len(values))
     return sum(means) / len(means)
 
 
-def over_tie_orders(figure, distances, relevant):
-    """Mean of a figure over every order of the photos that is ascending in distance."""
+def over_tie_orders(metric, distances, relevant):
+    """Mean of a metric over every order of the photos that is ascending in distance."""
     values = [
-        figure([relevant[index] for index in permutation])
+        metric([relevant[index] for index in permutation])
         for permutation in itertools.permutations(range(len(distances)))
         if all(distances[a] <= distances[b] for a, b in itertools.pairwise(permutation))
     ]

@@ -31,7 +31,7 @@ def slow_best_median_worst(scores):
         ordered = []
         for query, own in enumerate(scores.query_labels):
             if own == label and scores.has_positive[query]:
-                ordered.append((-scores.figures["ap_interpolated"][query], query))
+                ordered.append((-scores.per_query["ap_interpolated"][query], query))
         ordered.sort()
         if len(ordered) == 1:
             chosen[label] = [("only query", ordered[0][1])]
@@ -42,11 +42,11 @@ def slow_best_median_worst(scores):
     return chosen
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_best_median_and_worst_queries_are_found(seed):
     scores, *_ = example(seed, classes=5, queries=6 + 4 * seed, photos=12)
     if seed % 2:
-        scores.figures["ap_interpolated"][:] = 0.5  # all equal
+        scores.per_query["ap_interpolated"][:] = 0.5  # all equal
     assert best_median_worst(scores) == slow_best_median_worst(scores)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from retrieval.hashing import itq_codes
-from retrieval.ranking import top_k
+from tests.helpers.nearest import top_k
 from utils.errors import InputError
 
 
@@ -111,8 +111,8 @@ def test_few_queries_and_low_rank(n, d, bits, update):
 
 
 BAD = {
-    "bits": ((features(4, 3), features(5, 3), 4), "4 bits asked of 3"),
-    "no bits": ((features(4, 3), features(5, 3), 0), "ask for 1 to 3"),
+    "bits": ((features(4, 3), features(5, 3), 4), "4 bits from 3 numbers"),
+    "no bits": ((features(4, 3), features(5, 3), 0), "choose 1 to 3"),
     "dims": ((features(4, 3), features(5, 2), 2), "query rows have 3 numbers, gallery rows 2"),
     "empty": ((features(4, 3)[:0], features(5, 3), 2), "query has shape"),
     "nan": ((features(4, 3), features(5, 3) * float("nan"), 2), "gallery holds NaN"),

@@ -13,10 +13,10 @@ from retrieval import statistics as comparison
 from retrieval.metrics import Scores
 from retrieval.statistics import (
     Difference,
-    compare_figures,
+    compare_metrics,
     percentile_interval,
     query_weights,
-    redrawn_sums,
+    resampled_sums,
     sign_flip_p,
 )
 
@@ -46,7 +46,7 @@ def slow_redrawn_class_means(values, resamples, seed):
 
 
 def spread_in_theory(values, labels, weights):
-    """Standard deviation of a redrawn figure: within each class, draws are independent."""
+    """Standard deviation of a redrawn metric: within each class, draws are independent."""
     variance = 0.0
     for label in set(labels.tolist()):
         mine = labels == label
@@ -67,7 +67,7 @@ def test_weights_give_the_means_that_loops_and_the_table_give():
 
 
 def test_each_redraw_takes_as_many_queries_of_each_class_as_it_has():
-    counts = redrawn_sums(np.eye(len(LABELS)), LABELS, 500, seed=0)
+    counts = resampled_sums(np.eye(len(LABELS)), LABELS, 500, seed=0)
     assert (counts == counts.round()).all() and (counts >= 0).all()
     for label, size in ((4, 12), (0, 7), (7, 5)):
         mine = counts[:, label == LABELS]
@@ -78,9 +78,9 @@ def test_each_redraw_takes_as_many_queries_of_each_class_as_it_has():
 
 
 @pytest.mark.parametrize("mean", ["class", "query"])
-def test_the_spread_of_redrawn_figures_is_the_one_of_theory(mean):
+def test_the_spread_of_redrawn_metrics_is_the_one_of_theory(mean):
     values, weights = values_by_class(), query_weights(LABELS, mean)
-    redrawn = redrawn_sums((weights * values)[:, None], LABELS, 4000, seed=3)[:, 0]
+    redrawn = resampled_sums((weights * values)[:, None], LABELS, 4000, seed=3)[:, 0]
     expected = spread_in_theory(values, LABELS, weights)
     assert redrawn.std() == pytest.approx(expected, abs=4 * expected / math.sqrt(2 * 4000))
     assert redrawn.mean() == pytest.approx(weights @ values, abs=4 * expected / math.sqrt(4000))
@@ -89,10 +89,10 @@ def test_the_spread_of_redrawn_figures_is_the_one_of_theory(mean):
 def test_the_interval_is_that_of_a_slow_bootstrap():
     values, draws = values_by_class(), 4000
     shares = (query_weights(LABELS, "class") * values)[:, None]
-    low, high = percentile_interval(redrawn_sums(shares, LABELS, draws, seed=5))[:, 0]
+    low, high = percentile_interval(resampled_sums(shares, LABELS, draws, seed=5))[:, 0]
     slow = sorted(slow_redrawn_class_means(values, draws, seed=5))
     spread = spread_in_theory(values, LABELS, query_weights(LABELS, "class"))
-    # standard error of the difference of two independent 2.5 % quantiles of a normal figure: 0.058 is its density there
+    # standard error of the difference of two independent 2.5 % quantiles of a normal metric: 0.058 is its density there
     tolerance = 4 * math.sqrt(2 * 0.025 * 0.975 / draws) / 0.0584 * spread
     assert low == pytest.approx(slow[int(0.025 * draws)], abs=tolerance)
     assert high == pytest.approx(slow[int(0.975 * draws)], abs=tolerance)
@@ -102,7 +102,7 @@ def test_the_interval_is_that_of_a_slow_bootstrap():
 def test_a_query_mean_has_the_interval_of_the_normal_approximation():
     values = np.random.default_rng(2).beta(2, 3, 900)
     labels = np.zeros(900, dtype=np.int64)
-    found = compare_figures((values / 900)[:, None], [None], labels, resamples=4000)[0]
+    found = compare_metrics((values / 900)[:, None], [None], labels, resamples=4000)[0]
     half = 1.96 * values.std() / 30
     assert found.value == pytest.approx(values.mean())
     assert (found.value - found.low, found.high - found.value) == pytest.approx((half, half), rel=0.1)
@@ -114,22 +114,22 @@ def test_95_of_100_intervals_hold_the_true_mean():
     weights, held, trials = query_weights(labels, "class"), 0, 300
     for trial in range(trials):
         values = truth[labels] + generator.uniform(-0.2, 0.2, 100)
-        found = compare_figures((weights * values)[:, None], [None], labels, resamples=300, seed=trial)[0]
+        found = compare_metrics((weights * values)[:, None], [None], labels, resamples=300, seed=trial)[0]
         held += found.low <= truth.mean() <= found.high
     assert 0.90 < held / trials < 0.985  # a little under 0.95 is right for classes of 20
 
 
 def test_a_class_of_one_query_adds_no_width():
-    found = compare_figures(np.array([[0.1], [0.3]]), [None], np.array([5, 2]))[0]
+    found = compare_metrics(np.array([[0.1], [0.3]]), [None], np.array([5, 2]))[0]
     assert tuple(found) == pytest.approx((0.4, 0.4, 0.4, None))
 
 
 def test_the_size_of_the_blocks_changes_no_interval(monkeypatch):
     shares = (query_weights(LABELS, "class") * values_by_class())[:, None]
-    whole = redrawn_sums(shares, LABELS, 333, seed=1)
+    whole = resampled_sums(shares, LABELS, 333, seed=1)
     for cells in (1, 40, 100):
         monkeypatch.setattr(comparison, "COUNTS", cells)
-        np.testing.assert_allclose(redrawn_sums(shares, LABELS, 333, seed=1), whole, atol=1e-14)
+        np.testing.assert_allclose(resampled_sums(shares, LABELS, 333, seed=1), whole, atol=1e-14)
 
 
 def slow_p(shares):
@@ -186,12 +186,12 @@ def test_differences_are_paired():
     weights, values = query_weights(LABELS, "class"), values_by_class()
     shifted, other = values + 0.02, values_by_class(seed=9)
     shares = weights[:, None] * np.stack([values, shifted, values, other], axis=1)
-    first, second, third, fourth = compare_figures(shares, [None, 0, 0, 0], LABELS, resamples=800)
+    first, second, third, fourth = compare_metrics(shares, [None, 0, 0, 0], LABELS, resamples=800)
     assert first.difference is None and third.difference == Difference(0.0, 0.0, 0.0, 1.0)
-    # the same queries redrawn for both: a constant difference has no width, however wide the figures' own intervals
+    # the same queries redrawn for both: a constant difference has no width, however wide the metrics' own intervals
     assert tuple(second.difference) == pytest.approx((0.02, 0.02, 0.02, 1 / 10_001))
     assert second.high - second.low > 0.01
-    redrawn = redrawn_sums(weights[:, None] * (other - values)[:, None], LABELS, 800, seed=0)
+    redrawn = resampled_sums(weights[:, None] * (other - values)[:, None], LABELS, 800, seed=0)
     expected = percentile_interval(redrawn)[:, 0].tolist()
     assert [fourth.difference.low, fourth.difference.high] == pytest.approx(expected, abs=1e-12)
     assert fourth.difference.value == pytest.approx(fourth.value - first.value)
@@ -200,10 +200,10 @@ def test_differences_are_paired():
 
 def test_results_depend_on_the_seed_and_not_on_other_columns():
     shares = query_weights(LABELS, "class")[:, None] * np.stack([values_by_class(seed) for seed in range(5)], axis=1)
-    few = compare_figures(shares[:, :2], [None, 0], LABELS, resamples=200, draws=300)
-    many = compare_figures(shares, [None, 0, 1, None, 3], LABELS, resamples=200, draws=300)
-    again = compare_figures(shares, [None, 0, 1, None, 3], LABELS, resamples=200, draws=300)
-    other = compare_figures(shares, [None, 0, 1, None, 3], LABELS, resamples=200, draws=300, seed=1)
+    few = compare_metrics(shares[:, :2], [None, 0], LABELS, resamples=200, draws=300)
+    many = compare_metrics(shares, [None, 0, 1, None, 3], LABELS, resamples=200, draws=300)
+    again = compare_metrics(shares, [None, 0, 1, None, 3], LABELS, resamples=200, draws=300)
+    other = compare_metrics(shares, [None, 0, 1, None, 3], LABELS, resamples=200, draws=300, seed=1)
     assert few == many[:2] and many == again
     assert other[1].low != many[1].low and other[1].difference.p != many[1].difference.p
     assert other[1].value == many[1].value
@@ -216,8 +216,8 @@ def test_a_column_has_the_same_interval_to_the_last_bit_whatever_is_beside_it(qu
     labels = np.sort(generator.integers(0, 3, queries))
     shares = generator.random((queries, 19)) / queries
     for columns in (1, 2, 3, 8, 19):
-        together = compare_figures(shares[:, :columns], [None] * columns, labels, resamples=150)
-        alone = [compare_figures(shares[:, [column]], [None], labels, resamples=150)[0] for column in range(columns)]
+        together = compare_metrics(shares[:, :columns], [None] * columns, labels, resamples=150)
+        alone = [compare_metrics(shares[:, [column]], [None], labels, resamples=150)[0] for column in range(columns)]
         assert together == alone
 
 
@@ -225,7 +225,7 @@ def test_memory_does_not_grow_with_redraws_times_queries():
     labels = np.arange(6000) % 3
     shares = np.random.default_rng(0).normal(size=(6000, 2)) / 6000
     tracemalloc.start()
-    compare_figures(shares, [None, 0], labels, resamples=2000, draws=3000)
+    compare_metrics(shares, [None, 0], labels, resamples=2000, draws=3000)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 40e6  # all redraws at once are 96 MB, all signs 144 MB

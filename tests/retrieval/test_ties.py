@@ -1,5 +1,7 @@
 """Means over the orders of tied photos: closed forms against every order there is, and against drawn ones."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -25,18 +27,19 @@ def groups_of(distances, relevant, bits=6):
 def test_closed_forms_are_means_over_every_order(photos, k):
     distances, relevant = [distance for distance, _ in photos], [hit for _, hit in photos]
     groups = groups_of(distances, relevant)
-    total = max(sum(relevant), 1)
 
-    def mean(figure):
-        return slow.over_tie_orders(figure, distances, relevant)
+    def mean(metric):
+        return slow.over_tie_orders(metric, distances, relevant)
 
-    assert groups.precision_sum()[0] / total == pytest.approx(mean(slow.plain), abs=1e-12)
-    assert groups.precision_sum(k)[0] / min(total, k) == pytest.approx(mean(lambda hits: slow.plain(hits, k)), abs=1e-12)
-    assert groups.precision_sum(k)[0] / k == pytest.approx(mean(lambda hits: slow.plain(hits, k, "k")), abs=1e-12)
-    assert groups.ap_over_hits(k)[0] == pytest.approx(mean(lambda hits: slow.plain(hits, k, "hits")), abs=1e-12)
-    assert groups.found(k)[0] / k == pytest.approx(mean(lambda hits: slow.precision_at(hits, k)), abs=1e-12)
-    assert groups.figures()["p100_within_gallery"][0] == pytest.approx(sum(relevant) / len(relevant), abs=1e-12)
-    assert groups.found(k)[0] / total == pytest.approx(mean(lambda hits: slow.recall_at(hits, k)), abs=1e-12)
+    assert groups.ap()[0] == pytest.approx(mean(slow.plain), abs=1e-12)
+    for divisor in ("positives", "k", "hits"):
+        assert groups.ap(k, divisor)[0] == pytest.approx(mean(partial(slow.plain, k=k, divide_by=divisor)), abs=1e-12)
+    for found, loop in (
+        (groups.precision_at(k), slow.precision_at),
+        (groups.precision_at_released(k), slow.precision_at_released),
+        (groups.recall_at(k), slow.recall_at),
+    ):
+        assert found[0] == pytest.approx(mean(partial(loop, k=k)), abs=1e-12)
 
 
 def code_sets(n=12, m=700, bits=6, seed=0):
@@ -47,8 +50,8 @@ def code_sets(n=12, m=700, bits=6, seed=0):
     return query, labels[0], gallery, labels[1]
 
 
-def test_averaged_figures_are_the_means_of_drawn_orders():
-    """Every figure, interpolated AP among them, with groups of a hundred photos and the cuts at 100 and 200 inside them."""
+def test_averaged_metrics_are_the_means_of_drawn_orders():
+    """Every metric, interpolated AP among them, with groups of a hundred photos and the cuts at 100 and 200 inside them."""
     query, query_labels, gallery, gallery_labels = code_sets()
     averaged = evaluate_ranking("hamming", query, query_labels, gallery, gallery_labels, ties="average")
     distances = (query[:, None] != gallery[None]).sum(2).tolist()
@@ -58,8 +61,8 @@ def test_averaged_figures_are_the_means_of_drawn_orders():
         order = generator.permutation(len(gallery)).tolist()
         shuffled = [[row[i] for i in order] for row in distances]
         rows = slow.rows(shuffled, query_labels.tolist(), [gallery_labels[i].item() for i in order])
-        draws.append({name: [figure(hits) for _, hits in rows] for name, figure in slow.PER_QUERY.items()})
-    for name, values in averaged.figures.items():
+        draws.append({name: [metric(hits) for _, hits in rows] for name, metric in slow.PER_QUERY.items()})
+    for name, values in averaged.per_query.items():
         drawn = np.array([draw[name] for draw in draws])
         error = drawn.std(0) * np.sqrt(1 / 60 + (1 / 20 if name == "ap_interpolated" else 0))
         np.testing.assert_array_less(np.abs(values - drawn.mean(0)), 4.5 * error + 1e-9, err_msg=name)

@@ -5,8 +5,8 @@ import torch
 
 from datasets.batches import Batch
 from retrieval.hashing import itq_codes
-from retrieval.ranking import top_k
 from retrieval.scores import evaluate_ranking
+from tests.helpers.nearest import top_k
 from tests.helpers.steps import batch, training_step
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -132,7 +132,7 @@ def test_the_test_script_prints_and_writes_every_figure(trained, shared_dataset,
     per_query = read_per_query(results.with_suffix(".npz"))
     split = Split(SKETCHY, shared_dataset, "zeroshot1")
     assert per_query.names.tolist() == split.sketches("zero").paths
-    assert per_query.figures["hash"]["p100"].mean() == pytest.approx(figures["hash"]["p100"])
+    assert per_query.values["hash"]["p100"].mean() == pytest.approx(figures["hash"]["p100"])
 
 
 def test_features_are_kept_beside_the_checkpoint_and_used_again(trained, shared_dataset, tmp_path, run_script):
@@ -324,7 +324,7 @@ CLAIMS_2_TO_THE_60_BYTES = b"\x80\x04\x8e\0\0\0\0\0\0\0\x10."
         [TEST, *SMALL, "--data_root", "DATA", "--checkpoint", "FILE"],
         [TEST, *SMALL, "--data_root", "DATA", "--resume_dir", "RUNS", "--resume_file", "checkpoint.pth.tar"],
         ["search.py", "index", "DATA/Sketchy/photo", "-o", "RUNS/index", "--device", "cpu", "--checkpoint", "FILE"],
-        ["export.py", "--checkpoint", "FILE", "--format", "torchscript"],
+        ["export.py", "--checkpoint", "FILE", "--format", "onnx"],
     ],
     ids=lambda words: " ".join(word for word in (words[0], words[-2], words[-1]) if word.strip("-").islower()),
 )
