@@ -311,7 +311,9 @@ def test_too_few_photos_for_any_batch(check, tmp_path):
 @pytest.mark.parametrize("dataset", TRAINABLE, ids=lambda dataset: dataset.key)
 def test_the_catalog_agrees_with_the_train_script(dataset):
     recipe = runpy.run_path(str(ROOT / dataset.train_script))["RECIPE"]
-    assert (recipe.dataset, recipe.photos_per_sketch) == (dataset, dataset.photos_per_sketch)
+    assert (recipe.dataset, recipe.photos_per_sketch) == (dataset, dataset.photos_per_sketch), (
+        "the catalog and the script disagree: change both"
+    )
 
 
 def test_the_default_batch_size_is_that_of_training(run_script):
