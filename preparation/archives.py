@@ -11,7 +11,6 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ LARGEST_IMAGE = 1 << 28  # bytes
 LARGEST_HEADER = 1 << 20  # bytes of a tar file's extended header
 BOMB_SIZE, BOMB_RATIO = 1 << 30, 1000  # a tar file is a bomb if it unpacks to more bytes than this and to so many times its size
 BUFFER = 1 << 20  # bytes
-SEVEN_ZIP = b"7z\xbc\xaf\x27\x1c"
+# tarfile itself can decompress, but compares no checksums of a stream
 COMPRESSED: dict[bytes, Callable[[Any], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 DOWNLOAD_AGAIN, FREE_SPACE = "download it again", "free some space there, then run the same command again"
 CUT_SHORT = "unexpected end of data"
@@ -42,24 +41,34 @@ class Member:
 
     raw: str
     size: int
-    is_file: bool
     is_folder: bool
-    checksum: int = 0
+    is_special: bool  # a link or a device
+    checksum: int | None = None
+
+
+@dataclass(frozen=True)
+class Format:
+    """How archives of one kind are listed, and unpacked into a folder from {member's name there: name}."""
+
+    list: Callable[[Path], list[Member]]
+    unpack: Callable[[Path, Path, dict[str, str]], None]
 
 
 class Archive(Source):
     """An archive's regular files; of several members with one name the last counts, as it does when they are unpacked."""
 
-    def __init__(self, path: Path, contents: Iterable[Member]):
-        self.members: dict[str, Member] = {}
+    def __init__(self, path: Path, form: Format):
+        self.form, self.members = form, dict[str, Member]()
         folders, links, replaced = set(), 0, []
-        for member in contents:
+        with _damage_named(path):
+            members = form.list(path)
+        for member in members:
             name = _checked_name(path, member.raw)
             if member.is_folder:
                 folders.add(name)
             elif any(map(is_hidden, name.split("/"))):
                 continue
-            elif not member.is_file:
+            elif member.is_special:
                 links += 1
             else:
                 replaced += [name] if name in self.members else []
@@ -83,50 +92,22 @@ class Archive(Source):
                 )
         return sum(self.members[name].size for name in names)
 
-    def read(self, names: list[str], largest: int) -> dict[str, bytes]:
-        wanted = {name for name in names if self.members[name].size <= largest}
-        with tempfile.TemporaryDirectory() as aside:
-            self.unpack(wanted, Path(aside))
-            return {name: Path(aside, name).read_bytes() for name in wanted}
-
-    def unpack(self, wanted: set[str], into: Path) -> None:
+    def unpack(self, names: Iterable[str], into: Path) -> None:
         """Write these files below the folder `into`. Raises InputError if the archive is damaged or the disk full."""
+        wanted = {self.members[name].raw: name for name in names}
         if wanted:
             with _damage_named(self.path), full_disk_named(into, FREE_SPACE):
-                self._unpack(wanted, into)
+                self.form.unpack(self.path, into, wanted)
 
-    def _unpack(self, wanted: set[str], into: Path) -> None:
-        raise NotImplementedError
-
-
-class Zip(Archive):
-    """A zip file: any process can read any of its files."""
-
-    def __init__(self, path: Path):
-        with _damage_named(path), zipfile.ZipFile(path) as archive:
-            infos = archive.infolist()
-        for info in infos:
-            if info.flag_bits & 1:
-                raise _encrypted(path)
-            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # Python unpacks others without a limit
-                method = zipfile.compressor_names.get(info.compress_type, f"method {info.compress_type}")
-                wrong = f"its member {info.filename!r} is packed by {method}, and only stored and deflated ones are read here"
-                raise InputError(f"{path}: {wrong}; unpack it yourself and give the folder as --source")
-        super().__init__(path, map(self._member, infos))
-
-    @staticmethod
-    def _member(info: zipfile.ZipInfo) -> Member:
-        is_file = not (info.is_dir() or stat.S_ISLNK(info.external_attr >> 16))
-        return Member(info.filename, info.file_size, is_file, info.is_dir(), info.CRC)
-
-    def _unpack(self, wanted: set[str], into: Path) -> None:
-        with zipfile.ZipFile(self.path) as archive:
-            for name in wanted:
-                with archive.open(self.members[name].raw) as content:
-                    _write(content, into / name)
+    def read(self, names: list[str], largest: int) -> dict[str, bytes]:
+        names = [name for name in names if self.members[name].size <= largest]
+        with tempfile.TemporaryDirectory() as aside:
+            self.unpack(names, Path(aside))
+            return {name: Path(aside, name).read_bytes() for name in names}
 
     def equals(self, name: str, path: Path) -> bool:
-        return path.stat().st_size == self.members[name].size and _crc32(path) == self.members[name].checksum
+        member = self.members[name]
+        return member.checksum is not None and path.stat().st_size == member.size and _crc32(path) == member.checksum
 
 
 def _crc32(path: Path) -> int:
@@ -137,45 +118,62 @@ def _crc32(path: Path) -> int:
     return checksum
 
 
-class Streamed(Archive):
-    """An archive that is read from its beginning to its end, so one process unpacks it."""
+def _write(content: IO[bytes], path: Path) -> int:
+    """Write a file piece by piece; returns its size."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        shutil.copyfileobj(content, file, BUFFER)
+        return file.tell()
 
 
-class Tar(Streamed):
-    """A tar file, compressed by gzip, bzip2, xz or not at all."""
+def _list_zip(path: Path) -> list[Member]:
+    with zipfile.ZipFile(path) as archive:
+        infos = archive.infolist()
+    for info in infos:
+        if info.flag_bits & 1:
+            raise _encrypted(path)
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # Python unpacks others without a limit
+            method = zipfile.compressor_names.get(info.compress_type, f"method {info.compress_type}")
+            wrong = f"its member {info.filename!r} is packed by {method}, and only stored and deflated ones are read here"
+            raise InputError(f"{path}: {wrong}; unpack it yourself and give the folder as --source")
+    return [
+        Member(info.filename, info.file_size, info.is_dir(), stat.S_ISLNK(info.external_attr >> 16), info.CRC) for info in infos
+    ]
 
-    def __init__(self, path: Path):
-        with _damage_named(path), _open_tar(path) as archive:
-            super().__init__(path, (Member(info.name, info.size, info.isreg(), info.isdir()) for info in archive))
 
-    def _unpack(self, wanted: set[str], into: Path) -> None:
-        with _open_tar(self.path) as archive:
-            for info in archive:
-                name = _checked_name(self.path, info.name)
-                content = archive.extractfile(info) if name in wanted and info.isreg() else None
-                if content is not None and _write(content, into / name) != info.size:
-                    raise tarfile.ReadError(CUT_SHORT)
+def _unpack_zip(path: Path, into: Path, wanted: dict[str, str]) -> None:
+    with zipfile.ZipFile(path) as archive:
+        for raw, name in wanted.items():
+            with archive.open(raw) as content:
+                _write(content, into / name)
+
+
+def _list_tar(path: Path) -> list[Member]:
+    with _open_tar(path) as archive:
+        return [Member(info.name, info.size, info.isdir(), not info.isreg()) for info in archive]
+
+
+def _unpack_tar(path: Path, into: Path, wanted: dict[str, str]) -> None:
+    with _open_tar(path) as archive:
+        for info in archive:
+            content = archive.extractfile(info) if info.name in wanted and info.isreg() else None
+            if content is not None and _write(content, into / wanted[info.name]) != info.size:
+                raise tarfile.ReadError(CUT_SHORT)
 
 
 @contextmanager
 def _open_tar(path: Path) -> Iterator[tarfile.TarFile]:
-    """A tar file to be read once, with a bar; at the end it is read on to the checksum of its compression."""
+    """A tar file to be read once, with a bar; the end is read too, because the checksum of the compression is there."""
     size = path.stat().st_size
     with path.open("rb") as file, progress_bar(size, printable(f"reading {path.name}"), "B") as bar:
         bar.unit_scale = True
-        decompress = _compression(file)
-        watched = CallbackIOWrapper(bar.update, file)
-        content = _TarContent(decompress(watched) if decompress else watched, max(BOMB_SIZE, BOMB_RATIO * size))
+        start = file.read(6)
+        file.seek(0)
+        decompress = next((opener for magic, opener in COMPRESSED.items() if start.startswith(magic)), lambda same: same)
+        content = _TarContent(decompress(CallbackIOWrapper(bar.update, file)), max(BOMB_SIZE, BOMB_RATIO * size))
         with tarfile.open(fileobj=content, mode="r|", tarinfo=_BoundedHeader) as archive:
             yield archive
         content.read_rest()
-
-
-def _compression(file: IO[bytes]) -> Callable[[Any], Any] | None:
-    """What opens a compressed file, by its first bytes. tarfile can do it too, but compares no checksums of a stream."""
-    start = file.read(6)
-    file.seek(0)
-    return next((opened for magic, opened in COMPRESSED.items() if start.startswith(magic)), None)
 
 
 class _BoundedHeader(tarfile.TarInfo):
@@ -216,30 +214,24 @@ class _TarContent:
             raise tarfile.ReadError(CUT_SHORT)
 
 
-class SevenZip(Streamed):
-    """A 7z file, such as Sketchy's own download."""
+def _list_7z(path: Path) -> list[Member]:
+    with _open_7z(path) as archive:
+        if archive.needs_password():
+            raise _encrypted(path)
+        infos = archive.list()
+    if len({info.filename for info in infos}) < len(infos):  # py7zr would unpack them under other names
+        raise InputError(f"{path}: several of its members have one name; unpack it yourself and give the folder as --source")
+    return [
+        Member(info.filename, info.uncompressed or 0, info.is_directory, getattr(info, "is_symlink", False)) for info in infos
+    ]
 
-    def __init__(self, path: Path):
-        with _damage_named(path), _open_7z(path) as archive:
-            if archive.needs_password():
-                raise _encrypted(path)
-            infos = archive.list()
-        name, count = Counter(info.filename for info in infos).most_common(1)[0] if infos else ("", 0)
-        if count > 1:  # py7zr would unpack them under other names
-            raise InputError(f"{path}: {count} of its members are called {name!r}; unpack it yourself and give the folder")
-        super().__init__(path, map(self._member, infos))
 
-    @staticmethod
-    def _member(info: Any) -> Member:
-        is_file = not (info.is_directory or getattr(info, "is_symlink", False))
-        return Member(info.filename, info.uncompressed or 0, is_file, info.is_directory)
-
-    def _unpack(self, wanted: set[str], into: Path) -> None:
-        with _open_7z(self.path) as archive:
-            archive.extract(into, targets=[self.members[name].raw for name in wanted])
-        for name in wanted:
-            (into / name).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(into / self.members[name].raw, into / name)
+def _unpack_7z(path: Path, into: Path, wanted: dict[str, str]) -> None:
+    with _open_7z(path) as archive:
+        archive.extract(into, targets=list(wanted))
+    for raw, name in wanted.items():
+        (into / name).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(into / raw, into / name)
 
 
 def _open_7z(path: Path) -> Any:
@@ -250,12 +242,9 @@ def _open_7z(path: Path) -> Any:
     return py7zr.SevenZipFile(path)
 
 
-def _write(content: IO[bytes], path: Path) -> int:
-    """Write a file piece by piece; returns its size."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        shutil.copyfileobj(content, file, BUFFER)
-        return file.tell()
+ZIP = Format(_list_zip, _unpack_zip)
+TAR = Format(_list_tar, _unpack_tar)
+SEVEN_ZIP = Format(_list_7z, _unpack_7z)
 
 
 def open_source(path: Path) -> Source:
@@ -267,12 +256,9 @@ def open_source(path: Path) -> Source:
         raise InputError(f"--source {path}: {wrong}; give what you downloaded, packed or unpacked")
     with path.open("rb") as file:
         start = file.read(600)
-    if start.startswith(b"PK"):
-        return Zip(path)
-    if start.startswith(SEVEN_ZIP):
-        return SevenZip(path)
-    if start.startswith(tuple(COMPRESSED)) or start[257:262] == b"ustar":
-        return Tar(path)
+    for form, signatures in ((ZIP, b"PK"), (SEVEN_ZIP, b"7z\xbc\xaf\x27\x1c"), (TAR, tuple(COMPRESSED))):
+        if start.startswith(signatures) or (form is TAR and start[257:262] == b"ustar"):
+            return Archive(path, form)
     if b"<html" in start.lower() or b"<!doctype" in start.lower():
         raise InputError(f"{path}: is a web page, not an archive; open its address in a browser to download the file itself")
     if not start:

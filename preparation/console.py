@@ -2,11 +2,11 @@
 
 import json
 import shlex
-from collections import Counter
 from pathlib import Path
 
-from datasets.catalog import DATA_ROOT, Dataset
+from datasets.catalog import DATA_ROOT, Counts, Dataset
 from preparation.layouts import PHOTOS, SKETCHES
+from preparation.lists import list_names
 from preparation.splits import Classes, SplitImages
 from utils.files import atomic_write
 from utils.text import printable
@@ -23,11 +23,6 @@ def print_some(title: str, items: list[str]) -> None:
         print(printable(f"{title}: {', '.join(items[:SHOWN])}{more}"))
 
 
-def print_left_out(left_out: Counter[str]) -> None:
-    """Print which files are not used."""
-    print_some("left out", [f"{count:,} {what}" for what, count in left_out.most_common()])
-
-
 def print_classes(dataset: Dataset, split: str, classes: Classes, found: SplitImages) -> None:
     """Print the number of classes, new unseen ones, other spellings and other folders."""
     print(f"{dataset.name}, {split}: {len(classes.seen)} seen and {len(classes.unseen)} unseen classes")
@@ -37,25 +32,28 @@ def print_classes(dataset: Dataset, split: str, classes: Classes, found: SplitIm
     print_some("left out, no class of the split", found.other_folders)
 
 
+def print_mask(published: int, looked_up: int, by_name: dict[str, tuple[str, str]], zeros: list[str]) -> None:
+    """Print how many rows of the mask are published ones or WordNet's, and which may be wrong."""
+    if published:
+        print(f"semantic mask: published rows of {published} classes" + f", WordNet's of {looked_up}" * bool(looked_up))
+    names = [f"{name} is {synset}" for name, (_, synset) in by_name.items()]
+    print_some("looked up in WordNet by the class's name, because no photo's name begins with its synset", names)
+    print_some("near no class of ImageNet, so their mask is zero", zeros)
+
+
 def print_outcome(
-    dataset: Dataset,
-    folder: Path,
-    found: SplitImages,
-    files: dict[str, bytes],
-    copied: str,
-    unreadable: dict[str, str],
+    dataset: Dataset, folder: Path, found: SplitImages, lists: dict[str, bytes], copied: str, unreadable: list[str]
 ) -> None:
     """Print counts, unreadable images, and the command that checks the dataset."""
     counts = {kind: sum(map(len, found.by_class[kind].values())) for kind in (PHOTOS, SKETCHES)}
     print(printable(f"{folder.parent}: {counts[PHOTOS]:,} photos and {counts[SKETCHES]:,} sketches; {copied}"))
     if unreadable:
         count = f"{len(unreadable):,} of {sum(counts.values()):,} images cannot be read, and are taken as they are"
-        print(printable(f"{count} (the first: {_faults(unreadable)[0]}); check_dataset.py lists them all"))
+        print(printable(f"{count} (the first: {unreadable[0]}); check_dataset.py lists them all"))
     print(printable(f"{folder}:"))
-    for pattern in (dataset.photo_list, dataset.sketch_list):
-        for name in (pattern.format(part=part) for part in ("train", "test", "zero")):
-            if name in files:
-                print(f"  {name}: {len(files[name].splitlines()):,}")
+    for name in list_names(dataset):
+        if name in lists:
+            print(f"  {name}: {len(lists[name].splitlines()):,}")
     _print_other_counts(dataset, folder.name, counts)
     root = [] if folder.parent.parent == DATA_ROOT else ["--data_root", str(folder.parent.parent)]
     split = [] if folder.name == dataset.default_split else ["--split", folder.name]
@@ -63,26 +61,20 @@ def print_outcome(
 
 
 def _print_other_counts(dataset: Dataset, split: str, counts: dict[str, int]) -> None:
-    """A different count than the published one: a download may be missing."""
-    published = dataset.splits.get(split)
-    if published is None:
-        return
-    for kind, parts in (
-        (PHOTOS, (published.train_photos, published.gallery_photos)),
-        (SKETCHES, (published.train_sketches, published.held_out_sketches, published.query_sketches)),
-    ):
-        known = [part for part in parts if part is not None]
-        if len(known) == len(parts) and abs(counts[kind] - sum(known)) > TOLERANCE * sum(known):
-            print(f"note: {counts[kind]:,} {kind} instead of the published {sum(known):,}; was every part of the dataset named?")
+    """Print if there are more or fewer images than published: a download may be missing."""
+    published = dataset.splits.get(split, Counts())
+    parts = {
+        PHOTOS: (published.train_photos, published.gallery_photos),
+        SKETCHES: (published.train_sketches, published.held_out_sketches, published.query_sketches),
+    }
+    for kind, known in parts.items():
+        total = sum(part or 0 for part in known)
+        if None not in known and abs(counts[kind] - total) > TOLERANCE * total:
+            print(f"note: {counts[kind]:,} {kind} instead of the published {total:,}; was every part of the dataset named?")
 
 
-def _faults(unreadable: dict[str, str]) -> list[str]:
-    return [f"{target}: {fault}" for target, fault in unreadable.items()]
-
-
-def write_record(folder: Path, found: SplitImages, unreadable: dict[str, str], **facts: object) -> None:
+def write_record(folder: Path, facts: dict[str, object]) -> None:
     """Write `prepared.json`: how the split was made, and the whole lists of which the terminal showed a part."""
-    content = {**facts, "spelt_otherwise": dict(found.spelt), "other_folders": found.other_folders}
-    text = json.dumps({**content, "could_not_be_read": _faults(unreadable)}, indent=1, ensure_ascii=False)
+    text = json.dumps(facts, indent=1, ensure_ascii=False)
     with atomic_write(folder / RECORD) as temporary:
         temporary.write_text(f"{text}\n", encoding="utf-8", errors="replace")

@@ -5,6 +5,7 @@ import functools
 import os
 import shutil
 import signal
+import tempfile
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
-from preparation.archives import BUFFER, FREE_SPACE, Archive, Streamed, Zip
+from preparation.archives import BUFFER, FREE_SPACE, ZIP, Archive
 from preparation.layouts import Image
 from preparation.shrinking import note_unreadable, shrunk
 from preparation.sources import Source
@@ -73,9 +74,11 @@ def copy_images(images: list[Image], options: CopyOptions) -> int:
     Raises InputError if the disk is full, a folder cannot be written, or an archive turns out to be damaged.
     """
     by_source = _by_source(images)
+    aside = options.root / UNPACKED
     count = 0
-    with contextlib.ExitStack() as stack:
-        opened = {source: stack.enter_context(_opened(source, found, options)) for source, found in by_source.items()}
+    try:
+        shutil.rmtree(aside, ignore_errors=True)  # a killed run's
+        opened = {source: _opened(source, found, options, aside) for source, found in by_source.items()}
         with progress_bar(len(images), "copying images", "img") as bar, _pool(options, images) as run:
             for source, found in by_source.items():
                 take, place = opened[source]
@@ -85,28 +88,23 @@ def copy_images(images: list[Image], options: CopyOptions) -> int:
                 for copied, smaller in run(functools.partial(_copy_chunk, options.root, take), chunks):
                     bar.update(copied)
                     count += smaller
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     return count
 
 
-@contextlib.contextmanager
-def _opened(source: Source, images: list[Image], options: CopyOptions) -> Iterator[tuple[Take, Callable[[str], str]]]:
-    """How images of the source are taken, and a function from their names to what is taken."""
-    if isinstance(source, Zip):
-        yield functools.partial(_unzip, source.path, source.path.stat().st_mtime_ns), lambda name: source.members[name].raw
-    elif isinstance(source, Streamed):
-        at = options.root / UNPACKED / source.path.name
-        shutil.rmtree(at, ignore_errors=True)
-        try:
-            at.mkdir(parents=True)
-            source.unpack({image.name for image in images}, at)
-            yield _move, lambda name: f"{at}/{name}"
-        finally:
-            shutil.rmtree(at, ignore_errors=True)
-            with contextlib.suppress(OSError):  # not empty while another archive is unpacked
-                at.parent.rmdir()
-    else:
+def _opened(source: Source, images: list[Image], options: CopyOptions, aside: Path) -> tuple[Take, Callable[[str], str]]:
+    """How images of the source are taken, and a function from their names to the file or member to take."""
+    if not isinstance(source, Archive):
         folder = os.path.realpath(source.path)
-        yield shutil.copyfile if options.copies else _link, lambda name: f"{folder}/{name}"
+        return shutil.copyfile if options.copies else _link, lambda name: f"{folder}/{name}"
+    if source.form is ZIP:
+        members = source.members
+        return functools.partial(_unzip, source.path, source.path.stat().st_mtime_ns), lambda name: members[name].raw
+    aside.mkdir(exist_ok=True)
+    unpacked = tempfile.mkdtemp(dir=aside, prefix=f"{source.path.name}.")
+    source.unpack([image.name for image in images], Path(unpacked))
+    return _move, lambda name: f"{unpacked}/{name}"
 
 
 @contextlib.contextmanager

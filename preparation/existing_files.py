@@ -19,12 +19,10 @@ def images_to_copy(images: list[Image], options: CopyOptions, sources: list[Sour
     A link to the source's file is replaced if a copy is wanted, and any equal file if it may have to be shrunk. Raises InputError
     if another file has an image's place.
     """
-    noted = _entries(options.root)
-    since = {}
+    noted, since = _entries(options.root), {}
     for source in sources:
         entry = _entry(source, options)
-        times = [other["since"] for other in noted if entry.items() <= other.items()]
-        since[source] = min(times, default=None)
+        since[source] = min((other["since"] for other in noted if entry.items() <= other.items()), default=None)
     return [image for image in images if _is_missing(image, options, since[image.source], force)]
 
 

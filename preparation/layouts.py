@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -202,7 +201,7 @@ def _contents(sources: list[Source]) -> str:
     return ", ".join(f"{folder}/…/ with {count} images" for folder, count in folders.most_common(3)) or "no images"
 
 
-def _require_one_file_each(images: Iterable[Image]) -> None:
+def _require_one_file_each(images: list[Image]) -> None:
     first: dict[str, Image] = {}
     for image in images:
         other = first.setdefault(image.target, image)

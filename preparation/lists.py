@@ -19,6 +19,7 @@ from utils.text import printable
 LARGEST = 1 << 28  # bytes of a list or a mask
 LEAST_SHARE = 5  # at most a fifth of a class's sketches is held out, but one of two
 SEEN_NAMES, UNSEEN_NAMES = "cname_cid.txt", "cname_cid_zero.txt"
+PARTS = ("train", "test", "zero")  # seen classes, held-out sketches of seen classes, unseen classes
 
 
 def new_lists(dataset: Dataset, classes: Classes, by_class: ImagesByClass, held_out: int, seed: int) -> dict[str, bytes]:
@@ -56,6 +57,11 @@ def _lines(names: list[str], paths: dict[str, list[str]]) -> str:
     return "".join(f"{path} {label}\n" for label, name in enumerate(names) for path in paths[name])
 
 
+def list_names(dataset: Dataset) -> list[str]:
+    """File names of the lists of a split."""
+    return [pattern.format(part=part) for pattern in (dataset.photo_list, dataset.sketch_list) for part in PARTS]
+
+
 def published_lists(dataset: Dataset, split: str, classes: Classes, found: SplitImages) -> dict[str, bytes]:
     """{file name: bytes} of the lists, class names and pickled mask that came with the images; empty if there are none.
 
@@ -72,9 +78,7 @@ def published_lists(dataset: Dataset, split: str, classes: Classes, found: Split
 
 def _lists_beside(dataset: Dataset, split: str, found: SplitImages) -> dict[str, bytes]:
     """The files of the split's folder in the first source that has the dataset's layout and class names."""
-    names = {SEEN_NAMES, UNSEEN_NAMES, MASK_PICKLE}
-    for pattern in (dataset.photo_list, dataset.sketch_list):
-        names |= {pattern.format(part=part) for part in ("train", "test", "zero")}
+    names = {SEEN_NAMES, UNSEEN_NAMES, MASK_PICKLE, *list_names(dataset)}
     folders = [split, *(other for other, same in SAME_SPLIT.items() if same == split)]
     for source, prefix in dict.fromkeys((image.source, image.prefix) for image in found.all() if image.name != image.prefix):
         for folder in folders:

@@ -10,7 +10,6 @@ import pickle
 import re
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ import numpy as np
 
 from datasets.catalog import IMAGENET_CLASSES, WNID, Dataset, imagenet_wnids, published_mask_rows
 from datasets.file_lists import MASK_ARRAYS, MASK_PICKLE, SEEN_MASK, UNSEEN_MASK, read_semantic_mask
-from preparation.console import print_some
+from preparation.console import print_mask
 from preparation.layouts import PHOTOS
 from preparation.spellings import counterparts
 from preparation.splits import Classes, SplitImages
@@ -33,6 +32,7 @@ LEAST_SIMILAR = 0.2  # similarities that are not above it count as 0
 JOINTS = str.maketrans("", "", " _-'.")  # in these the spellings of one name differ
 CRANE_THE_BIRD, CRANE_THE_MACHINE = "n02012849", "n03126707"
 SAME = 1e-6
+ByName = dict[str, tuple[str, str]]  # {class: (wnid, synset's name)} of classes that were looked up by name
 
 
 def mask_files(
@@ -46,19 +46,19 @@ def mask_files(
     published = published_mask_rows(dataset)
     rows = {name: published[other] for name, other in counterparts(classes, published).items()}
     others = {name: [image.name for image in found.by_class[PHOTOS][name]] for name in classes if name not in rows}
-    by_name: dict[str, tuple[str, str]] = {}
+    by_name: ByName = {}
     if others:
         try:
-            mask = mask_rows(others, open_wordnet(wordnet))
+            looked_up, by_name = mask_rows(others, open_wordnet(wordnet))
         except InputError as error:
             if wordnet is not None:
                 raise
             print(f"note: {printable(error)}")
             print("note: no semantic mask is written, and training with a teacher needs it; install WordNet and run this again")
             return {}, {}
-        rows, by_name = rows | mask.rows, mask.by_name
+        rows |= looked_up
     zeros = [name for name in classes if not rows[name].any()]
-    _report(len(rows) - len(others), len(others), by_name, zeros)
+    print_mask(len(rows) - len(others), len(others), by_name, zeros)
     facts = {"published_mask_rows": len(rows) - len(others), "found_in_wordnet_by_name": by_name, "mask_is_zero": zeros}
     seen, unseen = (
         np.reshape([rows[name] for name in names], (-1, IMAGENET_CLASSES)) for names in (classes.seen, classes.unseen)
@@ -79,14 +79,6 @@ def _kept(pickled: bytes, expected: np.ndarray) -> np.ndarray:
     return seen
 
 
-def _report(published: int, others: int, by_name: dict[str, tuple[str, str]], zeros: list[str]) -> None:
-    if published:
-        print(f"semantic mask: published rows of {published} classes" + f", WordNet's of {others}" * bool(others))
-    names = [f"{name} is {synset}" for name, (_, synset) in by_name.items()]
-    print_some("looked up in WordNet by the class's name, because no photo's name begins with its synset", names)
-    print_some("near no class of ImageNet, so their mask is zero", zeros)
-
-
 def written_masks(seen: np.ndarray, unseen: np.ndarray) -> dict[str, bytes]:
     """{file name: bytes} of rows (classes, 1000) by class id: `cid_mask.npz`, and the seen rows as a pickle for older code."""
     arrays = io.BytesIO()
@@ -97,37 +89,32 @@ def written_masks(seen: np.ndarray, unseen: np.ndarray) -> dict[str, bytes]:
     return {MASK_ARRAYS: arrays.getvalue(), MASK_PICKLE: content}
 
 
-@dataclass(frozen=True)
-class Mask:
-    """{class: its row}, and {class: (wnid, synset's name)} of those that were looked up by name."""
-
-    rows: dict[str, np.ndarray]
-    by_name: dict[str, tuple[str, str]]
-
-
-def mask_rows(photos: dict[str, list[str]], wordnet: "WordNetCorpusReader", wnids: Sequence[str] | None = None) -> Mask:
+def mask_rows(
+    photos: dict[str, list[str]], wordnet: "WordNetCorpusReader", wnids: Sequence[str] | None = None
+) -> tuple[dict[str, np.ndarray], ByName]:
     """A row of float64 in [0, 1] for each class, from {class: paths of its photos}; `wnids`: the columns, ImageNet's by default.
 
     Synsets count in the order in which the sorted file names first show them, and a later one overwrites where it is not zero.
     A class whose photos name no noun of WordNet takes the first noun of its name, or zeros. Raises InputError if WordNet is
     damaged or lacks a column.
     """
-    mask = Mask({}, {})
+    rows: dict[str, np.ndarray] = {}
+    by_name: ByName = {}
     try:
         columns = [_Lineage(synset) for synset in _columns(wordnet, published_columns() if wnids is None else wnids)]
         for name, paths in photos.items():
             synsets = synsets_of_photos(sorted(path.rpartition("/")[2] for path in paths), wordnet)
             if not synsets and (synset := synset_of_name(name, wordnet)) is not None:
-                synsets, mask.by_name[name] = [synset], (wnid_of(synset), synset.name())
-            mask.rows[name] = np.zeros(len(columns))
+                synsets, by_name[name] = [synset], (wnid_of(synset), synset.name())
+            rows[name] = np.zeros(len(columns))
             for lineage in map(_Lineage, synsets):
                 later = np.array([lineage.nearness(column) for column in columns])
-                np.copyto(mask.rows[name], later, where=later != 0)
+                np.copyto(rows[name], later, where=later != 0)
     except InputError:
         raise
     except Exception as error:  # nltk reads a synset when it is needed, and damage can raise nearly anything
         raise InputError(f"{wordnet.root}: damaged, or not WordNet 3.0 ({one_line(error)}); {GET_IT}") from error
-    return mask
+    return rows, by_name
 
 
 def published_columns() -> list[str]:

@@ -12,7 +12,7 @@ from typing import ClassVar
 from datasets.catalog import CUSTOM, DATA_ROOT, DATASETS
 from datasets.file_lists import MASK_PICKLE
 from preparation.archives import FREE_SPACE, open_source
-from preparation.console import print_classes, print_left_out, print_outcome, write_record
+from preparation.console import print_classes, print_outcome, print_some, write_record
 from preparation.copying import CopyOptions, copy_images, require_space
 from preparation.existing_files import images_to_copy, note_sources
 from preparation.layouts import recognise
@@ -90,7 +90,7 @@ def prepare(data: DataOptions, files: FileOptions) -> Path:
             _require_no_other_dataset(data.output)
         folder = data.output / dataset.folder / split
         layout = recognise(dataset, sources)
-        print_left_out(layout.left_out)
+        print_some("left out", [f"{count:,} {what}" for what, count in layout.left_out.most_common()])
         classes = classes_of_split(dataset, folder, data.unseen, layout, data.seed)
         found = images_of_split(layout, classes, split)
         print_classes(dataset, split, classes, found)
@@ -113,7 +113,7 @@ def prepare(data: DataOptions, files: FileOptions) -> Path:
             options.root.mkdir(parents=True, exist_ok=True)
             note_sources(sources, options, files.force)
             shrunk = copy_images(images, options)
-            faults = unreadable(options.root, targets)
+            faults = [f"{target}: {fault}" for target, fault in unreadable(options.root, targets).items()]
             write_lists(folder, lists)
         facts = {
             "dataset": dataset.key,
@@ -124,8 +124,11 @@ def prepare(data: DataOptions, files: FileOptions) -> Path:
             "side": files.side,
             "unseen": classes.unseen,
             **facts,
+            "spelt_otherwise": dict(found.spelt),
+            "other_folders": found.other_folders,
+            "could_not_be_read": faults,
         }
-        write_record(folder, found, faults, **facts)
+        write_record(folder, facts)
     done = f"{len(images):,} copied now, {shrunk:,} of them shrunk, in {time.perf_counter() - started:.0f} s"
     print_outcome(dataset, folder, found, lists, done, faults)
     return folder

@@ -156,25 +156,17 @@ def _reader(place: Path, texts: dict[str, str]) -> "WordNetCorpusReader":
 
     texts = {FIELDS: "".join(f"{number:02d}\tunnamed\t1\n" for number in range(45))} | texts
 
-    class InMemory(PathPointer):
-        def __init__(self, name: str = ""):
-            self.name = name
+    class Root(PathPointer):
+        """The place in messages; Nouns opens no file through it."""
+
+        open = file_size = join = None  # type: ignore[assignment]
 
         def __str__(self) -> str:
             return str(place)
 
-        def join(self, fileid: str) -> "InMemory":
-            return InMemory(fileid)
-
-        def open(self, encoding: str | None = None) -> io.StringIO:
-            return io.StringIO(texts.get(self.name, ""))  # files of verbs and the like are empty
-
-        def file_size(self) -> int:
-            return len(texts.get(self.name, ""))
-
     class Nouns(WordNetCorpusReader):
         def open(self, file: str) -> io.StringIO:
-            return self.root.join(file).open()
+            return io.StringIO(texts.get(file, ""))  # files of verbs and the like are empty
 
         def map_wn(self, version: str = "wordnet") -> None:
             """Needed for other languages only; it would read nltk's own copy of WordNet."""
@@ -182,6 +174,6 @@ def _reader(place: Path, texts: dict[str, str]) -> "WordNetCorpusReader":
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that there are no other languages
-            return Nouns(InMemory(), None)
+            return Nouns(Root(), None)
     except Exception as error:  # StopIteration too
         raise InputError(f"{place}: {INDEX} or another file is damaged ({one_line(error)}); {GET_IT}") from error

@@ -24,7 +24,7 @@ from tests.helpers.trees import packed, packed_tree, picture, put, refusal
 from utils.errors import InputError
 
 COMPRESS = {"tar": bytes, "gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
-SOME_MEMORY = 16 << 20  # bytes; buffers are far smaller, and the members far larger
+LARGE, SOME_MEMORY = 24 << 20, 8 << 20  # bytes; buffers are far smaller than the latter
 SKETCH = ("sketches/cup/b.png", picture(2))
 
 
@@ -164,7 +164,7 @@ def test_of_members_of_one_name_the_last_is_taken(tmp_path, kind):
 
 def test_a_7z_with_two_members_of_one_name_is_refused(tmp_path):
     path = packed(tmp_path / "twice.7z", [SKETCH, SKETCH])
-    assert "2 of its members are called 'sketches/cup/b.png'; unpack it yourself" in refusal(open_source, path)
+    assert "several of its members have one name; unpack it yourself" in refusal(open_source, path)
 
 
 def test_names_that_no_disk_holds_are_left_out_with_the_reason(tmp_path):
@@ -214,21 +214,21 @@ def test_a_tar_that_unpacks_to_far_more_than_its_size_is_stopped_on_the_way(tmp_
 
 @pytest.mark.parametrize("kind", ["zip", "tgz"])
 def test_a_large_member_does_not_go_through_memory_whole(tmp_path, kind):
-    path = packed(tmp_path / f"large.{kind}", [("photos/cup/a.jpg", bytes(48 << 20)), SKETCH])
+    path = packed(tmp_path / f"large.{kind}", [("photos/cup/a.jpg", bytes(LARGE)), SKETCH])
     tracemalloc.start()
     try:
         copied(tmp_path / "out", path)
         assert tracemalloc.get_traced_memory()[1] < SOME_MEMORY
     finally:
         tracemalloc.stop()
-    assert (tmp_path / "out/photos/cup/a.jpg").stat().st_size == 48 << 20
+    assert (tmp_path / "out/photos/cup/a.jpg").stat().st_size == LARGE
 
 
 def test_a_zip_member_larger_than_it_claims_is_stopped_at_its_claim(tmp_path):
-    path = packed(tmp_path / "lies.zip", [("photos/cup/a.jpg", bytes(48 << 20)), SKETCH])
+    path = packed(tmp_path / "lies.zip", [("photos/cup/a.jpg", bytes(LARGE)), SKETCH])
     content = bytearray(path.read_bytes())
     at = content.index(b"PK\x01\x02") + 24  # the size in the directory
-    assert struct.unpack_from("<I", content, at)[0] == 48 << 20
+    assert struct.unpack_from("<I", content, at)[0] == LARGE
     struct.pack_into("<I", content, at, 1000)
     path.write_bytes(bytes(content))
     tracemalloc.start()

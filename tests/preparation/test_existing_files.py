@@ -9,7 +9,6 @@ from preparation.archives import open_source
 from preparation.copying import CopyOptions, copy_images
 from preparation.existing_files import images_to_copy, note_sources
 from preparation.layouts import recognise
-from preparation.lists import write_lists
 from tests.helpers.trees import packed_tree, picture, write_tree
 from utils.errors import InputError
 from utils.files import hidden_beside
@@ -97,13 +96,3 @@ def test_a_source_that_changed_is_named(small, out):
     os.utime(photo, ns=(2**62, 2**62))
     with pytest.raises(InputError, match=r"bell_0\.jpg: already exists"):
         run(small, out, copies=True)
-
-
-def test_masks_of_other_classes_do_not_stay(tmp_path):
-    folder = tmp_path / "zeroshot"
-    write_lists(folder, {"cname_cid.txt": b"a 0\n", "cid_mask.npz": b"1", "cid_mask.pickle": b"2"})
-    write_lists(folder, {"cname_cid.txt": b"a 0\n"})
-    assert (folder / "cid_mask.npz").exists()
-    write_lists(folder, {"cname_cid.txt": b"b 0\n"})
-    assert sorted(path.name for path in folder.iterdir()) == ["cname_cid.txt"]
-    assert [path.name for path in tmp_path.iterdir()] == ["zeroshot"]

@@ -40,7 +40,7 @@ def tiny(tmp_path_factory):
 
 
 def rows_of(photos, wordnet, columns):
-    return np.array(list(mask_rows(photos, wordnet, columns).rows.values()))
+    return np.array(list(mask_rows(photos, wordnet, columns)[0].values()))
 
 
 def test_every_synset_against_every_other_as_nltk_has_it(tmp_path):
@@ -66,9 +66,9 @@ def test_a_later_synset_overwrites_in_the_order_of_the_file_names(tmp_path):
     wnids = write_wordnet(tmp_path, {"entity": [], "object": ["entity"], "pet": ["object"], "dog": ["pet"], "cat": ["pet"]})
     wordnet = open_wordnet(tmp_path, landmark=(wnids["cat"], "cat"))
     dog, cat = wnids["dog"], wnids["cat"]
-    mask = mask_rows({"both": [f"photos/b/{cat}_1.jpg", f"photos/a b/{dog}_12.jpg"]}, wordnet, [dog, cat])
-    np.testing.assert_array_equal(mask.rows["both"], [1 / 3, 1])
-    assert dog < cat and mask.by_name == {}
+    rows, by_name = mask_rows({"both": [f"photos/b/{cat}_1.jpg", f"photos/a b/{dog}_12.jpg"]}, wordnet, [dog, cat])
+    np.testing.assert_array_equal(rows["both"], [1 / 3, 1])
+    assert dog < cat and by_name == {}
 
 
 def test_a_class_falls_back_on_its_name_then_on_zeros(tiny):
@@ -79,9 +79,9 @@ def test_a_class_falls_back_on_its_name_then_on_zeros(tiny):
         "glory": [],
         "dog": [f"{wnids['taxi']}_3.JPEG", "n99999999_1.jpg"],
     }
-    mask = mask_rows(photos, wordnet, [wnids["cat"], wnids["car auto"]])
-    np.testing.assert_array_equal(list(mask.rows.values()), [[1, 0], [0, 0], [0, 0], [0, 1]])
-    assert mask.by_name == {"cat": (wnids["cat"], "cat.n.01"), "glory": (wnids["glory"], "glory.n.01")}
+    rows, by_name = mask_rows(photos, wordnet, [wnids["cat"], wnids["car auto"]])
+    np.testing.assert_array_equal(list(rows.values()), [[1, 0], [0, 0], [0, 0], [0, 1]])
+    assert by_name == {"cat": (wnids["cat"], "cat.n.01"), "glory": (wnids["glory"], "glory.n.01")}
 
 
 @pytest.mark.parametrize(
@@ -149,10 +149,10 @@ def test_on_the_real_wordnet_too():
     classes = published_classes(SKETCHY, "zeroshot1")[0][::5]
     targets = [noun(wordnet, wnid) for wnid in wnids]
     expected = [slow_row(synset_of_name(name, wordnet), targets) for name in classes]
-    mask = mask_rows({name: [] for name in classes}, wordnet, wnids)
-    np.testing.assert_array_equal(list(mask.rows.values()), expected)
-    assert list(mask.by_name) == classes and np.any(expected)
-    everything = mask_rows({"dog": ["n02084071_1.jpg"], "wading_bird": ["n02000954_1.jpg"]}, wordnet).rows
+    rows, by_name = mask_rows({name: [] for name in classes}, wordnet, wnids)
+    np.testing.assert_array_equal(list(rows.values()), expected)
+    assert list(by_name) == classes and np.any(expected)
+    everything = mask_rows({"dog": ["n02084071_1.jpg"], "wading_bird": ["n02000954_1.jpg"]}, wordnet)[0]
     assert everything["dog"].shape == (1000,)
     wader = everything["wading_bird"]
     assert wader[134] < 1 and wader[133] == 1  # published masks take the bird called crane for the machine

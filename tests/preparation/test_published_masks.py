@@ -1,4 +1,4 @@
-"""The semantic mask of the published splits is the published one, without WordNet, nltk or photos named by synset."""
+"""Published splits: their lists, and the published semantic mask, without WordNet, nltk or photos named by synset."""
 
 import hashlib
 import json
@@ -10,8 +10,7 @@ import pytest
 import preparation.mask
 from datasets.catalog import CUSTOM, DATASETS, QUICKDRAW, SKETCHY, TUBERLIN, published_classes, published_mask_rows
 from datasets.file_lists import Split
-from preparation.mask import Mask
-from tests.helpers.trees import write_published, write_tree
+from tests.helpers.trees import listed, write_published, write_tree
 
 # sha256 of the seen classes' float32 rows by class id, of SAKE's files (QuickDraw: as made once, all 110 classes)
 DIGESTS = {
@@ -31,14 +30,25 @@ def masks_of(split: Split) -> tuple[np.ndarray, np.ndarray]:
         return arrays["cid_mask"], arrays["cid_mask_zero"]
 
 
-@pytest.mark.parametrize("key, split", DIGESTS)
-def test_published_splits_get_the_published_mask(tmp_path, prepare, monkeypatch, key, split):
+CASES = [pytest.param(*case, marks=[pytest.mark.slow] * (case[0] != QUICKDRAW.key)) for case in DIGESTS]
+
+
+@pytest.mark.parametrize("key, split", CASES)
+def test_published_lists_and_masks_come_out(tmp_path, prepare, monkeypatch, key, split):
     monkeypatch.setitem(sys.modules, "nltk", None)
     dataset = DATASETS[key]
-    write_published(tmp_path / "got", dataset, split, photos=1, sketches=2)
+    published = write_published(tmp_path / "got", dataset, split, photos=1, sketches=5)
     code, out, err = prepare(key, tmp_path / "got", "--split", split, "--output", str(tmp_path / "out"))
     assert code == 0, err
     there = Split(dataset, tmp_path / "out", split)
+    assert listed(there.folder, dataset.photo_list.format(part="train")) == published["photo train"]
+    for kind, pattern in (("photo", dataset.photo_list), ("sketch", dataset.sketch_list)):
+        assert listed(there.folder, pattern.format(part="zero")) == published[f"{kind} zero"]
+    parts = [dataset.sketch_list.format(part=part) for part in ("train", "test")]
+    assert listed(there.folder, *parts) == published["sketch train"]
+    assert len(there.sketches("test")) == there.seen_classes  # one of five sketches of each class
+    if dataset is SKETCHY:
+        assert "note: 125 photos instead of the published 85,502; was every part of the dataset named?" in out
     seen, unseen = masks_of(there)
     everything = np.concatenate([seen, unseen])
     assert digest(everything if dataset is QUICKDRAW else seen) == DIGESTS[key, split]
@@ -93,7 +103,7 @@ def test_published_rows_and_those_of_wordnet_side_by_side(tmp_path, prepare, mon
 
     def made_up(photos, wordnet):
         looked_up.append(photos)
-        return Mask({"gizmo": np.full(1000, 0.5)}, {"gizmo": ("n00000001", "gizmo.n.01")})
+        return {"gizmo": np.full(1000, 0.5)}, {"gizmo": ("n00000001", "gizmo.n.01")}
 
     monkeypatch.setattr(preparation.mask, "open_wordnet", lambda folder: None)
     monkeypatch.setattr(preparation.mask, "mask_rows", made_up)
