@@ -1,1 +1,1 @@
-"""From SAKE's folders and lists to batches of images; knows no model."""
+"""From folders and lists in SAKE's layout to batches of images and their views."""

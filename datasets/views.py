@@ -1,14 +1,14 @@
-"""The three views of a training image (base, contrast 1, contrast 2), made on the device for the whole batch at once.
+"""The three views of a training image (base, contrast 1, contrast 2), made on the device for a whole batch at once.
 
-The chances are drawn per image on the CPU from a seeded generator; what they decide runs as a few kernels per batch.
-The recipe is DSN's (Wang et al., IJCAI 2021); its data layout is SAKE's (Liu et al., ICCV 2019).
+Random parameters are drawn for each image on the CPU from a seeded generator and applied by a few kernels for the batch.
+The augmentations are those of DSN (Wang et al., IJCAI 2021).
 
-Why not kornia: its ColorJitter (0.9.0) draws one order of operations for the whole batch where torchvision draws one per
-image, is off torchvision by 3e-5 (other grey weights), and its chain takes 1.7 s against 0.9 s here (96 images, 224 px,
-two CPU threads, best of several runs; torchvision image by image: 1.2 s there, and some 12,000 kernels against 250).
+Why not kornia: its ColorJitter (0.9.0) draws one order of operations for the whole batch, where torchvision draws one for each
+image, and takes 1.7 s for 96 images of 224 px on two CPU threads; this module takes 0.9 s, torchvision image by image 1.2 s.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -19,17 +19,17 @@ from datasets import colour
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-WARP_CHANCE = 0.7  # that an image is warped at all; then each part of the warp below comes with chance PART_CHANCE
-PART_CHANCE = 0.5
+WARP_CHANCE = 0.7  # probability that an image is warped
+PART_CHANCE = 0.5  # probability of each part of a warp: flip, scale, rotation, shift
 SCALE_RANGE = (0.7, 1.3)
 LARGEST_ANGLE = 30.0  # degrees
-LARGEST_SHIFT = 10 / 256  # of the image's side
+LARGEST_SHIFT = 10 / 256  # times the side of the image
 
 MIRROR_CHANCE = 0.5
 JITTER_CHANCE = 0.8
 GREY_CHANCE = 0.2
-JITTER_STRENGTH = (0.4, 0.4, 0.4, 0.1)  # of JITTER_OPERATIONS, as torchvision's ColorJitter takes them
-JITTER_CENTRE = (1.0, 1.0, 1.0, 0.0)  # the factors that change nothing
+JITTER_STRENGTH = (0.4, 0.4, 0.4, 0.1)  # of JITTER_OPERATIONS, as the arguments of torchvision's ColorJitter
+JITTER_CENTRE = (1.0, 1.0, 1.0, 0.0)  # factors that change nothing
 JITTER_OPERATIONS = (
     colour.adjust_brightness_,
     colour.adjust_contrast_,
@@ -38,37 +38,40 @@ JITTER_OPERATIONS = (
 )
 
 
+Step = tuple[Callable[[torch.Tensor, torch.Tensor], torch.Tensor], torch.Tensor, torch.Tensor]  # operation, rows, factors
+
+
 @dataclass(frozen=True)
 class ViewParameters:
-    """What was drawn for B images, as CPU tensors. A part of the warp that was not drawn holds its neutral value.
+    """Random parameters for B images, as CPU tensors. A part of the warp that is not applied has its neutral value.
 
-    The warp is shared by an image's three views; the rest is drawn apart for contrast views 1 and 2 (the leading 2).
+    The three views of an image share the warp; the other parameters have one row for each of the two contrast views.
     """
 
-    flip: torch.Tensor  # (B,) bool, left and right swapped before the affine map
+    flip: torch.Tensor  # (B,) bool, swap left and right before the affine map
     scale: torch.Tensor  # (B, 2) in x and y; neutral 1
     angle: torch.Tensor  # (B,) degrees; neutral 0
-    shift: torch.Tensor  # (B, 2) in x and y, as a share of the side; neutral 0
+    shift: torch.Tensor  # (B, 2) in x and y, times the side; neutral 0
     mirror: torch.Tensor  # (2, B) bool
-    jitter: torch.Tensor  # (2, B) bool, whether the colours are jittered
+    jitter: torch.Tensor  # (2, B) bool
     factor: torch.Tensor  # (2, B, 4) brightness, contrast, saturation, hue
-    order: torch.Tensor  # (2, B, 4) int64, the operation that comes first, second, ...: indices into `factor`
+    order: torch.Tensor  # (2, B, 4) int64, permutation of the four operations
     grey: torch.Tensor  # (2, B) bool
 
-    def of(self, rows: list[int]) -> "ViewParameters":
-        """What was drawn for these images."""
-        of_image = {"flip", "scale", "angle", "shift"}  # the others have the contrast view first
-        drawn = {field.name: getattr(self, field.name) for field in fields(self)}
-        return ViewParameters(**{name: value[rows] if name in of_image else value[:, rows] for name, value in drawn.items()})
+    def subset(self, rows: list[int]) -> "ViewParameters":
+        """The parameters of these images."""
+        shared = {"flip", "scale", "angle", "shift"}  # the others have the contrast view as first dimension
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return ViewParameters(**{name: value[rows] if name in shared else value[:, rows] for name, value in values.items()})
 
     @property
     def warped(self) -> torch.Tensor:
-        """(B,) bool: the images whose warp moves anything."""
+        """(B,) bool: whether the warp changes the image."""
         return self.flip | (self.scale != 1).any(1) | (self.angle != 0) | (self.shift != 0).any(1)
 
 
 def draw_parameters(count: int, generator: torch.Generator) -> ViewParameters:
-    """Draw the parameters of `count` images from a CPU generator: the same state gives the same ones for any device."""
+    """Draw the parameters of `count` images from a CPU generator; they do not depend on the training device."""
 
     def chance(probability: float, *shape: int) -> torch.Tensor:
         return torch.rand(shape, generator=generator) < probability
@@ -77,26 +80,26 @@ def draw_parameters(count: int, generator: torch.Generator) -> ViewParameters:
         return low + (high - low) * torch.rand(shape, generator=generator)
 
     def drawn_or(neutral: float, drawn: torch.Tensor) -> torch.Tensor:
-        chosen = warp & chance(PART_CHANCE, count)
+        chosen = is_warped & chance(PART_CHANCE, count)
         return torch.where(chosen.view(-1, *[1] * (drawn.ndim - 1)), drawn, neutral)
 
-    warp = chance(WARP_CHANCE, count)
+    is_warped = chance(WARP_CHANCE, count)
     strength, centre = torch.tensor(JITTER_STRENGTH), torch.tensor(JITTER_CENTRE)
     return ViewParameters(
-        flip=warp & chance(PART_CHANCE, count),
+        flip=is_warped & chance(PART_CHANCE, count),
         scale=drawn_or(1.0, uniform(*SCALE_RANGE, count, 2)),
         angle=drawn_or(0.0, uniform(-LARGEST_ANGLE, LARGEST_ANGLE, count)),
         shift=drawn_or(0.0, uniform(-LARGEST_SHIFT, LARGEST_SHIFT, count, 2)),
         mirror=chance(MIRROR_CHANCE, 2, count),
         jitter=chance(JITTER_CHANCE, 2, count),
         factor=centre + strength * uniform(-1, 1, 2, count, 4),
-        order=torch.rand(2, count, 4, generator=generator).argsort(dim=-1),  # a random permutation for each image
+        order=torch.rand(2, count, 4, generator=generator).argsort(dim=-1),  # random permutations
         grey=chance(GREY_CHANCE, 2, count),
     )
 
 
 def normalise(images: torch.Tensor) -> torch.Tensor:
-    """Subtract ImageNet's mean and divide by its deviation: (B, 3, H, W), uint8 or float in [0, 1] → float32, same shape."""
+    """Subtract ImageNet's mean and divide by its standard deviation: (B, 3, H, W) uint8, or float in [0, 1] → float32."""
     mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
     full_scale = 1.0 if images.is_floating_point() else 255.0
     slope, offset = _to_device(torch.stack([1 / (full_scale * std), -mean / std]), images.device).view(2, 3, 1, 1)
@@ -107,12 +110,10 @@ def normalise(images: torch.Tensor) -> torch.Tensor:
 def make_views(
     images: torch.Tensor, parameters: ViewParameters, image_size: int, contrast: bool = True
 ) -> tuple[torch.Tensor, ...]:
-    """Base view, contrast view 1 and contrast view 2, each (B, 3, image_size, image_size) float32, normalised.
+    """uint8 (B, 3, S, S) on any device → base view, contrast view 1, contrast view 2, or without `contrast` the base view.
 
-    Without `contrast` the base view alone, the same one.
-
-    `images` is uint8 (B, 3, S, S) on any device. Nothing here waits for the device: every choice is made from the
-    CPU parameters. Unlike a chain of PIL steps, nothing is rounded to 8 bits on the way.
+    Each view is (B, 3, image_size, image_size) float32, normalised. The host never waits for the device, because all choices
+    come from parameters on the CPU. Unlike in a chain of PIL operations, no intermediate result is rounded to 8 bits.
     """
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
         raise ValueError(f"expected uint8 images of shape (B, 3, S, S), got {images.dtype} {tuple(images.shape)}")
@@ -126,13 +127,13 @@ def make_views(
 
 
 def warp(images: torch.Tensor, parameters: ViewParameters) -> torch.Tensor:
-    """Warp uint8 images (B, 3, S, S) → float32 in [0, 1], bilinear, black outside; images without a warp stay exact.
+    """Warp uint8 images (B, 3, S, S) → float32 in [0, 1]: bilinear, black outside. Images without a warp stay exact.
 
-    A bilinear sample at most one pixel outside the image fades into the black, where PIL cuts hard half a pixel out.
+    Samples up to one pixel outside the image fade to black; PIL's are cut off half a pixel outside.
     """
     side = images.shape[-1]
-    warped_rows = parameters.warped.nonzero().flatten()  # on the CPU, so its length is known without asking the device
-    output = images.to(torch.float32, memory_format=torch.contiguous_format).div_(255)  # decoded with the channels last
+    warped_rows = parameters.warped.nonzero().flatten()  # on the CPU, so that the host knows the length
+    output = images.to(torch.float32, memory_format=torch.contiguous_format).div_(255)  # decoded with channels last
     if len(warped_rows) == 0:
         return output
     source = source_positions(parameters, side)[warped_rows]
@@ -141,7 +142,7 @@ def warp(images: torch.Tensor, parameters: ViewParameters) -> torch.Tensor:
     source[:, :, 2] += 1 / side - 1
     warped_rows, source = _to_device(warped_rows, images.device), _to_device(source.float(), images.device)
 
-    # Not affine_grid: its matrix product, in TF32 where the training allows that, could round by a twentieth of a pixel.
+    # Not affine_grid: its matrix product may run in TF32 and round by a twentieth of a pixel.
     position = torch.arange(side, device=images.device, dtype=torch.float32)
     along_x = position.view(1, 1, side, 1) * source[:, None, None, :, 0]
     along_y = position.view(1, side, 1, 1) * source[:, None, None, :, 1] + source[:, None, None, :, 2]
@@ -151,10 +152,10 @@ def warp(images: torch.Tensor, parameters: ViewParameters) -> torch.Tensor:
 
 
 def source_positions(parameters: ViewParameters, side: int) -> torch.Tensor:
-    """Where each output pixel comes from: matrices (B, 2, 3), float64, with (x, y)_in = matrix · (x, y, 1)_out in pixels.
+    """Matrices (B, 2, 3) float64 from output to input pixels: (x, y)_in = matrix · (x, y, 1)_out.
 
-    The inverse of out = [[sx·cos r, −sy·sin r, tx], [sx·sin r, sy·cos r, ty]] · in, about the top-left pixel, which acts
-    on the image after its flip x → side − 1 − x.
+    The inverse of out = [[sx·cos r, −sy·sin r, tx], [sx·sin r, sy·cos r, ty]] · in, applied after the flip x → side − 1 − x, with
+    the top-left pixel as origin.
     """
     angle = parameters.angle.double().deg2rad()
     scale_x, scale_y = parameters.scale.double().unbind(1)
@@ -183,29 +184,29 @@ def resize(images: torch.Tensor, image_size: int) -> torch.Tensor:
 
 
 def recolour(images: torch.Tensor, parameters: ViewParameters) -> torch.Tensor:
-    """Mirror, jitter and grey the images: float (B, 3, s, s) in [0, 1] → (2B, 3, s, s), contrast views 1, then views 2.
+    """Mirror, jitter and grey the images: float (B, 3, s, s) in [0, 1] → (2B, 3, s, s), contrast views 1, then 2.
 
-    Each view runs its four jitter operations in its own random order, as torchvision's ColorJitter. To do so with few
-    kernels, each of the four turns applies every operation once, to all the views that need it in this turn.
+    Each view gets the four jitter operations in a random order, as with torchvision's ColorJitter. In each of four
+    turns, every operation runs once, on all the views whose order has it in this turn.
     """
     jitter, grey = parameters.jitter.flatten(), parameters.grey.flatten()
     order, factor = parameters.order.flatten(0, 1), parameters.factor.flatten(0, 1)  # (2B, 4) each
-    steps = [(_mirror, parameters.mirror.flatten(), factor[:, 0])]  # like _grey, it asks for no factor
+    steps: list[Step] = [(_mirror, parameters.mirror.flatten(), factor[:, 0])]  # _mirror and _grey ignore the factor
     for turn in order.unbind(1):
         for index, operation in enumerate(JITTER_OPERATIONS):
             steps.append((operation, jitter & (turn == index), factor[:, index]))
     steps.append((_grey, grey, factor[:, 0]))
 
-    # The rows are found on the CPU, so no kernel's shape waits for the device; all of them travel in one copy.
+    # Rows are found on the CPU, so that the host knows all shapes, and copied to the device together.
     rows = [chosen.nonzero().flatten() for _, chosen, _ in steps]
     factors = [values[chosen] for _, chosen, values in steps]
     sizes = [len(chosen) for chosen in rows]
     rows = _to_device(torch.cat(rows), images.device).split(sizes)
     factors = _to_device(torch.cat(factors), images.device).split(sizes)
     views = torch.cat([images, images])
-    for (operation, _, _), chosen, values in zip(steps, rows, factors, strict=True):
+    for (apply, _, _), chosen, values in zip(steps, rows, factors, strict=True):
         if len(chosen):
-            views.index_copy_(0, chosen, operation(views.index_select(0, chosen), values))
+            views.index_copy_(0, chosen, apply(views.index_select(0, chosen), values))
     return views
 
 
@@ -218,10 +219,10 @@ def _grey(images: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
 
 
 class ThreeViews:
-    """`views(images, epoch, step)` → (base, first, second): what is drawn depends on seed, epoch and step alone.
+    """`views(images, epoch, step)` → (base, contrast 1, contrast 2); the random parameters depend on seed, epoch and step alone.
 
-    So a resumed run needs no generator state to continue with the very same views, and a process that holds the images `rows`
-    of a batch of `count` makes the very views a lone process would.
+    So a resumed run continues with the same views without a saved generator. A process that holds the images `rows` of a batch
+    of `count` makes the same views as a single process.
     """
 
     def __init__(self, image_size: int, seed: int):
@@ -237,13 +238,13 @@ class ThreeViews:
         count: int | None = None,
         rows: list[int] | None = None,
     ) -> tuple[torch.Tensor, ...]:
-        # Not Python's hash(): it may differ between versions, and a sum of the three would repeat itself.
+        # not hash(), which may differ between Python versions
         digest = hashlib.blake2b(f"{self.seed} {epoch} {step}".encode(), digest_size=8).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest, "little"))
         parameters = draw_parameters(len(images) if count is None else count, generator)
-        return make_views(images, parameters if rows is None else parameters.of(rows), self.image_size, contrast)
+        return make_views(images, parameters if rows is None else parameters.subset(rows), self.image_size, contrast)
 
 
 def _to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Copy a small CPU tensor without waiting for the device, which takes pinned memory on CUDA."""
+    """Copy a small CPU tensor to the device without waiting for it (on CUDA, from pinned memory)."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
