@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 from datasets.file_lists import FileList
 from datasets.images import decode
@@ -51,7 +51,7 @@ class ImageFiles(Dataset):
             return error
 
 
-class MixedOrder:
+class MixedOrder(Sampler[list[int]]):
     """Rows of each batch of `epoch` from step `first` on: sketches, then photos, each kind shuffled separately.
 
     counts: numbers of sketches and photos; the photos' rows follow the sketches'. shares: numbers of each in one batch.

@@ -1,4 +1,8 @@
-"""What the datasets are: their folder, their lists, their published splits (SAKE's layout), and where to get them."""
+"""The datasets: folders, lists and published splits in SAKE's layout, and where to get them.
+
+To add a dataset, add a `Dataset` to DATASETS. The lists of a split have the parts TRAIN, HELD_OUT and
+UNSEEN, whose values are words in the names of the list files.
+"""
 
 import json
 import re
@@ -7,17 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
-IMAGENET_CLASSES = 1000
-WNID = re.compile(r"(?:.*/)?(n\d{8})_[^/]*$")  # of a photo from ImageNet: its name begins with its synset's id
+TRAIN = "train"  # photos and sketches of the seen classes, to train on
+HELD_OUT = "test"  # further sketches of the seen classes, for validation; the photos of validation are training photos
+UNSEEN = "zero"  # photos and sketches of the unseen classes: the gallery and the queries of the zero-shot test
+
+DATA_ROOT = Path("dataset")  # default of --data_root
 PUBLISHED = Path(__file__).parent / "published"
+IMAGENET_CLASSES = 1000
+WNID = re.compile(r"(?:.*/)?(n\d{8})_[^/]*$")  # path of a photo from ImageNet: its name begins with its WordNet id
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many images a published split has (SPEC 2); None where that is not published.
-
-    Training sketches do not count the held-out ones.
-    """
+    """Published numbers of images in a split, None if not published. Training sketches do not include the held-out ones."""
 
     train_sketches: int | None = None
     train_photos: int | None = None
@@ -26,25 +32,22 @@ class Counts:
     gallery_photos: int | None = None
 
 
-DATA_ROOT = Path("dataset")  # where scripts look for datasets, and prepare them, by default
-
-
 @dataclass(frozen=True)
 class Dataset:
-    """Names of one dataset's folder and lists; list names are completed with `train`, `test` or `zero`."""
+    """Folders, lists and recipe of one dataset."""
 
-    name: str  # for people
-    key: str  # what prepare_dataset.py and check_dataset.py call it
-    folder: str  # under the data root; also the name in results
-    run_prefix: str  # first word of a run folder
+    name: str  # in titles
+    key: str  # on the command lines of prepare_dataset.py and check_dataset.py
+    folder: str  # below the data root; also the name in results
+    run_prefix: str  # first word of a run folder's name
     default_split: str
-    photo_list: str
-    sketch_list: str
-    photo_folder: str  # below `folder`: where photos lie, in a folder for each class
+    photo_list: str  # file name in a split's folder; {part} is TRAIN or UNSEEN
+    sketch_list: str  # {part} is TRAIN, HELD_OUT or UNSEEN
+    photo_folder: str  # below `folder`: a folder of photos for each class
     sketch_folder: str
-    how_to_get: str  # the beginning of a sentence, for the message that says it is missing
-    held_out: int  # sketches of each seen class kept for validation
-    train_script: str | None = None  # None: every script trains on it, when the script's own dataset is not there
+    how_to_get: str  # start of a sentence in the message that the dataset is missing
+    held_out: int  # number of HELD_OUT sketches of each seen class
+    train_script: str | None = None  # None: any script trains on it if the script's own dataset is missing
     photos_per_sketch: int = 1  # in a training batch
     splits: dict[str, Counts] = field(default_factory=dict)  # the published ones
 
@@ -103,7 +106,7 @@ QUICKDRAW = Dataset(
     splits={"zeroshot": Counts(query_sketches=92_291, gallery_photos=54_151)},
 )
 
-# One's own folders, prepared: any script finds them under --data_root where its own dataset is not.
+# Folders of the user's own images: any script uses them if they are under --data_root and its own dataset is not.
 CUSTOM = Dataset(
     name="own folders",
     key="folders",
@@ -119,23 +122,23 @@ CUSTOM = Dataset(
 )
 
 DATASETS = {dataset.key: dataset for dataset in (SKETCHY, TUBERLIN, QUICKDRAW, CUSTOM)}
-SAME_SPLIT = {"zeroshot0": "zeroshot2"}  # what other repositories call Sketchy's 104/21 split
+SAME_SPLIT = {"zeroshot0": "zeroshot2"}  # other repositories' name of Sketchy's split into 104 and 21 classes: our name
 
 
 def published_classes(dataset: Dataset, split: str) -> tuple[list[str], list[str]]:
-    """Names by id of the seen and of the unseen classes of a published split (SPEC 2). Raises KeyError if it is none."""
+    """Names by id of the seen and of the unseen classes of a published split. Raises KeyError for any other split."""
     split = SAME_SPLIT.get(split, split)
     found = json.loads((PUBLISHED / "class_ids.json").read_text(encoding="utf-8"))[f"{dataset.folder}/{split}"]
     return found["seen"], found["unseen"]
 
 
 def published_mask_rows(dataset: Dataset) -> dict[str, np.ndarray]:
-    """{class: (1000,) float64 in [0, 1]}: how near each class of a published dataset is to each ImageNet class; else {}.
+    """{class name: (1000,) float64 in [0, 1]}: its similarity to each ImageNet class; {} if none are published.
 
     `published/semantic_masks.npz` holds, for each dataset's folder name, `<folder>_names` (n,) and `<folder>` (n, 1000). The
-    rows of Sketchy's `zeroshot1` and TU-Berlin's `zeroshot` seen classes are those of SAKE's published files; their other rows
-    follow SAKE's rule (preparation/mask.py) from the published lists. QuickDraw's photos name no synset: its rows are
-    Sketchy's for a class of the same name (86), else TU-Berlin's (12), else those of the first WordNet noun of the name (12).
+    rows of the seen classes of Sketchy's `zeroshot1` and TU-Berlin's `zeroshot` are those of SAKE's published files; their other
+    rows follow SAKE's rule (preparation/mask.py) from the published lists. QuickDraw's photos name no synset: its rows
+    are Sketchy's for a class of the same name (86), else TU-Berlin's (12), else those of the first WordNet noun (12).
     """
     with np.load(PUBLISHED / "semantic_masks.npz", allow_pickle=False) as arrays:
         if dataset.folder not in arrays:
@@ -144,5 +147,5 @@ def published_mask_rows(dataset: Dataset) -> dict[str, np.ndarray]:
 
 
 def imagenet_wnids() -> list[str]:
-    """WordNet ids (`n01440764`) of ImageNet-1k's classes, in the order of every ImageNet network's outputs."""
+    """WordNet ids (`n01440764`) of ImageNet-1k's classes, in the order of an ImageNet classifier's outputs."""
     return (PUBLISHED / "imagenet_wnids.txt").read_text(encoding="ascii").split()

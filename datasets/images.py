@@ -1,27 +1,28 @@
-"""One image file → one array of bytes. All that a worker process does."""
+"""One image file → pixels. The only place that reads image files: formats, orientation, transparency, bit depth, errors."""
 
 import contextlib
 import os
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from utils.errors import InputError
 from utils.text import one_line
 
-# Each is decoded within this process; others call programs (EPS calls Ghostscript) or are never photos.
+# The formats read, all decoded within this process; others call programs (EPS calls Ghostscript) or are never photos.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
-MOVING = ("GIF", "PNG", "WEBP")  # others with several frames are pages, or one photo at several sizes
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+ANIMATED_FORMATS = ("GIF", "PNG", "WEBP")  # several frames of another format are pages, or one photo at several sizes
+HEIF_SUFFIXES = (".heic", ".heif", ".avif")  # known, but not read
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
-# A JPEG with both sides this long is decoded at 1/2, 1/4 or 1/8, as long as so many times the wanted side is left for the
-# filter to work on: several times as fast. The published datasets' files are smaller, and read to the last bit as ever.
+# A JPEG with both sides this long is decoded at 1/2, 1/4 or 1/8 of its size, which is several times as fast, but never at less
+# than DRAFT_MARGIN times the wanted side. The published datasets' files are smaller: their pixels do not depend on this.
 LARGE, DRAFT_MARGIN = 1024, 2
-ORIENTATION = 0x0112  # the tag, of EXIF as of TIFF; its values, and what sets the image upright:
-UPRIGHT = {
+ORIENTATION = 0x0112  # tag of EXIF and TIFF
+UPRIGHT = {  # the operation that turns an image of each orientation upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -30,79 +31,79 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-BITS_PER_SAMPLE, PHOTOMETRIC, BLACK_IS_ZERO = 258, 262, 1  # of TIFF
-# Pillow gives the transparent colour of these PNG files as it stands in the file, not as the pixels are after decoding.
+BITS_PER_SAMPLE, PHOTOMETRIC, BLACK_IS_ZERO = 258, 262, 1  # TIFF tags and a value
+# In PNG files of these modes, Pillow reports the transparent colour in the file's values, not in those of the decoded pixels.
 WITHOUT_TRANSPARENT_COLOUR = ("L;2", "L;4", "I;16B", "RGB;16B")
 
 
-def decode(path: Path, side: int) -> np.ndarray:
-    """RGB, (side, side, 3) uint8, upright, stretched to the square with an antialiased bilinear filter if it has another size.
+def decode(path: str | os.PathLike, side: int) -> np.ndarray:
+    """RGB pixels (side, side, 3) uint8, upright, stretched to the square by an antialiased bilinear filter.
 
-    Transparent pixels show white paper; of a moving picture the first frame is taken. Raises InputError naming the file if it
-    is missing, truncated, no image, of a kind not read here, or of more pixels than Pillow holds safe.
+    Transparent pixels become white. Of an animation the first frame is read. Raises InputError with the file's name if it is
+    missing, truncated, not an image, of another format, or has more pixels than Pillow considers safe.
     """
-    with _read(path) as image:
-        return _square(image, side)
+    with _opened(path) as file:
+        is_large = min(file.size) >= LARGE
+        draft = file.draft(None, (DRAFT_MARGIN * side, DRAFT_MARGIN * side)) if is_large else None
+        box = draft[1] if draft else None  # the reduced size is rounded up; the image ends here
+        with _silent_stderr() if file.tile and file.tile[0][0] == "libtiff" else contextlib.nullcontext():
+            image, turn = _loaded(file)
+        image = _on_white(image)
+        if image.size != (side, side):
+            image = image.resize((side, side), Image.Resampling.BILINEAR, box=box)
+        return np.array(image if turn is None else image.transpose(turn))
 
 
 def opened(path: str | os.PathLike) -> Image.Image:
-    """The picture as it is, upright, in RGBA. Raises InputError as `decode` does."""
-    with _read(path) as image:
-        return _upright_rgba(image)
+    """The upright image in RGBA at its own size. Raises InputError as `decode` does."""
+    with _opened(path) as file:
+        image, turn = _loaded(file)
+        image = image.convert("RGBA")
+        return image if turn is None else image.transpose(turn)
 
 
 def opened_within(source: str | os.PathLike | BinaryIO, longest: int, most_pixels: int) -> tuple[Image.Image, bool]:
-    """The picture, upright, in RGBA, its longer side reduced to at most `longest` pixels; and whether it is a moving one.
+    """The upright image in RGBA, its longer side reduced to at most `longest` pixels; and whether it is an animation.
 
-    Nothing is written to standard error's file, so threads may do this at once. Raises InputError as `decode` does, and before
-    anything is decoded if it has more than `most_pixels`.
+    Threads may call this at the same time (`decode` redirects standard error for a moment). Raises InputError as `decode` does,
+    and, before anything is decoded, if the image has more than `most_pixels`.
     """
-    with _read(source) as image:
-        if image.width * image.height > most_pixels:
-            raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
-        moves = image.format in MOVING and getattr(image, "is_animated", False)
-        return _upright_rgba(image, longest), moves
-
-
-def _upright_rgba(image: Image.Image, longest: int | None = None) -> Image.Image:
-    """Decoded; its longer side reduced to at most `longest` pixels, if given."""
-    if longest is not None:
-        image.draft(None, (longest, longest))
-    _require_known_values(image)
-    image.load()
-    turn = UPRIGHT.get(_orientation(image))  # after loading, for a TIFF file is upright by then
-    image = _in_8_bits(image) if image.mode.startswith("I") else image
-    if longest is not None and image.mode == "RGB" and "transparency" not in image.info:  # before it takes as much memory again
+    with _opened(source) as file:
+        if file.width * file.height > most_pixels:
+            raise Image.DecompressionBombError(f"{file.width} x {file.height} pixels")
+        is_animation = file.format in ANIMATED_FORMATS and getattr(file, "is_animated", False)
+        file.draft(None, (longest, longest))
+        image, turn = _loaded(file)
+        if image.mode == "RGB" and "transparency" not in image.info:  # reduced first: RGBA takes a third more memory
+            image.thumbnail((longest, longest), Image.Resampling.BILINEAR)
+        image = image.convert("RGBA")
         image.thumbnail((longest, longest), Image.Resampling.BILINEAR)
-    image = image.convert("RGBA")
-    if longest is not None:
-        image.thumbnail((longest, longest), Image.Resampling.BILINEAR)
-    return image if turn is None else image.transpose(turn)
-
-
-@contextlib.contextmanager
-def _read(path: str | os.PathLike | BinaryIO) -> Iterator[Image.Image]:
-    """What goes wrong with the file in the block is told as InputError."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # damage that does not matter, in EXIF say
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            if isinstance(path, (str, os.PathLike)) and not os.path.isfile(path):  # a pipe would be waited for
-                raise IsADirectoryError("it is a folder") if os.path.isdir(path) else FileNotFoundError("no such file")
-            with Image.open(path, formats=FORMATS) as image:
-                yield image
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        size = str(error).partition(", could")[0]  # the rest speaks of attacks
-        raise InputError(f"{path}: too large ({size}); make the image smaller, or leave it out") from error
-    except Exception as error:  # a broken file can make a decoder raise nearly anything
-        if isinstance(error, UnidentifiedImageError) and is_heif(_head(path)):
-            raise InputError(f"{path}: HEIC and AVIF images are not read here; save it as JPEG or PNG") from error
-        raise InputError(f"{path}: not a readable image ({one_line(error)}); replace it, or leave it out") from error
+        return image if turn is None else image.transpose(turn), is_animation
 
 
 def is_heif(head: bytes) -> bool:
-    """Whether a file that begins so is HEIC or AVIF."""
+    """Whether a file that begins with these bytes is HEIC or AVIF."""
     return head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS
+
+
+@contextlib.contextmanager
+def _opened(source: str | os.PathLike | BinaryIO) -> Iterator[ImageFile.ImageFile]:
+    """The image file, not yet decoded; errors of the file in the block are raised as InputError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about damage that does not matter, in EXIF for example
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            if isinstance(source, (str, os.PathLike)) and not os.path.isfile(source):  # opening a pipe would wait for a writer
+                raise IsADirectoryError("it is a folder") if os.path.isdir(source) else FileNotFoundError("no such file")
+            with Image.open(source, formats=FORMATS) as image:
+                yield image
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        size = str(error).partition(", could")[0]  # the rest speaks of attacks
+        raise InputError(f"{source}: too large ({size}); make the image smaller, or leave it out") from error
+    except Exception as error:  # a broken file can make a decoder raise nearly anything
+        if isinstance(error, UnidentifiedImageError) and is_heif(_head(source)):
+            raise InputError(f"{source}: HEIC and AVIF images are not read here; save it as JPEG or PNG") from error
+        raise InputError(f"{source}: not a readable image ({one_line(error)}); replace it, or leave it out") from error
 
 
 def _head(source: str | os.PathLike | BinaryIO) -> bytes:
@@ -115,57 +116,33 @@ def _head(source: str | os.PathLike | BinaryIO) -> bytes:
     return b""
 
 
-def _square(image: Image.Image, side: int) -> np.ndarray:
-    is_large = min(image.size) >= LARGE
-    draft = image.draft(None, (DRAFT_MARGIN * side, DRAFT_MARGIN * side)) if is_large else None
-    box = draft[1] if draft else None  # the reduced image is rounded up; what it shows ends here
-    _require_known_values(image)
-    with _silenced() if image.tile and image.tile[0][0] == "libtiff" else contextlib.nullcontext():
-        image.load()
-    turn = UPRIGHT.get(_orientation(image))  # after loading, for a TIFF file is upright by then
-    image = _in_8_bits(image) if image.mode.startswith("I") else _on_white(image)
-    if image.size != (side, side):
-        image = image.resize((side, side), Image.Resampling.BILINEAR, box=box)
-    return np.array(image if turn is None else image.transpose(turn))
+def _loaded(image: ImageFile.ImageFile) -> tuple[Image.Image, Image.Transpose | None]:
+    """The decoded image with 8 bits a channel, and the operation that turns it upright, if it is not.
 
-
-@contextlib.contextmanager
-def _silenced() -> Iterator[None]:
-    """Of libtiff, which writes about damage to standard error itself."""
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return image.getexif().get(ORIENTATION, 1)
-    except Exception:  # a damaged EXIF block says nothing about the pixels
-        return 1
-
-
-def _require_known_values(image: Image.Image) -> None:
-    """Raise ValueError where Pillow does not say which value is white, or which one is transparent."""
+    Raises ValueError where Pillow does not say which value is white, or which one is transparent.
+    """
     if "transparency" in image.info and image.tile and image.tile[0][3] in WITHOUT_TRANSPARENT_COLOUR:
         raise ValueError("a transparent colour in other than 8 bits; save it with an alpha channel")
-    is_16_bit = image.mode.startswith("I;16")
-    if image.format == "TIFF" and is_16_bit:
-        is_16_bit = (image.tag_v2[BITS_PER_SAMPLE], image.tag_v2[PHOTOMETRIC]) == ((16,), BLACK_IS_ZERO)
-    if image.mode == "I":  # how PPM comes, and PNG in older versions of Pillow
-        is_16_bit = image.format in ("PPM", "PNG")
-    if image.mode[0] in "IF" and not is_16_bit:
+    if image.mode[0] in "IF" and not _is_16_bit(image):
         raise ValueError(f"its {image.format} values of mode {image.mode} have no known white; save it with 8 bits")
+    image.load()
+    try:
+        turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))  # after loading, which turns a TIFF image upright
+    except Exception:  # a damaged EXIF block says nothing about the pixels
+        turn = None
+    if not image.mode.startswith("I"):
+        return image, turn
+    values = np.asarray(image).astype(np.uint32)  # grey with 16 bits, which Pillow would clip at 255
+    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB"), turn
 
 
-def _in_8_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits, which Pillow would cut off at 255, as RGB."""
-    values = np.asarray(image).astype(np.uint32)
-    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
+def _is_16_bit(image: ImageFile.ImageFile) -> bool:
+    """Whether an image of mode I… holds grey values from 0, black, to 65535, white."""
+    if image.mode == "I":  # Pillow's mode for PPM, and in older versions for PNG
+        return image.format in ("PPM", "PNG")
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode.startswith("I;16"):
+        return (image.tag_v2[BITS_PER_SAMPLE], image.tag_v2[PHOTOMETRIC]) == ((16,), BLACK_IS_ZERO)
+    return image.mode.startswith("I;16")
 
 
 def _on_white(image: Image.Image) -> Image.Image:
@@ -174,3 +151,16 @@ def _on_white(image: Image.Image) -> Image.Image:
         paper = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(paper, image).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """libtiff writes about damaged files to the process's standard error itself."""
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -26,15 +26,12 @@ from tqdm import tqdm
 from utils.signals import signals_held
 from utils.workers import ignore_stop_signals, kill_workers
 
-SEMAPHORES = 8  # of a DataLoader with workers: 3 of the queue of results, 5 of the event that ends the workers
-SEMAPHORES_PER_WORKER = 3  # of its queue of tasks
-
 
 class Loading:
     """Iterates over the results of `dataset.__getitems__`, batch by batch.
 
     batches: the batch size, or an iterable over the rows of each batch. num_workers: processes that decode, 0 for the main
-    process. If /dev/shm has room for fewer, or processes cannot be started, fewer decode, down to none, and one line says so.
+    process. If they cannot be started, because /dev/shm has no room or for another reason, half as many are tried, down to none.
     persistent: the workers stay from one pass to the next.
     """
 
@@ -53,20 +50,20 @@ class Loading:
 
     def __iter__(self) -> Iterator[Any]:
         if self._loader is None or not self.persistent:
-            self._loader = self._with(room_for_workers(self.num_workers) if self.num_workers else 0)
+            self._loader = self._with(self.num_workers)
         others = set(multiprocessing.active_children())
-        try:
-            with signals_held():  # a signal must not interrupt the start of the processes half-way
-                return iter(self._loader)
-        except OSError as error:  # from queues or processes: no image has been read yet
-            kill_workers(others)
-            _release_failed_iterator(error)
-            print_once(
-                f"note: worker processes cannot be started ({error.strerror or error}), so the main process decodes the images; "
-                "allow more processes, or set --num_workers 0"
-            )
-            self._loader = self._with(0)
-            return iter(self._loader)
+        while True:
+            try:
+                with signals_held():  # a signal must not interrupt the start of the processes half-way
+                    return iter(self._loader)
+            except (ImportError, OSError) as error:  # no room for semaphores, or no process; no image has been read yet
+                if not self.num_workers:
+                    raise
+                kill_workers(others)
+                _release_failed_iterator(error)
+                self.num_workers //= 2
+                print_once(_fewer_workers(self.num_workers, error))
+                self._loader = self._with(self.num_workers)
 
     def _with(self, workers: int) -> DataLoader:
         if workers:
@@ -82,23 +79,16 @@ class Loading:
         )
 
 
-def room_for_workers(wanted: int) -> int:
-    """How many of the `wanted` workers can have their semaphores now; prints a line if fewer than `wanted`."""
-    held, reason = [], None
-    try:
-        for _ in range(SEMAPHORES + SEMAPHORES_PER_WORKER * wanted):
-            held.append(multiprocessing.Lock())
-    except (ImportError, OSError) as error:  # ImportError: a Python without semaphores
-        reason = error
-    workers = max(0, len(held) - SEMAPHORES) // SEMAPHORES_PER_WORKER
-    if reason is not None and workers < wanted:
-        is_full = getattr(reason, "errno", None) in (errno.ENOSPC, errno.ENOMEM)
-        fault = "has no room for" if is_full else "cannot be used for"
-        advice = "give it more room (Docker: --shm-size=1g)" if is_full else "make it a folder that can be written"
-        who = f"{workers} of {wanted} worker processes decode" if workers else "the main process decodes the images"
-        text = getattr(reason, "strerror", None) or reason
-        print_once(f"note: /dev/shm {fault} --num_workers {wanted} ({text}), so {who}; {advice}, or set --num_workers lower")
-    return workers
+def _fewer_workers(workers: int, error: ImportError | OSError) -> str:
+    advice_of = {
+        errno.EAGAIN: "allow more processes",
+        errno.ENOMEM: "free memory",
+        errno.ENOSPC: "give /dev/shm more room (Docker: --shm-size=1g)",
+    }
+    advice = advice_of.get(getattr(error, "errno", None) or 0, "make /dev/shm a folder that can be written")
+    who = f"{workers} decode" if workers else "the main process decodes"
+    reason = getattr(error, "strerror", None) or error
+    return f"note: worker processes cannot be started ({reason}): {who} the images; {advice}, or set --num_workers lower"
 
 
 @functools.cache
@@ -173,7 +163,7 @@ def _in_anonymous_file(pixels: np.ndarray) -> Any:
 
     try:
         with open(descriptor, "wb", closefd=False) as file:
-            file.write(np.ascontiguousarray(pixels))
+            file.write(np.ascontiguousarray(pixels).data)
         return DupFd(descriptor)
     finally:
         os.close(descriptor)

@@ -15,7 +15,7 @@ from torch import nn
 from datasets.views import normalise
 from models.cse_resnet import FEATURE_DIM, PHOTO, SKETCH
 from models.dsn import Student
-from models.restore import restore_student
+from models.restore import recorded_image_size, restore_student
 from utils.errors import InputError
 from utils.files import atomic_write, require_writable
 from utils.options import option, parse
@@ -24,7 +24,6 @@ from utils.text import one_line
 
 SUFFIX, FILE_NAME = ".onnx", "embedding.onnx"
 IMAGE_SIZE = 224  # if neither the user nor the checkpoint states one
-SMALLEST_SIZE = 32  # as in --image_size
 TOLERANCE = 1e-4  # greatest absolute difference between PyTorch's and ONNX Runtime's numbers of a unit vector
 LIBRARIES = "'onnx>=1.16' 'onnxruntime>=1.19'"  # earlier versions do not support NumPy 2
 OPSET = 17  # the last in which the axes of a mean are an attribute; ONNX Runtime reads it since 1.13
@@ -122,13 +121,10 @@ def _require_onnx() -> None:
 
 
 def _image_size(given: int | None, content: dict[str, Any]) -> int:
-    recorded = content.get("options")
-    trained_at = recorded.get("image_size") if isinstance(recorded, dict) else None
-    if type(trained_at) is not int or trained_at < SMALLEST_SIZE:
-        return given or IMAGE_SIZE
-    if given not in (None, trained_at):
+    trained_at = recorded_image_size(content)
+    if trained_at and given not in (None, trained_at):
         print(f"note: trained at {trained_at} px, exported for {given} px; --image_size {trained_at} would match")
-    return given or trained_at
+    return given or trained_at or IMAGE_SIZE
 
 
 def _width(options: NetworkOptions) -> int:

@@ -17,7 +17,7 @@ from evaluation.outputs import Outcome, facts_of, require_free, write_outcome
 from evaluation.protocols import Protocol, protocol_of, training_samples
 from models.cse_resnet import PHOTO, SKETCH
 from models.dsn import Student
-from models.restore import restore_student
+from models.restore import recorded_image_size, recorded_option, restore_student
 from report.page import ReportData
 from report.photo_grid import THUMBNAIL
 from retrieval.hashing import itq_codes
@@ -215,23 +215,16 @@ def _print_setting(checkpoint: Path, content: dict[str, Any], protocol: Protocol
     if config.codes.itq_fit != "queries":
         fitted_to = "training images" if config.codes.itq_fit == "train" else "the gallery"
         print(f"hash codes: fitted to {fitted_to} instead of the queries")
-    trained_at, tested_at = _recorded(content, "image_size", int), config.data.image_size
+    trained_at, tested_at = recorded_image_size(content), config.data.image_size
     if trained_at not in (None, tested_at):
         print(f"note: trained at {trained_at} px, tested at {tested_at} px; use --image_size {trained_at} to match")
 
 
 def _warn_of_other_split(content: dict[str, Any], split: Split) -> None:
     """Classes that are unseen in one split may be training classes of another."""
-    trained_on = _recorded(content, "zero_version", str)
+    trained_on = recorded_option(content, "zero_version", str)
     if trained_on is not None and SAME_SPLIT.get(trained_on, trained_on) not in _names_of(split):
         print(f"CAUTION: trained on the split {trained_on}, tested on {split.name}: classes unseen here may have been trained on")
-
-
-def _recorded(content: dict[str, Any], option: str, kind: type) -> Any:
-    """An option of the training as its checkpoint records it; None if it does not."""
-    options = content.get("options")
-    value = options.get(option) if isinstance(options, dict) else None
-    return value if isinstance(value, kind) else None
 
 
 def _names_of(split: Split) -> set[str]:

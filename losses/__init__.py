@@ -1,1 +1,1 @@
-"""The four terms of the objective, each a small file; knows tensors, not models."""
+"""The four losses of the objective, one file each, as functions of tensors, and their weighted sum."""

@@ -1,6 +1,6 @@
-"""Cross-entropy of the class head over the base views of sketches and photos alike.
+"""Classification of the seen classes, on the base views of all sketches and photos (SAKE, Liu et al. ICCV 2019).
 
-L = mean over the batch of −log softmax(logits)[label]            (SAKE, Liu et al. ICCV 2019)
+L = mean over the batch of −log softmax(logits)[label]
 """
 
 import torch
@@ -13,10 +13,10 @@ def classification_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Ten
 
 
 def distance_margin_loss(logits: torch.Tensor, labels: torch.Tensor, margin: float) -> torch.Tensor:
-    """Cross-entropy after the true class's logit, which is minus a distance, is multiplied by `margin` ≥ 1.
+    """Cross-entropy after multiplying the logit of the true class, a negative distance, by `margin` ≥ 1.
 
-    logits (B, classes), labels (B,) int64 → scalar. A larger margin makes the true centre look farther than it is, so the
-    embedding must come closer still (the released code's `--ems-loss`).
+    logits (B, classes) ≤ 0, labels (B,) int64 → scalar. The margin makes the distance to the true centre count more, so that the
+    embedding must come closer (`--ems-loss` of the released code).
     """
     logits = logits.float()
     is_true_class = F.one_hot(labels, logits.shape[1]).bool()
@@ -24,5 +24,5 @@ def distance_margin_loss(logits: torch.Tensor, labels: torch.Tensor, margin: flo
 
 
 def margin_at(epoch: int) -> float:
-    """1 to begin with, doubled as epoch 20 starts and again as epoch 25 starts (epochs count from 0)."""
+    """1, from epoch 20 on 2, and from epoch 25 on 4 (epochs count from 0)."""
     return 2.0 ** sum(epoch >= doubling for doubling in (20, 25))

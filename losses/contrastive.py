@@ -1,12 +1,12 @@
 """Cross-modal contrastive loss: supervised contrastive learning over sketches and photos together.
 
-With z the L2-normalised features of all 2B views and P(i) the other views of i's class, whatever their domain,
+z are the L2-normalised features of the 2B contrast views; P(i) are the other views of the class of i, from both domains.
 
 L_i = −1/|P(i)| Σ_{p ∈ P(i)} log( exp(z_i·z_p / τ) / Σ_{a ≠ i} exp(z_i·z_a / τ) ),     L = τ/τ₀ · mean over i of L_i
 
-which is L_out of Khosla et al., "Supervised Contrastive Learning" (NeurIPS 2020, eq. 2), with base temperature τ₀ = 0.07, used
-between domains by DSN (Wang et al. IJCAI 2021). An anchor is never its own positive; its second view always is one,
-so |P(i)| ≥ 1.
+This is L_out of Khosla et al., "Supervised Contrastive Learning" (NeurIPS 2020, eq. 2) with base temperature τ₀ = 0.07, which
+DSN (Wang et al. IJCAI 2021) uses across domains. A view is masked as its own positive and in its own denominator; the other
+view of the same image is always a positive, so |P(i)| ≥ 1.
 """
 
 import torch

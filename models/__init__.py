@@ -1,1 +1,1 @@
-"""The student, its teacher, and the weights they start from."""
+"""The student, its teacher, their pretrained weights, and restoring a checkpoint."""

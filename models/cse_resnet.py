@@ -1,19 +1,19 @@
-"""SE-ResNet-50 whose channel attention is told the domain of its input (CSE-ResNet-50).
+"""CSE-ResNet-50: an SE-ResNet-50 whose channel attention depends on the domain (sketch or photo) of its input.
 
-Trunk: Hu et al., "Squeeze-and-Excitation Networks" (CVPR 2018), in its Caffe-born form. Conditional attention: Liu et al.,
+Trunk: Hu et al., "Squeeze-and-Excitation Networks" (CVPR 2018), as released for Caffe. Conditional attention: Liu et al.,
 "Semantic-Aware Knowledge Preservation for Zero-Shot Sketch-Based Image Retrieval" (SAKE, ICCV 2019). Parameter names are
-those of the published weights, so any `legacy_seresnet50` file fits (see `models.pretrained`).
+those of the published weights (timm's `legacy_seresnet50`; see `models.pretrained`).
 """
 
 import torch
 from torch import nn
 
-SKETCH, PHOTO = 0.0, 1.0  # the domain tag appended to the squeezed channels
+SKETCH, PHOTO = 0.0, 1.0  # values of the domain input
 FEATURE_DIM = 2048
 
 
 class ConditionalSE(nn.Module):
-    """Squeeze, append the domain tag, excite: Linear(C, C/r) → ReLU → [·, tag] → Linear(C/r + 1, C) → sigmoid → scale."""
+    """Channel attention: mean over H, W → Linear(C, C/r) → ReLU → append domain → Linear(C/r + 1, C) → sigmoid → scale x."""
 
     def __init__(self, channels: int, reduction: int = 16):
         super().__init__()
@@ -21,15 +21,15 @@ class ConditionalSE(nn.Module):
         self.fc1 = nn.Linear(channels, squeezed)
         self.fc2 = nn.Linear(squeezed + 1, channels)
 
-    def forward(self, x: torch.Tensor, tag: torch.Tensor) -> torch.Tensor:
-        """x (B, C, H, W), tag (B, 1) → (B, C, H, W)."""
+    def forward(self, x: torch.Tensor, domain: torch.Tensor) -> torch.Tensor:
+        """x (B, C, H, W), domain (B, 1) → (B, C, H, W)."""
         squeezed = torch.relu(self.fc1(x.mean((2, 3))))
-        excited = torch.sigmoid(self.fc2(torch.cat([squeezed, tag.to(squeezed.dtype)], dim=1)))
+        excited = torch.sigmoid(self.fc2(torch.cat([squeezed, domain.to(squeezed.dtype)], dim=1)))
         return x * excited[:, :, None, None]
 
 
 class CSEBottleneck(nn.Module):
-    """1×1 (which carries the stride, as in Caffe) → 3×3 → 1×1, attention, then the residual sum."""
+    """1×1 (with the stride, as in Caffe) → 3×3 → 1×1 convolution, attention, residual sum."""
 
     expansion = 4
 
@@ -46,27 +46,27 @@ class CSEBottleneck(nn.Module):
         self.se_module = ConditionalSE(out_channels)
         self.downsample = downsample
 
-    def forward(self, x: torch.Tensor, tag: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, domain: torch.Tensor) -> torch.Tensor:
         residual = x if self.downsample is None else self.downsample(x)
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
-        return self.relu(self.se_module(out, tag) + residual)
+        return self.relu(self.se_module(out, domain) + residual)
 
 
 class Stage(nn.Sequential):
-    """Bottlenecks in a row, each given the domain tag."""
+    """A sequence of bottlenecks, each of which receives the domain."""
 
-    def forward(self, x: torch.Tensor, tag: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, domain: torch.Tensor) -> torch.Tensor:
         for block in self:
-            x = block(x, tag)
+            x = block(x, domain)
         return x
 
 
 class CSEResNet50(nn.Module):
     """The trunk: images of at least 32 px and their domains → 2048-d pooled features."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.layer0 = nn.Sequential()
         self.layer0.add_module("conv1", nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False))
@@ -79,11 +79,10 @@ class CSEResNet50(nn.Module):
         self.layer4 = _stage(1024, 512, blocks=3, stride=2)
 
     def features(self, images: torch.Tensor, domain: torch.Tensor) -> torch.Tensor:
-        """images (B, 3, H, W) normalised, domain (B,) of SKETCH or PHOTO → (B, 2048), averaged over the last map."""
-        tag = domain.reshape(-1, 1)
+        """images (B, 3, H, W) normalised, domain (B,) of SKETCH or PHOTO → (B, 2048), the mean over the last feature map."""
         x = self.layer0(images)
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = stage(x, tag)
+            x = stage(x, domain.reshape(-1, 1))
         return x.mean((2, 3))
 
 

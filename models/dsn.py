@@ -1,7 +1,7 @@
-"""The student that learns to retrieve and the teacher that keeps it from forgetting ImageNet.
+"""The student, whose embeddings are retrieved, and the frozen teacher, which keeps the student from forgetting ImageNet.
 
-DSN: Wang et al., "Domain-Smoothing Network for Zero-Shot Sketch-Based Image Retrieval" (IJCAI 2021). The attribute
-names are the keys of published checkpoints and therefore fixed.
+DSN: Wang et al., "Domain-Smoothing Network for Zero-Shot Sketch-Based Image Retrieval" (IJCAI 2021). The attribute names are
+the keys of published checkpoints and must not change.
 """
 
 from typing import NamedTuple
@@ -13,17 +13,17 @@ from models.cse_resnet import FEATURE_DIM, CSEResNet50
 
 
 class StudentOutput(NamedTuple):
-    """What one forward pass gives for B images."""
+    """Outputs for B images."""
 
     class_logits: torch.Tensor  # (B, seen classes)
     teacher_space_logits: torch.Tensor  # (B, teacher classes)
     embedding: torch.Tensor  # (B, d), not normalised
     pooled: torch.Tensor  # (B, 2048)
-    contrasted: torch.Tensor  # (B, d), or (B, projection_dim): what the contrastive loss compares, not normalised
+    contrasted: torch.Tensor  # (B, d) or (B, projection_dim): input of the contrastive loss, not normalised
 
 
 class StudentTrunk(CSEResNet50):
-    """The trunk with the embedding and the layer that the teacher teaches."""
+    """The trunk, the embedding layer and the teacher-space head, which the distillation loss trains."""
 
     def __init__(self, embedding_dim: int, teacher_classes: int):
         super().__init__()
@@ -32,24 +32,24 @@ class StudentTrunk(CSEResNet50):
 
 
 class DistanceClassifier(nn.Module):
-    """Class logit = −‖embedding − centre of the class‖ (the head of `--ems-loss`)."""
+    """Class logit = −‖embedding − learned centre of the class‖ (`--ems-loss`)."""
 
     def __init__(self, embedding_dim: int, num_classes: int):
         super().__init__()
         self.cpars = nn.Parameter(torch.randn(num_classes, embedding_dim))
 
     def forward(self, embedding: torch.Tensor) -> torch.Tensor:
-        """(B, d) → (B, classes), never positive."""
+        """(B, d) → (B, classes), all ≤ 0."""
         difference = embedding[:, None, :].float() - self.cpars
         return -torch.linalg.vector_norm(difference, dim=2)
 
 
 class Student(nn.Module):
-    """CSE-ResNet-50 with the embedding, the teacher-space head and the head of the seen classes.
+    """CSE-ResNet-50 with an embedding, a teacher-space head and a head for the seen classes.
 
-    embedding_dim: d, the length of the embedding. num_classes: seen classes. teacher_classes: width of the teacher's classifier.
-    distance_head: class logits by distance to learned centres. projection_dim: adds the fully-connected head that the paper puts
-    in front of the contrastive loss (the released network has none).
+    embedding_dim: length d of the embedding. num_classes: number of seen classes. teacher_classes: width of the teacher's
+    classifier. distance_head: use `DistanceClassifier`. projection_dim: width of an additional fully-connected head in front of
+    the contrastive loss, which the paper describes and the released network lacks; None: no such head.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Student(nn.Module):
         self.contrastive_head = nn.Linear(FEATURE_DIM, projection_dim) if projection_dim else None
 
     def forward(self, images: torch.Tensor, domain: torch.Tensor) -> StudentOutput:
-        """images (B, 3, H, W) normalised; domain (B,), 0 for a sketch and 1 for a photo."""
+        """images (B, 3, H, W) normalised; domain (B,) of SKETCH or PHOTO."""
         pooled = self.original_model.features(images, domain)
         embedding = self.original_model.second_last_linear(pooled)
         contrasted = embedding
@@ -77,12 +77,12 @@ class Student(nn.Module):
         return StudentOutput(self.linear(embedding), self.original_model.last_linear(embedding), embedding, pooled, contrasted)
 
     def freeze_trunk(self) -> None:
-        """Leave only the heads to learn (`--freeze_features`)."""
+        """Train only the heads (`--freeze_features`)."""
         for name, parameter in self.original_model.named_parameters():
             parameter.requires_grad = not name.startswith("layer")
 
     def train(self, mode: bool = True) -> "Student":
-        """Train mode, except that a frozen trunk keeps its BatchNorm statistics too."""
+        """Like nn.Module.train, but a frozen trunk stays in eval mode, so that its BatchNorm statistics stay as they are."""
         super().train(mode)
         for name, stage in self.original_model.named_children():
             if name.startswith("layer") and not next(stage.parameters()).requires_grad:
@@ -91,9 +91,9 @@ class Student(nn.Module):
 
 
 class Teacher(CSEResNet50):
-    """The same trunk under its full ImageNet classifier: frozen, and in eval mode whatever is asked."""
+    """The same trunk with the full ImageNet classifier; frozen and always in eval mode."""
 
-    def __init__(self, teacher_classes: int = 1000):
+    def __init__(self, teacher_classes: int = 1000) -> None:
         super().__init__()
         self.last_linear = nn.Linear(FEATURE_DIM, teacher_classes)
         self.requires_grad_(False)
@@ -103,7 +103,7 @@ class Teacher(CSEResNet50):
         return super().train(False)
 
     def forward(self, images: torch.Tensor, domain: torch.Tensor) -> torch.Tensor:
-        """images (B, 3, H, W) normalised, domain (B,) → logits (B, teacher classes), without a gradient."""
+        """images (B, 3, H, W) normalised, domain (B,) → logits (B, teacher classes) without a gradient."""
         with torch.inference_mode():
             logits = self.last_linear(self.features(images, domain))
-        return logits.clone()  # a loss may keep these for its backward pass, which it may not with what inference mode made
+        return logits.clone()  # autograd may save these for a loss's backward pass, but not tensors created in inference mode

@@ -1,7 +1,7 @@
-"""ImageNet SE-ResNet-50 weights → the student's and the teacher's start.
+"""ImageNet weights of an SE-ResNet-50 → initial weights of student and teacher.
 
-The attention's 1×1 convolutions become linear layers and get a zero column for the domain tag, so that at the start the tag
-changes nothing. The teacher keeps the full classifier; the student's is factored by SVD through the d-dim embedding.
+The attention's 1×1 convolutions become linear layers with an additional zero column for the domain, so that at first the domain
+changes nothing. The teacher keeps the full classifier; for the student, SVD factors it into the d-dim embedding and a head.
 """
 
 import os
@@ -21,30 +21,31 @@ CLASSIFIER_NAMES = ("last_linear", "fc", "classifier")
 
 
 def imagenet_state(source: str) -> dict[str, torch.Tensor]:
-    """The teacher's state dict from `imagenet` (timm's published weights) or from a file in timm's or the original naming.
+    """The teacher's state dict, from `imagenet` (timm's published weights) or from a file with timm's or the original names.
 
-    Raises InputError if the download is impossible, or the file is not a complete SE-ResNet-50 of finite weights.
+    Raises InputError if the download fails, or if the file is not a complete SE-ResNet-50 of finite weights.
     """
     state = _download() if source == IMAGENET else _read(Path(source))
     state = _conditioned(state)
     expected = Teacher(teacher_classes=_classes(state, source)).state_dict()
     for key, value in expected.items():
         if key.endswith("num_batches_tracked"):
-            state[key] = torch.zeros_like(value)  # old files lack it, or hold it as a vector
+            state[key] = torch.zeros_like(value)  # missing in old files, or a vector
         elif key not in state:
-            raise InputError(f"{source}: no `{key}`; --pretrained_weights wants a whole SE-ResNet-50 ({TIMM_NAME})")
+            raise InputError(f"{source}: no `{key}`; --pretrained_weights needs a complete SE-ResNet-50 ({TIMM_NAME})")
         elif state[key].shape != value.shape:
             found, wanted = tuple(state[key].shape), tuple(value.shape)
-            raise InputError(f"{source}: `{key}` is {found}, not {wanted}; --pretrained_weights wants {TIMM_NAME}")
+            raise InputError(f"{source}: `{key}` is {found}, not {wanted}; --pretrained_weights needs {TIMM_NAME}")
         else:
             require_finite_floats(key, state[key], source)
     return {key: state[key] if key.endswith("num_batches_tracked") else state[key].float() for key in expected}
 
 
 def start_student(student: Student, state: dict[str, torch.Tensor]) -> None:
-    """Copy the trunk and put the best rank-d form of the classifier (K, 2048) into the embedding and the teacher-space head.
+    """Copy the trunk; set embedding and teacher-space head to the best rank-d approximation of the classifier (K, 2048).
 
-    With U diag(s) Vᵀ the classifier's SVD: embedding weight = diag(s) Vᵀ[:d], head weight = U[:, :d], head bias = classifier's.
+    With the SVD U diag(s) Vᵀ of the classifier: embedding weight = diag(s) Vᵀ[:d], head weight = U[:, :d], head bias that of the
+    classifier.
     """
     trunk = student.original_model
     trunk.load_state_dict({key: value for key, value in state.items() if key.startswith("layer")}, strict=False)
@@ -52,7 +53,7 @@ def start_student(student: Student, state: dict[str, torch.Tensor]) -> None:
     with torch.no_grad():
         trunk.second_last_linear.weight[: len(embed)] = embed
         trunk.second_last_linear.bias.zero_()
-        trunk.last_linear.weight.zero_()  # an embedding longer than the classifier's rank keeps its spare rows unread
+        trunk.last_linear.weight.zero_()  # if d exceeds the classifier's rank, the other rows of the embedding have no effect
         trunk.last_linear.weight[:, : len(embed)] = classify
         trunk.last_linear.bias.copy_(state["last_linear.bias"])
 
@@ -64,14 +65,14 @@ def factor_classifier(weight: torch.Tensor, rank: int) -> tuple[torch.Tensor, to
 
 
 def _classes(state: dict[str, torch.Tensor], source: str) -> int:
-    """How wide the classifier is; a missing one is named with the other missing keys."""
+    """Number of classes of the classifier; 1 if it is missing, which the caller reports."""
     weight = state.get("last_linear.weight")
     if weight is None:
         return 1
     if weight.ndim != 2 or weight.shape[1] != FEATURE_DIM or not len(weight):
         found = tuple(weight.shape)
         raise InputError(
-            f"{source}: its classifier is {found}, not (classes, {FEATURE_DIM}); --pretrained_weights wants {TIMM_NAME}"
+            f"{source}: its classifier is {found}, not (classes, {FEATURE_DIM}); --pretrained_weights needs {TIMM_NAME}"
         )
     return len(weight)
 
@@ -86,7 +87,7 @@ def _download() -> dict[str, torch.Tensor]:
         )
     try:
         return timm.create_model(TIMM_NAME, pretrained=True).state_dict()
-    except Exception as error:  # timm raises whatever its transport does: URLError, OSError, hub errors, RuntimeError
+    except Exception as error:  # timm raises any error of its transport: URLError, OSError, hub errors, RuntimeError
         config = timm.models.get_pretrained_cfg(TIMM_NAME)
         where = config.url or f"https://huggingface.co/{config.hf_hub_id}"
         reason = f"{type(error).__name__}: {one_line(error)}"
@@ -106,7 +107,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _conditioned(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """1×1 convolutions of the attention as linear layers; fc2 with a zero column for the domain tag, unless it has one."""
+    """Turn the attention's 1×1 convolutions into linear layers; append a zero column for the domain to fc2 unless it has one."""
     conditioned = dict(state)
     for key, value in state.items():
         if "se_module" not in key or not key.endswith("weight") or value.ndim < 2:

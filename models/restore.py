@@ -1,8 +1,9 @@
-"""A checkpoint file, released or ours → the student it holds, whatever its widths."""
+"""Checkpoint file, released or ours → student network, its layer widths read from the weights."""
 
 import hashlib
 import sys
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
@@ -14,16 +15,17 @@ from utils.errors import InputError
 EMBEDDING = "original_model.second_last_linear.weight"
 TEACHER_HEAD = "original_model.last_linear.weight"
 PROJECTION = "contrastive_head.weight"
-HEADS = ("linear.", "original_model.last_linear.", "contrastive_head.")  # retrieval reads none of them
+HEADS = ("linear.", "original_model.last_linear.", "contrastive_head.")  # retrieval does not use them
+T = TypeVar("T")
 
 
 def restore_student(
     path: Path, embedding_dim: int | None, num_classes: int | None = None, option: str = "--checkpoint"
-) -> tuple[Student, dict]:
-    """The student in eval mode, and the rest of the checkpoint's content.
+) -> tuple[Student, dict[str, Any]]:
+    """The student in eval mode, and the content of the checkpoint. `option` names the file in messages.
 
-    Raises InputError if the file is missing, damaged or hostile, if a trunk or embedding key is missing or mis-shaped, or
-    if its embedding is not `embedding_dim` long or its class head not `num_classes` wide, where these are given.
+    Raises InputError if the file is missing, damaged or would run code, if a trunk or embedding key is missing or has a wrong
+    shape, or if the embedding's length or the number of classes differs from `embedding_dim` or `num_classes` (None: any).
     """
     content = read_checkpoint(path, option)
     state = content["state_dict"]
@@ -48,8 +50,21 @@ def restore_student(
     return student.eval(), content
 
 
+def recorded_option(content: dict[str, Any], name: str, kind: type[T]) -> T | None:
+    """The value of an option that the training run recorded in its checkpoint; None if it recorded none of this type."""
+    options = content.get("options")
+    value = options.get(name) if isinstance(options, dict) else None
+    return value if type(value) is kind else None
+
+
+def recorded_image_size(content: dict[str, Any]) -> int | None:
+    """The image size in pixels that the network was trained at; None if the checkpoint does not record a possible one."""
+    size = recorded_option(content, "image_size", int)
+    return size if size and 32 <= size <= 8192 else None  # the limits of --image_size
+
+
 def weights_digest(student: torch.nn.Module) -> str:
-    """SHA-256 over names, types, shapes and values of all weights and buffers."""
+    """SHA-256 of the names, types, shapes and values of all weights and buffers."""
     digest = hashlib.sha256()
     for name, value in student.state_dict().items():
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
@@ -57,11 +72,11 @@ def weights_digest(student: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _rows(state: dict, key: str, columns: int, path: Path) -> int:
-    """How wide a layer is to be built; the columns are looked at so that no more memory is taken than the file is long."""
+def _rows(state: dict[str, Any], key: str, columns: int, path: Path) -> int:
+    """Rows of a weight matrix. Its columns are checked first, so that a small file cannot claim a layer that fills the memory."""
     value = state.get(key)
     if not isinstance(value, torch.Tensor) or value.ndim != 2 or value.shape[1] != columns or not len(value):
         raise InputError(
-            f"{path}: `{key}` is missing or no matrix of {columns} columns; this is not a whole checkpoint of this network"
+            f"{path}: `{key}` is missing or not a matrix of {columns} columns; this is not a complete checkpoint of this network"
         )
     return len(value)

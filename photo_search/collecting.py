@@ -6,12 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from datasets.images import HEIF_SUFFIXES, IMAGE_SUFFIXES
 from photo_search.store import PhotoFile
 from utils.errors import InputError
 from utils.text import printable
-
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
-UNSUPPORTED = (".heic", ".heif", ".avif")
 
 
 @dataclass
@@ -78,8 +76,8 @@ def _take_below(root: str, found: Collected) -> None:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(name for name in files if not name.startswith(".")):
             path = os.path.join(folder, name)
-            if name.lower().endswith(SUFFIXES) and os.path.isfile(path):
+            if name.lower().endswith(IMAGE_SUFFIXES) and os.path.isfile(path):
                 _take(path, found)
                 if os.path.islink(path):
                     _note_link(path, found)
-            found.unsupported += name.lower().endswith(UNSUPPORTED)
+            found.unsupported += name.lower().endswith(HEIF_SUFFIXES)

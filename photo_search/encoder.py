@@ -10,7 +10,7 @@ from torch import nn
 
 from datasets.views import normalise
 from models.cse_resnet import PHOTO, SKETCH
-from models.restore import restore_student, weights_digest
+from models.restore import recorded_image_size, restore_student, weights_digest
 from utils.devices import choose_device
 
 IMAGE_SIZE = 224  # where the checkpoint does not record the size it was trained at
@@ -46,8 +46,6 @@ def open_network(checkpoint: Path, device: str = "auto", image_size: int | None 
     """image_size None: the size that the checkpoint records, else 224. Raises InputError as `restore_student` does."""
     where = choose_device(device)
     student, content = restore_student(checkpoint, None)
-    options = content.get("options")
-    recorded = options.get("image_size") if isinstance(options, dict) else None
-    side = image_size or (recorded if isinstance(recorded, int) and 32 <= recorded <= 4096 else IMAGE_SIZE)
+    side = image_size or recorded_image_size(content) or IMAGE_SIZE
     width, digest = student.original_model.second_last_linear.out_features, weights_digest(student)
     return Network(student.to(where, memory_format=torch.channels_last), where, side, width, digest, checkpoint)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from datasets.catalog import CUSTOM, QUICKDRAW, SKETCHY, TUBERLIN, Dataset
-from preparation.sources import IMAGES, JOURNAL, Source
+from datasets.images import IMAGE_SUFFIXES
+from preparation.sources import JOURNAL, Source
 from utils.errors import InputError
 
 PHOTOS, SKETCHES = "photos", "sketches"
@@ -137,7 +138,7 @@ def _add(source: Source, places: list[Place], layout: Layout) -> None:
     for name in source.names:
         folder, _, file = name.rpartition("/")
         place = found.get(_above(name)) if folder else None
-        if file.lower().endswith(IMAGES):
+        if file.lower().endswith(IMAGE_SUFFIXES):
             fault = "" if place is None else _fault_of_name(name)
             if place is None or fault:
                 layout.left_out[f"images in {source.path}/{_above(name)}{fault}"] += 1
@@ -197,7 +198,7 @@ def _contents(sources: list[Source]) -> str:
     archives = [name for name in names if name.lower().endswith(ARCHIVES)]
     if archives:
         return f"archives ({', '.join(archives[:3])}), which must be named themselves"
-    folders = Counter(str(PurePosixPath(name).parent.parent) for name in names if name.lower().endswith(IMAGES))
+    folders = Counter(str(PurePosixPath(name).parent.parent) for name in names if name.lower().endswith(IMAGE_SUFFIXES))
     return ", ".join(f"{folder}/…/ with {count} images" for folder, count in folders.most_common(3)) or "no images"
 
 

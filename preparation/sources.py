@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from datasets.images import IMAGE_SUFFIXES
 from utils.errors import InputError
 
-IMAGES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 JOURNAL = ".placed.json"  # in a dataset's folder: the sources of its images and how they were copied
 
 
@@ -54,7 +54,7 @@ class Folder(Source):
                 folders.add(name)
             elif entry.is_file():
                 names.append(name)
-            elif not os.path.exists(entry.path) and name.lower().endswith(IMAGES):
+            elif not os.path.exists(entry.path) and name.lower().endswith(IMAGE_SUFFIXES):
                 raise InputError(f"{entry.path}: a link to a file that does not exist; correct it, or remove it")
             else:
                 special.append(name)

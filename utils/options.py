@@ -34,7 +34,7 @@ def operand(*, help: str, **rules: Any) -> Any:
     return field(metadata={"operand": True, "help": help, "rules": rules})
 
 
-def add_options(parser: Parser, kind: type, **changes: Mapping[str, Any]) -> None:
+def add_options(parser: Parser, kind: Any, **changes: Mapping[str, Any]) -> None:
     """Add the fields of a dataclass as one group, titled `kind.title`; `changes` replace argparse's rules of single fields."""
     group = Group(parser, kind.title)
     for each in fields(kind):

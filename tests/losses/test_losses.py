@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from losses.classification import classification_loss, distance_margin_loss, margin_at
 from losses.contrastive import contrastive_loss
 from losses.distillation import distillation_loss
-from losses.objective import Terms, Weights
+from losses.objective import Losses, Weights
 from tests.helpers import golden_values
 
 
@@ -103,6 +103,6 @@ def test_classification_pushes_the_true_class_up():
 
 
 def test_the_total_weighs_each_term_by_its_own_lambda():
-    terms = Terms(*(torch.tensor(value) for value in (1.0, 10.0, 100.0, 1000.0)))
-    assert Weights(2, 3, 4, 5).total(terms).item() == 2 + 30 + 400 + 5000
-    assert Weights().total(terms).item() == pytest.approx(1 + 10 + 10 + 1000)
+    losses = Losses(*(torch.tensor(value) for value in (1.0, 10.0, 100.0, 1000.0)))
+    assert Weights(2, 3, 4, 5).total(losses).item() == 2 + 30 + 400 + 5000
+    assert Weights().total(losses).item() == pytest.approx(1 + 10 + 10 + 1000)

@@ -19,12 +19,12 @@ def state() -> dict:
     ("changes", "said"),
     [
         # a layer as wide as these say would take more memory than there is
-        ({HEAD: torch.zeros(10**12, 0)}, f"`{HEAD}` is missing or no matrix of 8 columns"),
-        ({CLASSES: torch.zeros(10**12, 0)}, f"`{CLASSES}` is missing or no matrix of 8 columns"),
-        ({"contrastive_head.weight": torch.zeros(10**12, 0)}, "no matrix of 2048 columns"),
-        ({"linear.cpars": torch.zeros(10**6, 1)}, "no matrix of 8 columns"),
-        ({CLASSES: torch.zeros(0, 8)}, f"`{CLASSES}` is missing or no matrix"),
-        ({"original_model.second_last_linear.weight": "text"}, "no matrix of 2048 columns"),
+        ({HEAD: torch.zeros(10**12, 0)}, f"`{HEAD}` is missing or not a matrix of 8 columns"),
+        ({CLASSES: torch.zeros(10**12, 0)}, f"`{CLASSES}` is missing or not a matrix of 8 columns"),
+        ({"contrastive_head.weight": torch.zeros(10**12, 0)}, "not a matrix of 2048 columns"),
+        ({"linear.cpars": torch.zeros(10**6, 1)}, "not a matrix of 8 columns"),
+        ({CLASSES: torch.zeros(0, 8)}, f"`{CLASSES}` is missing or not a matrix"),
+        ({"original_model.second_last_linear.weight": "text"}, "not a matrix of 2048 columns"),
         ({"original_model.second_last_linear.bias": torch.full((8,), float("nan"))}, "is not finite"),
         ({"original_model.second_last_linear.bias": torch.zeros(8, dtype=torch.int32)}, "is int32, not floats"),
     ],

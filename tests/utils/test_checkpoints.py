@@ -68,10 +68,11 @@ def test_a_checkpoint_that_calls_code_is_refused_and_the_code_not_run(tmp_path, 
     path, victim = tmp_path / "evil.pth.tar", tmp_path / "victim"
     torch.save(released(0.5) | {"extra": Hostile(victim)}, path, _use_new_zipfile_serialization=zipped)
     for read in (read_checkpoint, read_tensors):
-        with pytest.raises(InputError, match=r"evil\.pth\.tar: refused") as error:
+        with pytest.raises(InputError) as error:
             read(path)
-        assert "\n" not in str(error.value)
-        assert "mkdir" in str(error.value)
+        message = str(error.value)
+        assert message.startswith(f"{path}: refused, because its pickle names `") and "mkdir`" in message and "\n" not in message
+        assert not re.search("safe_globals|weights_only|allow|trust|WeightsUnpickler", message)  # no advice to load it anyway
     assert not victim.exists()
 
 
@@ -236,21 +237,6 @@ def test_a_claim_of_more_bytes_than_the_file_has_takes_no_memory(tmp_path, place
         assert peak < 50e6
 
 
-@pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize(("call", "name"), [(eval, "`eval`"), (os.mkdir, "mkdir`")])
-def test_a_refusal_names_the_call_and_does_not_advise_to_allow_it(tmp_path, zipped, call, name):
-    class Calls:
-        def __reduce__(self):
-            return call, ("1",)
-
-    path = tmp_path / "evil.pth"
-    torch.save(released(0.5) | {"extra": Calls()}, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(InputError) as error:
-        read_checkpoint(path)
-    assert str(error.value).startswith(f"{path}: refused, because its pickle names `") and name in str(error.value)
-    assert not re.search("safe_globals|weights_only|allow|trust|WeightsUnpickler", str(error.value))
-
-
 def test_a_number_whose_type_has_made_up_flags_is_read_as_a_number(tmp_path):
     """NumPy itself would take the flags, which say here that the number is an object's address."""
     path = tmp_path / "a.pth.tar"
@@ -271,13 +257,13 @@ ODD_TENSORS = {
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ODD_TENSORS)
-@pytest.mark.parametrize("place", ["state_dict", "optimizer"])
-def test_tensors_that_are_no_plain_arrays_are_refused(tmp_path, kind, place):
-    content = released(0.5)
-    content[place] |= {"module.odd": [{"deep": ODD_TENSORS[kind]()}]}
-    torch.save(content, tmp_path / "odd.pth.tar")
-    for read in (read_checkpoint, read_tensors):
-        refused(tmp_path / "odd.pth.tar", kind, read)
+def test_tensors_that_are_no_plain_arrays_are_refused(tmp_path, kind):
+    for place in ("state_dict", "optimizer"):
+        content = released(0.5)
+        content[place] |= {"module.odd": [{"deep": ODD_TENSORS[kind]()}]}
+        torch.save(content, tmp_path / "odd.pth.tar")
+        for read in (read_checkpoint, read_tensors):
+            refused(tmp_path / "odd.pth.tar", kind, read)
 
 
 def test_a_tensor_with_attributes_of_its_own_is_refused(tmp_path):
