@@ -219,7 +219,8 @@ def _list_7z(path: Path) -> list[Member]:
         if archive.needs_password():
             raise _encrypted(path)
         infos = archive.list()
-    if len({info.filename for info in infos}) < len(infos):  # py7zr would unpack them under other names
+    names = [info.filename for info in infos if not info.is_directory]
+    if len(set(names)) < len(names):  # py7zr would unpack them under other names
         raise InputError(f"{path}: several of its members have one name; unpack it yourself and give the folder as --source")
     return [
         Member(info.filename, info.uncompressed or 0, info.is_directory, getattr(info, "is_symlink", False)) for info in infos

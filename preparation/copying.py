@@ -9,7 +9,7 @@ import tempfile
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ CHUNK = 64  # images given to a process at a time, at most
 SIDE = 256  # pixels of the shorter side of the published images
 UNPACKED = ".unpacked"  # below the dataset's folder, while tar and 7z archives are unpacked
 Task = tuple[str, str, int]  # (file, or member of a zip file; target below the dataset's folder; side to shrink to or 0)
+Job = Callable[[list[Task]], tuple[int, int]]  # → (how many images were copied, how many of them shrunk)
 Take = Callable[[str, Path], object]  # brings that file or member to a new path
 
 
@@ -79,13 +80,16 @@ def copy_images(images: list[Image], options: CopyOptions) -> int:
     try:
         shutil.rmtree(aside, ignore_errors=True)  # a killed run's
         opened = {source: _opened(source, found, options, aside) for source, found in by_source.items()}
-        with progress_bar(len(images), "copying images", "img") as bar, _pool(options, images) as run:
+        is_quick = len(images) <= CHUNK and not any(map(options.side_of, images))  # starting processes would take longer
+        alone = options.workers == 1 or len(images) < 2 or is_quick
+        started = contextlib.nullcontext() if alone else process_pool(options.workers, _ignore_ctrl_c)
+        with started as pool, progress_bar(len(images), "copying images", "img") as bar:
             for source, found in by_source.items():
                 take, place = opened[source]
                 tasks = [(place(image.name), image.target, options.side_of(image)) for image in found]
                 size = min(CHUNK, -(-len(tasks) // (4 * options.workers)))
                 chunks = [tasks[start : start + size] for start in range(0, len(tasks), size)]
-                for copied, smaller in run(functools.partial(_copy_chunk, options.root, take), chunks):
+                for copied, smaller in _run(pool, functools.partial(_copy_chunk, options.root, take), chunks):
                     bar.update(copied)
                     count += smaller
     finally:
@@ -107,24 +111,18 @@ def _opened(source: Source, images: list[Image], options: CopyOptions, aside: Pa
     return _move, lambda name: f"{unpacked}/{name}"
 
 
-@contextlib.contextmanager
-def _pool(options: CopyOptions, images: list[Image]) -> Iterator[Callable[..., Iterator[tuple[int, int]]]]:
-    """A function (function, chunks) → results as they come; in this process if starting others would take longer."""
-    is_quick = len(images) <= CHUNK and not any(map(options.side_of, images))
-    if options.workers == 1 or len(images) < 2 or is_quick:
-        yield map
+def _run(pool: ProcessPoolExecutor | None, job: Job, chunks: list[list[Task]]) -> Iterator[tuple[int, int]]:
+    """Results of a job as they come; without a pool, this process does the work."""
+    if pool is None:
+        yield from map(job, chunks)
         return
-    with process_pool(options.workers, _ignore_ctrl_c) as pool:
-
-        def run(function: Callable[[list[Task]], tuple[int, int]], chunks: list[list[Task]]) -> Iterator[tuple[int, int]]:
-            return (done.result() for done in as_completed([pool.submit(function, chunk) for chunk in chunks]))
-
-        try:
-            yield run if pool else map
-        except BrokenProcessPool as error:
-            raise InputError(
-                "a worker process was ended from outside, perhaps because memory ran out; try a smaller --num_workers"
-            ) from error
+    try:
+        for done in as_completed([pool.submit(job, chunk) for chunk in chunks]):
+            yield done.result()
+    except BrokenProcessPool as error:
+        raise InputError(
+            "a worker process was ended from outside, perhaps because memory ran out; try a smaller --num_workers"
+        ) from error
 
 
 def _ignore_ctrl_c() -> None:
@@ -133,7 +131,6 @@ def _ignore_ctrl_c() -> None:
 
 
 def _copy_chunk(root: Path, take: Take, tasks: list[Task]) -> tuple[int, int]:
-    """(how many images were copied, how many of them shrunk)."""
     smaller = 0
     for name, target, side in tasks:
         path = root / target

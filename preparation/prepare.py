@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from datasets.catalog import CUSTOM, DATA_ROOT, DATASETS
+from datasets.catalog import CUSTOM, DATA_ROOT, DATASETS, Dataset
 from datasets.file_lists import MASK_PICKLE
 from preparation.archives import FREE_SPACE, open_source
 from preparation.console import print_classes, print_outcome, print_some, write_record
@@ -19,7 +19,7 @@ from preparation.layouts import recognise
 from preparation.lists import new_lists, published_lists, require_unchanged, write_lists
 from preparation.mask import mask_files
 from preparation.shrinking import unreadable
-from preparation.splits import classes_of_split, images_of_split, split_name
+from preparation.splits import Classes, SplitImages, classes_of_split, images_of_split, split_name
 from utils.cores import usable_cores
 from utils.errors import InputError
 from utils.files import exclusive_lock, full_disk_named
@@ -38,7 +38,8 @@ class DataOptions:
     )
     output: Path = option(DATA_ROOT, type=path_argument, help="data root, the folder that holds Sketchy/ and the others")
     split: str | None = option(
-        None, help="zeroshot1 or zeroshot2 of Sketchy, zeroshot of others, or a new name with --unseen; None: the first of these"
+        None,
+        help="zeroshot1 (default) or zeroshot2 of Sketchy, zeroshot of others; a new name needs --unseen",
     )
     unseen: list[str] | None = option(
         None, nargs="+", help="unseen classes of a new split: names, or a number or share of the classes; None: a fifth"
@@ -94,18 +95,11 @@ def prepare(data: DataOptions, files: FileOptions) -> Path:
         classes = classes_of_split(dataset, folder, data.unseen, layout, data.seed)
         found = images_of_split(layout, classes, split)
         print_classes(dataset, split, classes, found)
-        may_keep = split in dataset.splits and data.held_out is None
-        lists = published_lists(dataset, split, classes, found) if may_keep else {}
-        held_out = None if lists else data.held_out or dataset.held_out
-        if held_out is None:
-            print("the split's lists came with the images, and stay as they are")
-        else:
-            lists = new_lists(dataset, classes, found.by_class, held_out, data.seed)
+        lists, held_out = _lists_of_split(dataset, split, classes, found, data)
         mask, facts = mask_files(dataset, files.wordnet, classes, found, lists.get(MASK_PICKLE))
         lists |= mask
         if not files.force:
             require_unchanged(folder, lists)
-        targets = [image.target for image in found.all()]
         options = CopyOptions(folder.parent, files.side, files.copy, files.num_workers or usable_cores())
         images = images_to_copy(found.all(), options, sources, files.force)
         require_space(images, data.output)
@@ -113,6 +107,7 @@ def prepare(data: DataOptions, files: FileOptions) -> Path:
             options.root.mkdir(parents=True, exist_ok=True)
             note_sources(sources, options, files.force)
             shrunk = copy_images(images, options)
+            targets = [image.target for image in found.all()]
             faults = [f"{target}: {fault}" for target, fault in unreadable(options.root, targets).items()]
             write_lists(folder, lists)
         facts = {
@@ -132,6 +127,17 @@ def prepare(data: DataOptions, files: FileOptions) -> Path:
     done = f"{len(images):,} copied now, {shrunk:,} of them shrunk, in {time.perf_counter() - started:.0f} s"
     print_outcome(dataset, folder, found, lists, done, faults)
     return folder
+
+
+def _lists_of_split(
+    dataset: Dataset, split: str, classes: Classes, found: SplitImages, data: DataOptions
+) -> tuple[dict[str, bytes], int | None]:
+    """The lists that came with the images, or new ones; and how many sketches of each class the new ones hold out."""
+    if split in dataset.splits and data.held_out is None and (lists := published_lists(dataset, split, classes, found)):
+        print("the split's lists came with the images, and stay as they are")
+        return lists, None
+    held_out = data.held_out or dataset.held_out
+    return new_lists(dataset, classes, found.by_class, held_out, data.seed), held_out
 
 
 @contextlib.contextmanager

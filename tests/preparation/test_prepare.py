@@ -227,7 +227,7 @@ def test_bad_options_are_one_clear_line(mine, tmp_path, prepare, options, messag
     assert code == 2 and message in err
 
 
-def test_a_published_split_wants_all_its_classes(tmp_path, prepare):
+def test_a_published_split_needs_all_its_classes(tmp_path, prepare):
     write_published(tmp_path, QUICKDRAW, "zeroshot", photos=1, sketches=1)
     (tmp_path / "QuickDraw/images/eiffel tower").rename(tmp_path / "QuickDraw/images/eifel")
     code, _, err = prepare("quickdraw", tmp_path, "--output", str(tmp_path / "out"))
@@ -303,7 +303,7 @@ def test_lists_that_name_the_extension_where_it_lies_fit(tmp_path, prepare):
     assert code == 0 and "stay as they are" in out, err
 
 
-def test_files_that_are_no_images_by_their_names_are_told(mine, tmp_path, prepare):
+def test_files_that_are_no_images_by_their_names_are_counted(mine, tmp_path, prepare):
     (mine / "photos/cup/phone.HEIC").write_bytes(b"ftypheic")
     (mine / "photos/cup/from_the_web.jfif").write_bytes(picture(4, kind="JPEG"))
     code, out, _ = prepare("folders", mine, "--output", str(tmp_path / "out"))

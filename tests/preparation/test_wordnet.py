@@ -85,8 +85,8 @@ def test_it_is_downloaded_at_last_and_patience_is_as_before(nowhere, tmp_path, m
 def test_another_version_is_refused(tmp_path):
     wnids = write_wordnet(tmp_path)
     for wnid in (wnids["cat"], "n02084071"):
-        said = refusal(tmp_path, landmark=(wnid, "dog"))
-        assert str(tmp_path) in said and "not WordNet 3.0" in said and wnid in said
+        message = refusal(tmp_path, landmark=(wnid, "dog"))
+        assert str(tmp_path) in message and "not WordNet 3.0" in message and wnid in message
 
 
 def test_what_is_no_wordnet_is_named(tmp_path):
@@ -100,32 +100,20 @@ def test_what_is_no_wordnet_is_named(tmp_path):
     assert str(tmp_path) in refusal(tmp_path)
 
 
-def cut_short(folder):
-    content = (folder / "data.noun").read_text()
-    (folder / "data.noun").write_text("".join(content.splitlines(keepends=True)[:-1]))
+DAMAGE = {
+    "cut short": ("data.noun", lambda text: "".join(text.splitlines(keepends=True)[:-1])),
+    "a byte too many": ("data.noun", lambda text: text.replace("| made up", "| made  up", 1)),
+    "a wrong offset": ("data.noun", lambda text: text.replace("\n000", "\n100", 1)),
+    "a torn index": ("index.noun", lambda text: text.replace("cat n 1 1 @ 1", "cat n 1 1")),
+}
 
 
-def a_byte_too_many(folder):
-    content = (folder / "data.noun").read_text()
-    (folder / "data.noun").write_text(content.replace("| made up", "| made  up", 1))
-
-
-def a_wrong_number(folder):
-    content = (folder / "data.noun").read_text()
-    (folder / "data.noun").write_text(content.replace("\n000", "\n100", 1))
-
-
-def a_torn_index(folder):
-    content = (folder / "index.noun").read_text()
-    (folder / "index.noun").write_text(content.replace("cat n 1 1 @ 1", "cat n 1 1"))
-
-
-@pytest.mark.parametrize("damage", [cut_short, a_byte_too_many, a_wrong_number, a_torn_index])
-def test_damage_is_named_before_anything_is_read_from_it(tmp_path, damage):
-    wnids = write_wordnet(tmp_path)
-    damage(tmp_path)
-    said = refusal(tmp_path, landmark=(wnids["entity"], "entity"))
-    assert str(tmp_path) in said and ("damaged" in said or "cut short" in said)
+@pytest.mark.parametrize("what", DAMAGE)
+def test_damage_is_named_before_anything_is_read_from_it(tmp_path, what):
+    wnids, (name, damage) = write_wordnet(tmp_path), DAMAGE[what]
+    (tmp_path / name).write_text(damage((tmp_path / name).read_text()))
+    message = refusal(tmp_path, landmark=(wnids["entity"], "entity"))
+    assert str(tmp_path) in message and ("damaged" in message or "cut short" in message)
 
 
 def test_without_nltk_it_says_how_to_install_it(tmp_path, monkeypatch):
