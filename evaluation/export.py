@@ -132,8 +132,7 @@ def _width(options: NetworkOptions) -> int:
 
 
 def _metadata(options: NetworkOptions, side: int) -> dict[str, str]:
-    with options.checkpoint.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256(options.checkpoint.read_bytes()).hexdigest()
     return {
         "title": "DSN: sketches and photos as vectors of one space",
         "image_size": str(side),
