@@ -50,7 +50,7 @@ class _Photos(Dataset):
 
     def _decoded(self, path: str) -> np.ndarray | _Fault:
         try:
-            return decode(Path(path), self.side)
+            return decode(path, self.side)
         except InputError as error:
             cause = error.__cause__
             from_system = isinstance(cause, OSError) and cause.errno is not None  # Pillow's own errors have no number

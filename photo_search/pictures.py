@@ -36,6 +36,6 @@ def _framed(drawing: Image.Image) -> Image.Image:
 
 def _photo(path: str) -> Image.Image:
     try:
-        return Image.fromarray(decode(Path(path), CELL))
+        return Image.fromarray(decode(path, CELL))
     except InputError:  # it was readable when it was indexed
         return Image.new("RGB", (CELL, CELL), "lightgrey")

@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -42,7 +41,7 @@ class Searcher:
 
     def of_photo(self, path: str, k: int, codes: bool = False) -> list[Hit]:
         """The query is a photo file, indexed or not. Raises InputError if it cannot be read."""
-        pixels = decode(Path(path), self.network.side)
+        pixels = decode(path, self.network.side)
         return self.of_vector(self.network.embed_photos(pixels[None])[0], k, codes)
 
     def like(self, id_: int, k: int, codes: bool = False) -> list[Hit]:
