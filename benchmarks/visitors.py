@@ -1,9 +1,9 @@
-"""How long visitors of the page wait for an answer, alone and many at once, over HTTP on this machine.
+"""Time that visitors of the page wait for an answer, one after another and many at once, over HTTP on this machine.
 
-python benchmarks/visitors.py --index demo/index                   # 20 visitors, 10 drawings each
+python benchmarks/visitors.py --index demo/index                   # 20 visitors, 10 searches each
 
-Every visitor draws something of its own and asks again as soon as it is answered; each answer must be what the same drawing
-found when it was asked alone.
+Each visitor has another drawing and searches again as soon as it is answered. Each answer must equal the answer to the same
+drawing when no other visitor was there.
 """
 
 import argparse
@@ -28,14 +28,14 @@ SEARCH = Path(__file__).resolve().parent.parent / "search.py"
 
 
 def drawing(visitor: int) -> bytes:
-    """A PNG as the page sends it."""
+    """A sketch as the PNG that the page sends."""
     file = io.BytesIO()
     draw_sketch(SEEN[visitor % len(SEEN)], visitor, side=512).save(file, "PNG")
     return file.getvalue()
 
 
-def ask(port: int, picture: bytes) -> tuple[float, bytes]:
-    """Seconds, and what was found."""
+def search(port: int, picture: bytes) -> tuple[float, bytes]:
+    """(seconds, body of the answer)."""
     started = time.perf_counter()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     connection.request("POST", "/search?k=20", picture)
@@ -48,14 +48,24 @@ def ask(port: int, picture: bytes) -> tuple[float, bytes]:
 
 
 def visit(port: int, picture: bytes, times: int, expected: bytes) -> list[float]:
-    """Seconds of each answer."""
-    answers = [ask(port, picture) for _ in range(times)]
+    """Seconds until each answer."""
+    answers = [search(port, picture) for _ in range(times)]
     if any(found != expected for _, found in answers):
-        raise RuntimeError("a visitor got what was found for another, or for nobody")
+        raise RuntimeError("a visitor received a wrong answer")
     return [seconds for seconds, _ in answers]
 
 
+def port_of(server: subprocess.Popen[str]) -> int:
+    """The port that the server names in its first line."""
+    line = server.stdout.readline() if server.stdout else ""
+    match = re.search(r"http://127\.0\.0\.1:(\d+)", line)
+    if match is None:
+        raise RuntimeError(f"the server did not start: {line}")
+    return int(match[1])
+
+
 def row(title: str, seconds: list[float]) -> str:
+    """A line of the table: median and 95th percentile."""
     in_order = sorted(seconds)
     slowest = in_order[int(0.95 * (len(in_order) - 1))]
     return f"{title:24}{1000 * statistics.median(seconds):10.0f} ms{1000 * slowest:14.0f} ms"
@@ -65,15 +75,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--index", type=Path, required=True)
     parser.add_argument("--visitors", type=positive_int, default=20)
-    parser.add_argument("--drawings", type=positive_int, default=10, help="that each visitor asks with")
+    parser.add_argument("--drawings", type=positive_int, default=10, help="searches of each visitor")
     options = parser.parse_args()
-    words = [sys.executable, str(SEARCH), "serve", "--index", str(options.index), "--port", "0"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
+    command = [sys.executable, str(SEARCH), "serve", "--index", str(options.index), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
-            port = int(re.search(r"http://127\.0\.0\.1:(\d+)", server.stdout.readline())[1])
+            port = port_of(server)
             pictures = [drawing(visitor) for visitor in range(options.visitors)]
-            ask(port, pictures[0])  # the first waits for what is loaded late
-            alone = [ask(port, picture) for picture in pictures]
+            search(port, pictures[0])  # warm-up
+            alone = [search(port, picture) for picture in pictures]
             print(f"{'':24}{'median':>13}{'95 % within':>17}")
             print(row("one after another", [seconds for seconds, _ in alone]))
             expected = [found for _, found in alone]

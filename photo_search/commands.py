@@ -143,7 +143,7 @@ def serve(options: ServeOptions) -> None:
     try:
         from photo_search import service as page
     except ImportError as error:
-        raise InputError(f"the page needs gradio ({error}): pip install 'gradio>=6.0'") from error
+        raise InputError(f"the page needs starlette and uvicorn ({error}): pip install starlette uvicorn") from error
     folder = IndexFolder(options.index)
     with page.listening(options.host, options.port) as socket:
         page.serve(_searcher(folder, options), socket, options.host, options.auth)

@@ -1,145 +1,115 @@
-"""Taking turns: many ask at once, one is answered at a time, and a crowd is sent away rather than kept waiting."""
+"""The request queue: one request is processed at a time, in order; when too many wait, further ones are refused."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
 from utils.errors import InputError
 
-SECONDS = 30  # for a request's body to arrive
-UNFINISHED = 64  # bodies that arrive at the same time
-HELD = 32 * 10**6  # bytes of all bodies in memory
+Result = TypeVar("Result")
 
 
-class Crowded(InputError):
-    """Too many are waiting already."""
+class Busy(InputError):
+    """Too many requests wait already."""
 
-    def __init__(self):
-        super().__init__("Too many are asking just now. Try again in a moment.")
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__("The server is busy: too many requests are waiting. Try again in a moment.")
 
 
 class TooLarge(InputError):
-    """More was sent than is taken."""
+    """A request's body is larger than allowed."""
+
+    status = 413
 
 
-@dataclass(eq=False)
-class _Arriving:
-    """A body of which `size` bytes have arrived; `task` receives it."""
+class RequestQueue:
+    """Processes one request at a time in a thread, in order of arrival.
 
-    size: int = 0
-    parts: list[bytes] = field(default_factory=list)
-    task: asyncio.Task | None = None
-    is_given_up: bool = False
-
-
-class Bodies:
-    """Request bodies in memory: at most `most_bytes` together, and at most `unfinished` that still arrive.
-
-    Where there is no room for more, the body that has been arriving longest is given up: slow senders keep nobody out.
+    max_waiting: requests that may wait for their turn.
+    max_held: bytes of all request bodies in memory.
+    max_arriving: bodies that may arrive at the same time, within `seconds` each. Where a limit is reached, the body that has
+    been arriving longest is dropped, so slow senders block nobody.
     """
 
-    def __init__(self, most_bytes: int = HELD, unfinished: int = UNFINISHED, seconds: float = SECONDS):
-        self.held, self.most_bytes, self.unfinished, self.seconds = 0, most_bytes, unfinished, seconds
-        self._arriving: dict[_Arriving, None] = {}  # in the order they began
+    def __init__(self, max_waiting: int, max_held: int = 32 * 10**6, max_arriving: int = 64, seconds: float = 30):
+        self.free, self.max_held, self.max_arriving, self.seconds = max_waiting + 1, max_held, max_arriving, seconds
+        self._sizes: dict[asyncio.Future[bytes], int] = {}  # of the body that each reading task has received, the oldest first
+        self._turn, self._thread = asyncio.Semaphore(1), ThreadPoolExecutor(1)
 
-    @contextlib.asynccontextmanager
-    async def read(self, request: Request, most_bytes: int) -> AsyncIterator[bytes]:
-        """A body of at most `most_bytes`, kept until the block ends.
+    @property
+    def held(self) -> int:
+        """Bytes in memory."""
+        return sum(self._sizes.values())
 
-        Raises TooLarge, Crowded if it was given up, InputError after `seconds`, and ClientDisconnect.
+    async def process(self, request: Request, max_bytes: int, work: Callable[[bytes], Result]) -> Result | None:
+        """work(body of the request), or None without doing it if the client has disconnected.
+
+        A full queue refuses before it reads the body. Raises Busy, TooLarge above `max_bytes`, InputError if the body does not
+        arrive in time, and what `work` raises.
         """
-        body = await self._received(request, most_bytes)
+        self._require_free()
+        reading = asyncio.ensure_future(self._read(request, max_bytes))
+        self._sizes[reading] = 0
         try:
-            yield body
-        finally:
-            self.held -= len(body)
-
-    async def _received(self, request: Request, most_bytes: int) -> bytes:
-        arriving = _Arriving()
-        arriving.task = asyncio.ensure_future(self._receive(request, most_bytes, arriving))
-        self._arriving[arriving] = None
-        if len(self._arriving) > self.unfinished:
-            self._give_up_longest()
-        try:
-            await asyncio.wait_for(arriving.task, self.seconds)
-            if arriving.is_given_up:  # when its last part was here already
-                raise Crowded
-            body = b"".join(arriving.parts)
-            self.held += len(body)  # `_forget` takes the parts off
-            return body
-        except asyncio.CancelledError:
-            if arriving.is_given_up:
-                raise Crowded from None
-            raise
-        except asyncio.TimeoutError:
-            raise InputError(f"That took longer than {self.seconds:g} s to arrive. Try again.") from None
-        finally:
-            self._forget(arriving)
-
-    async def _receive(self, request: Request, most_bytes: int, arriving: _Arriving) -> None:
-        too_large = TooLarge(f"That is too large: more than {most_bytes // 10**6} MB.")
-        if int(request.headers.get("content-length", 0)) > most_bytes:
-            raise too_large
-        async for part in request.stream():
-            if arriving.size + len(part) > most_bytes:
-                raise too_large
-            self._make_room(len(part))
-            if arriving.is_given_up:
-                raise Crowded
-            arriving.parts.append(part)
-            arriving.size += len(part)
-            self.held += len(part)
-
-    def _make_room(self, size: int) -> None:
-        while self.held + size > self.most_bytes and self._arriving:
-            self._give_up_longest()
-
-    def _give_up_longest(self) -> None:
-        longest = next(iter(self._arriving))
-        longest.is_given_up = True
-        longest.task.cancel()
-        self._forget(longest)
-
-    def _forget(self, arriving: _Arriving) -> None:
-        self._arriving.pop(arriving, None)
-        self.held -= arriving.size
-        arriving.size, arriving.parts = 0, []
-
-
-class Turns:
-    """`workers` are answered at a time, in the order they came; `waiting` may wait; their bodies are `bodies`."""
-
-    def __init__(self, waiting: int, workers: int = 1, bodies: Bodies | None = None):
-        self.room, self.workers = waiting + workers, asyncio.Semaphore(workers)
-        self.threads, self.bodies = ThreadPoolExecutor(workers), bodies or Bodies()
-
-    async def answer(self, request: Request, most_bytes: int, work: Callable[[bytes], object]) -> object | None:
-        """work(the request's body), done in a thread of its own; None, and nothing done, where nobody waits for it any more.
-
-        Nothing is read where there is no room to wait. Raises what `Bodies.read` and `work` raise, and Crowded.
-        """
-        self._require_room()
-        try:
-            async with self.bodies.read(request, most_bytes) as body:
-                self._require_room()
-                self.room -= 1
-                try:
-                    return await self._done(request, work, body)
-                finally:
-                    self.room += 1
+            body = await self._arrival(reading)
+            self._require_free()
+            self.free -= 1
+            try:
+                return await self._run(request, work, body)
+            finally:
+                self.free += 1
         except ClientDisconnect:
             return None
+        finally:
+            self._sizes.pop(reading, None)
 
-    async def _done(self, request: Request, work: Callable[[bytes], object], body: bytes) -> object | None:
-        async with self.workers:
-            if await request.is_disconnected():  # its drawing has gone on, or its page is closed
+    def _require_free(self) -> None:
+        if self.free == 0:
+            raise Busy
+
+    async def _arrival(self, reading: "asyncio.Future[bytes]") -> bytes:
+        if len(self._arriving()) > self.max_arriving:
+            self._drop(self._arriving()[0])
+        try:
+            return await asyncio.wait_for(reading, self.seconds)
+        except asyncio.TimeoutError:
+            raise InputError(f"The upload took longer than {self.seconds:g} s. Try again.") from None
+        except asyncio.CancelledError:
+            if reading in self._sizes:  # it was not dropped: the server shuts down
+                raise
+            raise Busy from None
+
+    async def _read(self, request: Request, max_bytes: int) -> bytes:
+        reading: Any = asyncio.current_task()
+        too_large = TooLarge(f"The file is too large: more than {max_bytes // 10**6} MB.")
+        if int(request.headers.get("content-length", 0)) > max_bytes:
+            raise too_large
+        parts = []
+        async for part in request.stream():
+            if self._sizes[reading] + len(part) > max_bytes:
+                raise too_large
+            while self.held + len(part) > self.max_held:
+                self._drop(self._arriving()[0])  # at last this one
+                if reading not in self._sizes:
+                    raise Busy
+            parts.append(part)
+            self._sizes[reading] += len(part)
+        return b"".join(parts)
+
+    def _arriving(self) -> "list[asyncio.Future[bytes]]":
+        return [reading for reading in self._sizes if not reading.done()]
+
+    def _drop(self, reading: "asyncio.Future[bytes]") -> None:
+        del self._sizes[reading]
+        reading.cancel()
+
+    async def _run(self, request: Request, work: Callable[[bytes], Result], body: bytes) -> Result | None:
+        async with self._turn:
+            if await request.is_disconnected():  # the visitor has drawn on, or closed the page
                 return None
-            return await asyncio.get_running_loop().run_in_executor(self.threads, work, body)
-
-    def _require_room(self) -> None:
-        if self.room == 0:
-            raise Crowded
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work, body)

@@ -1,64 +1,187 @@
-"""The page on which photos are found by drawing: gradio's, behind a gate, with answers of our own.
+"""The web service of the page (page/): its HTTP routes and its server.
 
-The pad is a canvas of ours (page/pad.js), for gradio's own sends each stroke through its queue and state on the server:
-here the browser keeps the drawing, each question carries all of it, and an answer to an older one is dropped where it arrives.
+The browser keeps the drawing and sends all of it with each search, so the server has no state per visitor.
 """
 
 import errno
-import os
 import socket
-from collections.abc import Callable
+import string
+import threading
+from pathlib import Path, PurePath
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
-os.environ["GRADIO_RUN_HISTORY"] = "False"
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
-import gradio
-import uvicorn  # gradio's own server, as fastapi is its web framework
-from fastapi import FastAPI
-
-from photo_search.access import LOOPBACK, Gate
-from photo_search.answers import add_answers
+from photo_search.access import LOOPBACK, AccessControl
 from photo_search.connections import server_config
-from photo_search.searching import Searcher
-from photo_search.view import HEAD, page_view, theme
+from photo_search.folder import PHOTOS
+from photo_search.request_queue import RequestQueue
+from photo_search.searching import Hit, Searcher
+from photo_search.store import Store
+from photo_search.thumbnails import SIDES, PhotoFiles
+from photo_search.uploads import DRAWING_PIXELS, decode_picture, extract_drawing
 from utils.errors import InputError
 
-NAME_A_HOST = "choose an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them"
+PAGE = Path(__file__).parent / "page"
+MAX_PHOTOS, DEFAULT_PHOTOS = 200, 20
+DRAWING_BYTES, UPLOAD_BYTES = 4 * 10**6, 20 * 10**6
+MAX_SEARCHES, MAX_UPLOADS = 100, 10  # waiting requests
+UPLOADS_HELD = 64 * 10**6  # bytes of all uploads in memory
+# ids are never reused and a changed photo gets a new one; `of` names the index, for another one may serve at this address
+CACHED, NOT_STORED = {"Cache-Control": "private, max-age=86400"}, {"Cache-Control": "no-store"}
+NONE_FOUND = "No photo was found: the index is empty, or its photos are gone. Index again."
+CHOOSE_HOST = "choose an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them"
 
 
-def make_app(searcher: Searcher, auth: str | None = None, hosts: tuple[str, ...] | None = None) -> Callable:
-    """The ASGI app. auth and hosts: see `Gate`."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    add_answers(app, searcher)
-    with_page = gradio.mount_gradio_app(
-        app, page_view(len(searcher.folder.store)), "/", theme=theme(), head=HEAD, footer_links=[], ssr_mode=False, pwa=False
-    )
-    return Gate(with_page, auth, hosts)
+class Refusal(InputError):
+    """A request answered with this HTTP status and a notice for the visitor."""
+
+    def __init__(self, status: int, notice: str):
+        super().__init__(notice)
+        self.status = status
+
+
+class Service:
+    """Request handlers. Searches are processed one at a time: each uses all cores, and the index has one connection."""
+
+    def __init__(self, searcher: Searcher):
+        self.searcher = searcher
+        self.searches, self.uploads = RequestQueue(MAX_SEARCHES), RequestQueue(MAX_UPLOADS, UPLOADS_HELD)
+        self.store, self.store_lock = Store(searcher.folder.path / PHOTOS), threading.Lock()  # photos need not wait for a search
+        self.identity, self.files = self.store.identity, PhotoFiles()
+
+    def page(self, _: Request) -> Response:
+        template = string.Template((PAGE / "index.html").read_text(encoding="utf-8"))
+        with self.store_lock:
+            photos = len(self.store)
+        most = min(MAX_PHOTOS, photos) or MAX_PHOTOS  # photos may be added to an empty index
+        return HTMLResponse(template.substitute(photos=f"{photos:,}", most=most, default=min(DEFAULT_PHOTOS, most)))
+
+    async def search(self, request: Request) -> Response:
+        """A drawing → photos."""
+        k, codes = _options(request)
+
+        def work(body: bytes) -> dict[str, object]:
+            picture, notice = decode_picture(body, DRAWING_PIXELS)
+            return self._found(self.searcher.of_drawing(picture, k, codes), notice)
+
+        return _json(await self.searches.process(request, DRAWING_BYTES, work))
+
+    async def like(self, request: Request) -> Response:
+        """An indexed photo → similar photos."""
+        (k, codes), id_ = _options(request), _photo_id(request)
+        return _json(await self.searches.process(request, 0, lambda _: self._found(self.searcher.like(id_, k, codes))))
+
+    async def picture(self, request: Request) -> Response:
+        """An uploaded picture → the drawing in it, as PNG."""
+        answer = await self.uploads.process(request, UPLOAD_BYTES, extract_drawing)
+        if answer is None:
+            return _json(None)
+        png, notice = answer
+        return Response(png, media_type="image/png", headers={"Notice": notice or "", **NOT_STORED})
+
+    def photo(self, request: Request) -> Response:
+        """An indexed photo → a small JPEG."""
+        side = request.query_params.get("side", str(SIDES[0]))
+        with self.store_lock:
+            photo = self.store.photo(_photo_id(request))
+            if photo is None or side not in map(str, SIDES):
+                raise Refusal(404, "there is no such photo")
+            real_path = self.store.real_path(photo.path)
+        try:
+            jpeg = self.files.jpeg(photo.path, real_path, int(side))
+        except InputError as error:
+            raise Refusal(404, "the photo is gone, or has changed since it was indexed") from error
+        is_this_index = request.query_params.get("of") == self.identity
+        return Response(jpeg, media_type="image/jpeg", headers=CACHED if is_this_index else NOT_STORED)
+
+    def _found(self, hits: list[Hit], notice: str | None = None) -> dict[str, object]:
+        return {"photos": [self._described(hit) for hit in hits], "notice": notice if hits else NONE_FOUND}
+
+    def _described(self, hit: Hit) -> dict[str, object]:
+        name = "/".join(PurePath(hit.path).parts[-2:])  # file and folder, and no more of the directory structure
+        url = f"photo/{hit.id}?of={self.identity}"
+        similarity = round(hit.similarity, 4)
+        return {"id": hit.id, "url": url, "similarity": similarity, "name": name.encode("utf-8", "replace").decode()}
+
+
+def make_app(searcher: Searcher, auth: str | None = None, hosts: tuple[str, ...] | None = None) -> ASGIApp:
+    """The ASGI app of the page. auth and hosts: see `AccessControl`."""
+    service = Service(searcher)
+    routes = [
+        Route("/", service.page),
+        Route("/search", service.search, methods=["POST"]),
+        Route("/like/{id:int}", service.like),
+        Route("/picture", service.picture, methods=["POST"]),
+        Route("/photo/{id:int}", service.photo),
+        Mount("/static", StaticFiles(directory=PAGE)),
+    ]
+    handlers = {InputError: _refuse, Exception: _fail}
+    app = Starlette(routes=routes, middleware=[Middleware(GZipMiddleware)], exception_handlers=handlers)
+    app.router.redirect_slashes = False
+    return AccessControl(app, auth, hosts)
+
+
+async def _refuse(_: Request, error: Exception) -> Response:
+    text = str(error).rstrip(".")
+    return JSONResponse({"notice": f"{text[:1].upper()}{text[1:]}."}, getattr(error, "status", 400))
+
+
+async def _fail(_: Request, error: Exception) -> Response:
+    return JSONResponse({"notice": f"Something went wrong ({type(error).__name__}); see the server's terminal."}, 500)
+
+
+def _options(request: Request) -> tuple[int, bool]:
+    """(number of photos, whether to search by hash codes)."""
+    k, codes = request.query_params.get("k", str(DEFAULT_PHOTOS)), request.query_params.get("codes", "false")
+    if k not in map(str, range(1, MAX_PHOTOS + 1)):
+        raise Refusal(422, f"k: must be a number from 1 to {MAX_PHOTOS}")
+    if codes not in ("true", "false"):
+        raise Refusal(422, "codes: must be true or false")
+    return int(k), codes == "true"
+
+
+def _photo_id(request: Request) -> int:
+    id_ = request.path_params["id"]
+    if id_ >= 2**63:  # beyond SQLite's integers
+        raise Refusal(404, "there is no such photo")
+    return id_
+
+
+def _json(content: dict[str, object] | None) -> Response:
+    return Response(status_code=204) if content is None else JSONResponse(content, headers=NOT_STORED)
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens there. Raises InputError if it cannot."""
+    """A listening socket. Raises InputError if host and port cannot be used."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"--host {host}: no address of that name ({reason}); {NAME_A_HOST}") from error
+        raise InputError(f"--host {host}: unknown address ({reason}); {CHOOSE_HOST}") from error
     try:
         return socket.create_server((host, port), family=family, backlog=256)
     except OSError as error:
         reason = error.strerror or error
         if error.errno == errno.EADDRNOTAVAIL:
-            raise InputError(f"--host {host}: cannot be used ({reason}); {NAME_A_HOST}") from error
+            raise InputError(f"--host {host}: cannot be used ({reason}); {CHOOSE_HOST}") from error
         raise InputError(f"--host {host} --port {port}: cannot be used ({reason}); choose another port, or 0 for any") from error
 
 
 def serve(searcher: Searcher, listener: socket.socket, host: str, auth: str | None) -> None:
-    """Until Ctrl-C."""
+    """Serve the page until Ctrl-C."""
     is_private = host in LOOPBACK
     app = make_app(searcher, auth, LOOPBACK if is_private and auth is None else None)
     port = listener.getsockname()[1]
     if not is_private and auth is None:
-        print(f"warning: --host {host}: whoever reaches it sees the indexed photos; --auth USER:PASSWORD asks who it is")
+        print(f"warning: --host {host}: everyone who can reach this address sees the indexed photos; set --auth USER:PASSWORD")
     print(f"draw at http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)", flush=True)
     try:
         uvicorn.Server(server_config(app)).run(sockets=[listener])

@@ -1,260 +1,220 @@
-// Asking and showing. `newest` numbers what is asked for, the pen's touch counts too: an answer with an older number is dropped.
-// `drawing` numbers what is on the pad, or on its way there.
-"use strict";
-var photoSearch = window.photoSearch || {};
+// The page: sends the drawing, or the id of a photo, and shows the photos that the server answers.
+// `newest` numbers the searches; whatever makes an answer outdated increases it, the pen's touch too, and an answer with an older
+// number is dropped. `version` numbers the drawings: each change of the pad, and each picture on its way there.
+import { Pad } from "./pad.js";
+import { Results } from "./results.js";
 
-(() => {
-  const MOST_BYTES = 20e6;
-  const MOST_KEPT = 2e6; // characters of a drawing; browsers keep 5 million for a site
-  const asked = { k: 20, codes: false, like: null };
-  let pad, root, newest = 0, drawing = 0, running = null, later = null;
+const MAX_UPLOAD = 20e6; // bytes
+const MAX_STORED = 2e6; // characters of a drawing; browsers store 5 million for a site
+const DELAY = 200; // ms after a change of an option, for a slider reports each step
+const UNREACHABLE = "The server does not answer. Is it still running?";
 
-  const part = (selector) => root.querySelector(selector);
-  const made = (tag, values = {}, ...children) => {
-    const element = Object.assign(document.createElement(tag), values);
-    element.append(...children);
-    return element;
-  };
+const byId = (id) => document.getElementById(id);
+const controls = byId("pad"), asked = document.querySelector(".asked");
+const query = { k: 20, codes: false, like: null };
+let newest = 0, version = 0, running = null, delayed = null, settled = null;
 
-  // From here on nothing that was found before is shown.
-  function outdate() {
-    newest += 1;
-    running?.abort();
-    running = null;
-    clearTimeout(later);
-    const photos = part(".photos");
-    photos.replaceChildren(...Array.from(photos.children, () => made("div", { className: "blank" })));
-    photos.setAttribute("aria-busy", "true");
-    part(".large").close();
-    notify(null);
-    return newest;
+const results = new Results(byId("found"), document.querySelector(".large"), findSimilar);
+const pad = new Pad(controls.querySelector("canvas"), onPenDown, onDrawn);
+
+// Makes what is shown outdated.
+function outdate() {
+  running?.abort();
+  clearTimeout(delayed);
+  results.clear();
+  return (newest += 1);
+}
+
+// Searches with the photo that was chosen, otherwise with the drawing.
+async function search() {
+  if (pad.stroke) return; // its end starts a search
+  const mine = outdate();
+  describe();
+  if (!query.like && pad.isEmpty) return results.show([]);
+  const options = `k=${query.k}&codes=${query.codes}`, { signal } = (running = new AbortController());
+  const request = query.like ? [`like/${query.like.id}?${options}`, { signal }]
+    : [`search?${options}`, { signal, method: "POST", body: await pad.png(), headers: { "Content-Type": "image/png" } }];
+  if (mine !== newest) return;
+  const answer = await reply(...request);
+  if (mine !== newest) return;
+  results.show(answer.photos ?? [], query.codes);
+  results.notify(answer.notice);
+}
+
+async function reply(...request) {
+  try {
+    return await (await fetch(...request)).json();
+  } catch (error) {
+    return { notice: UNREACHABLE };
   }
+}
 
-  function notify(text) {
-    part(".notice").hidden = !text;
-    part(".notice").textContent = text ?? "";
+// Says what the photos are compared with, and what is on the pad.
+function describe() {
+  const { like } = query;
+  asked.hidden = !like;
+  byId("found-title").textContent = like ? "Photos like this one" : "Photos like your drawing";
+  if (like) {
+    asked.querySelector("img").src = like.url;
+    asked.querySelector("button").textContent = pad.isEmpty ? "Clear" : "Back to the drawing";
   }
+  controls.querySelector(".hint").hidden = !pad.isEmpty || Boolean(pad.stroke);
+  byId("drawn").textContent = pad.description;
+}
 
-  function show(photos) {
-    part(".photos").replaceChildren(...photos.map(card));
-    part(".photos").removeAttribute("aria-busy");
+function findSimilar(photo) {
+  query.like = photo;
+  search();
+  results.focus();
+  const behaviour = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
+  if (byId("found").getBoundingClientRect().top < 0) byId("found").scrollIntoView({ behavior: behaviour });
+}
+
+function findDrawn() {
+  query.like = null;
+  return search();
+}
+
+function onPenDown() {
+  version += 1;
+  query.like = null;
+  outdate();
+  describe();
+}
+
+function onDrawn() {
+  version += 1;
+  store(pad.serialize(MAX_STORED));
+  settled = findDrawn();
+}
+
+// Session storage may be full or forbidden; then the drawing does not outlive a reload.
+function store(text) {
+  try {
+    sessionStorage.removeItem("drawing");
+    if (text !== null) sessionStorage.setItem("drawing", text);
+  } catch (error) {}
+}
+
+async function restore() {
+  const before = version;
+  try {
+    const text = sessionStorage.getItem("drawing");
+    const items = text === null ? null : await Pad.parse(text);
+    if (items && before === version) pad.change(items);
+  } catch (error) {
+    store(null);
   }
+}
 
-  function card(photo) {
-    const image = made("img", { src: photo.url, alt: photo.name, loading: "lazy", decoding: "async", draggable: false });
-    image.addEventListener("error", () => image.replaceWith(made("span", { className: "gone", textContent: "gone or changed" })));
-    const view = made("button", { type: "button", className: "view", title: photo.name }, image);
-    view.addEventListener("click", () => enlarge(photo));
-    const bar = made("meter", { min: 0, max: 1, value: Math.max(0, photo.similarity), title: "similarity" });
-    const figure = made("span", { className: "similarity", textContent: (asked.codes ? "≈ " : "") + photo.similarity.toFixed(3) });
-    const like = made("button", { type: "button", className: "like", textContent: "Similar", title: "Find photos like this one" });
-    like.addEventListener("click", () => askLike(photo));
-    const found = made("div", { className: "photo" }, view, made("div", { className: "line" }, bar, figure), like);
-    found.dataset.id = photo.id;
-    return found;
+async function upload(file) {
+  const mine = (version += 1);
+  outdate();
+  if (file.size > MAX_UPLOAD) return refuse("The file is too large: more than 20 MB.", mine);
+  try {
+    const answer = await fetch("picture", { method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" } });
+    if (!answer.ok) return refuse((await answer.json()).notice, mine);
+    const image = await createImageBitmap(await answer.blob());
+    if (mine !== version) return;
+    pad.put(image);
+    const drawn = version, notice = answer.headers.get("Notice");
+    await settled;
+    if (notice && drawn === version) results.notify(notice);
+  } catch (error) {
+    refuse(UNREACHABLE, mine);
   }
+}
 
-  function enlarge(photo) {
-    const large = part(".large");
-    large.querySelector("img").src = `${photo.url}&side=1280`;
-    large.querySelector("p").textContent = photo.name;
-    large.querySelector('[data-do="like"]').onclick = () => askLike(photo);
-    large.showModal();
+// Keeps the drawing and shows its photos again.
+async function refuse(notice, mine) {
+  if (mine !== version) return;
+  await search();
+  if (mine === version) results.notify(notice);
+}
+
+async function startFrom(button) {
+  const mine = (version += 1), image = button.querySelector("img");
+  outdate();
+  try {
+    await image.decode();
+    const drawing = await createImageBitmap(image);
+    if (mine === version) pad.put(drawing);
+  } catch (error) {
+    refuse(UNREACHABLE, mine);
   }
+}
 
-  function askLike(photo) {
-    asked.like = photo;
-    ask();
-    if (root.getBoundingClientRect().top < 0) root.scrollIntoView({ behavior: "smooth" });
-  }
+function set(name, value) {
+  if (query[name] === value) return;
+  query[name] = value;
+  if (pad.isEmpty && !query.like) return;
+  outdate();
+  delayed = setTimeout(search, DELAY);
+}
 
-  // Ask for what is wanted now: photos like one of them, or like the drawing.
-  async function ask() {
-    if (pad.stroke) return; // it asks as it ends
-    const mine = outdate();
-    say();
-    if (!asked.like && pad.isEmpty) return show([]);
-    const options = `k=${asked.k}&codes=${asked.codes}`;
-    const signal = (running = new AbortController()).signal;
-    const question = asked.like ? [`like/${asked.like.id}?${options}`, { signal }]
-      : [`search?${options}`, { signal, method: "POST", body: await pad.png(), headers: { "Content-Type": "image/png" } }];
-    if (mine !== newest) return;
-    const answer = await reply(...question);
-    if (mine !== newest) return;
-    show(answer.photos ?? []);
-    notify(answer.notice);
-  }
-
-  async function reply(...question) {
-    try {
-      return await (await fetch(...question)).json();
-    } catch (error) {
-      return { notice: "The server does not answer. Is it still running?" };
-    }
-  }
-
-  // what the photos are like, where that is not the drawing
-  function say() {
-    const place = part(".asked");
-    place.hidden = !asked.like;
-    if (!asked.like) return;
-    const back = made("button", { type: "button", textContent: pad.isEmpty ? "Clear" : "Back to the drawing" });
-    back.addEventListener("click", askDrawing);
-    place.replaceChildren(made("img", { src: asked.like.url, alt: "" }), made("span", { textContent: "Photos like this one" }), back);
-  }
-
-  function askDrawing() {
-    asked.like = null;
-    document.querySelector("#pad .hint").hidden = !pad.isEmpty;
-    return ask();
-  }
-
-  async function upload(file) {
-    const mine = (drawing += 1);
-    outdate();
-    if (file.size > MOST_BYTES) return refuse("That is too large: more than 20 MB.", mine);
-    try {
-      const answer = await fetch("picture", { method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" } });
-      if (!answer.ok) return refuse((await answer.json()).notice, mine);
-      const image = await createImageBitmap(await answer.blob());
-      if (mine !== drawing) return;
-      pad.put(image);
-      const put = drawing;
-      await photoSearch.settled;
-      if (put === drawing && answer.headers.get("Notice")) notify(answer.headers.get("Notice"));
-    } catch (error) {
-      refuse("The server does not answer. Is it still running?", mine);
-    }
-  }
-
-  // The drawing stays, and so does what it finds.
-  async function refuse(notice, mine) {
-    if (mine !== drawing) return;
-    await ask();
-    if (mine === drawing) notify(notice);
-  }
-
-  photoSearch.pad = (element) => {
-    const own = (selector) => element.querySelector(selector);
-    const touched = () => {
-      drawing += 1;
-      own(".hint").hidden = true;
-      asked.like = null;
-      outdate();
-      say();
-    };
-    pad = new photoSearch.Pad(own("canvas"), touched, () => {
-      drawing += 1;
-      keep(sessionStorage, "drawing", pad.text(MOST_KEPT));
-      photoSearch.settled = askDrawing();
+function connectTools() {
+  const tools = controls.querySelectorAll("[data-tool]");
+  for (const button of tools) {
+    button.addEventListener("click", () => {
+      pad.tool = button.dataset.tool;
+      for (const each of tools) each.setAttribute("aria-pressed", String(each === button));
     });
-    restore();
-    options(element);
-    for (const button of element.querySelectorAll("[data-tool]")) {
-      button.addEventListener("click", () => {
-        pad.tool = button.dataset.tool;
-        for (const each of element.querySelectorAll("[data-tool]")) each.setAttribute("aria-pressed", String(each === button));
-      });
-    }
-    for (const what of ["undo", "clear"]) own(`[data-do=${what}]`).addEventListener("click", () => pad[what]());
-    own(".width").addEventListener("input", (event) => (pad.width = Number(event.target.value)));
-    own("input[type=file]").addEventListener("change", (event) => {
-      if (event.target.files[0]) upload(event.target.files[0]);
-      event.target.value = ""; // so that the same file may be chosen again
-    });
-    for (const button of element.querySelectorAll("[data-example]")) {
-      button.addEventListener("click", async () => {
-        const mine = (drawing += 1);
-        outdate();
-        const image = await createImageBitmap(await (await fetch(`example/${button.dataset.example}`)).blob());
-        if (mine === drawing) pad.put(image);
-      });
-    }
-    document.addEventListener("paste", (event) => take(event, event.clipboardData));
-    document.addEventListener("drop", (event) => take(event, event.dataTransfer));
-    document.addEventListener("dragover", (event) => event.preventDefault());
-    document.addEventListener("keydown", (event) => {
-      if ((event.ctrlKey || event.metaKey) && event.key === "z" && !/^(INPUT|TEXTAREA)$/.test(event.target.tagName)) pad.undo();
-    });
-  };
-
-  // Storage may be full, or forbidden; then a reload loses what is there.
-  function keep(storage, name, text) {
-    try {
-      storage.removeItem(name);
-      if (text !== null) storage.setItem(name, text);
-    } catch (error) {}
   }
+  for (const action of ["undo", "clear"]) controls.querySelector(`[data-do=${action}]`).addEventListener("click", () => pad[action]());
+  const width = controls.querySelector(".width");
+  width.addEventListener("input", () => (pad.width = Number(width.value)));
+  pad.width = Number(width.value); // a browser may restore what was chosen
+  document.addEventListener("keydown", (event) => {
+    const isUndo = (event.ctrlKey || event.metaKey) && event.key === "z";
+    if (isUndo && !/^(INPUT|TEXTAREA)$/.test(event.target.tagName)) pad.undo();
+  });
+}
 
-  function kept(storage, name) {
-    try {
-      return storage.getItem(name);
-    } catch (error) {
-      return null;
-    }
-  }
-
-  // the drawing that was here before the page was loaded again
-  async function restore() {
-    const text = kept(sessionStorage, "drawing"), before = drawing;
-    if (text === null) return;
-    try {
-      const items = await photoSearch.Pad.itemsOf(text);
-      if (before === drawing) pad.change(items);
-    } catch (error) {
-      keep(sessionStorage, "drawing", null);
-    }
-  }
-
-  function options(element) {
-    for (const choice of element.querySelectorAll("#compare input")) {
-      choice.addEventListener("change", () => photoSearch.set("codes", choice.value === "hash"));
-      if (choice.checked) asked.codes = choice.value === "hash"; // a browser may restore what was chosen
-    }
-    const controls = element.querySelectorAll("#k input");
-    const settle = (control) => {
-      const k = Math.round(Number(control.value) || (control.value === "" ? asked.k : 0));
-      for (const each of controls) each.value = Math.min(Math.max(k, each.min), each.max);
-      photoSearch.set("k", Number(control.value));
-    };
-    controls[0].addEventListener("input", () => settle(controls[0]));
-    controls[1].addEventListener("change", () => settle(controls[1]));
-    settle(controls[1]);
-  }
-
-  function take(event, data) {
-    const file = data?.files?.[0];
-    if (!file) return;
+function connectPictures() {
+  for (const button of controls.querySelectorAll("[data-example]")) button.addEventListener("click", () => startFrom(button));
+  const chosen = controls.querySelector("input[type=file]");
+  chosen.addEventListener("change", () => {
+    if (chosen.files[0]) upload(chosen.files[0]);
+    chosen.value = ""; // so that the same file may be chosen again
+  });
+  document.addEventListener("paste", (event) => take(event, event.clipboardData));
+  document.addEventListener("drop", (event) => take(event, event.dataTransfer));
+  document.addEventListener("dragover", (event) => {
     event.preventDefault();
-    upload(file);
+    controls.classList.add("target");
+  });
+  document.addEventListener("dragleave", () => controls.classList.remove("target"));
+}
+
+function take(event, data) {
+  controls.classList.remove("target");
+  const file = data?.files?.[0];
+  if (!file) return;
+  event.preventDefault();
+  upload(file);
+}
+
+function connectOptions() {
+  for (const choice of controls.querySelectorAll("#compare input")) {
+    choice.addEventListener("change", () => set("codes", choice.value === "hash"));
+    if (choice.checked) query.codes = choice.value === "hash"; // a browser may restore what was chosen
   }
-
-  photoSearch.found = (element) => {
-    root = element;
-    part(".large").addEventListener("click", (event) => event.target === part(".large") && part(".large").close());
-    part('[data-do="close"]').addEventListener("click", () => part(".large").close());
+  const inputs = controls.querySelectorAll("#k input"), [slider, number] = inputs;
+  const setK = (input) => {
+    const k = Math.round(Number(input.value) || (input.value === "" ? query.k : 0));
+    for (const each of inputs) each.value = Math.min(Math.max(k, each.min), each.max);
+    set("k", Number(input.value));
   };
+  slider.addEventListener("input", () => setK(slider));
+  number.addEventListener("change", () => setK(number));
+  setK(number);
+}
 
-  // A slider tells each step it passes; the last counts.
-  photoSearch.set = (name, value) => {
-    if (asked[name] === value) return;
-    asked[name] = value;
-    if (pad.isEmpty && !asked.like) return;
-    outdate();
-    later = setTimeout(ask, 200);
-  };
-
-  photoSearch.shade = (element) => {
-    const dark = (on) => document.body.classList.toggle("dark", on);
-    const shade = kept(localStorage, "shade");
-    if (shade) dark(shade === "dark");
-    element.querySelector("#shade").addEventListener("click", () => keep(localStorage, "shade", dark() ? "dark" : "light"));
-  };
-
-  // gradio may show the parts before the two files have come, and these may come in either order
-  photoSearch.begin = () => {
-    if (!photoSearch.Pad) return;
-    for (const [name, element] of (window.photoSearchParts ?? []).splice(0)) photoSearch[name](element);
-  };
-  photoSearch.begin();
-})();
+asked.querySelector("button").addEventListener("click", () => {
+  findDrawn();
+  results.focus();
+});
+connectTools();
+connectPictures();
+connectOptions();
+restore();

@@ -1,17 +1,15 @@
-// The pad: strokes and pictures on a square of 512 units, kept as they were drawn, so that they can be undone and redrawn sharply.
-"use strict";
-var photoSearch = window.photoSearch || {};
+// The pad: strokes and pictures on a square of 512 units, kept as items, so that they can be undone and redrawn sharply.
 
-photoSearch.UNITS = 512;
-photoSearch.ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-photoSearch.STEPS = { near: 8, far: 40 }; // units that an arrow key moves the pen
-photoSearch.KEYS = "keys"; // the pointer of a stroke that is drawn with them
+const UNITS = 512;
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+const STEPS = { near: 8, far: 40 }; // units that an arrow key moves the pen
+const KEYS = "keys"; // the pointer of a stroke that is drawn with the keyboard
 
-// canvas: where to draw; touched(): the pen is down; lifted(): the drawing has changed
-photoSearch.Pad = class {
-  constructor(canvas, touched, lifted) {
-    const cursor = [photoSearch.UNITS / 2, photoSearch.UNITS / 2];
-    Object.assign(this, { canvas, touched, lifted, cursor, items: [], past: [], stroke: null, tool: "pen", width: 7 });
+export class Pad {
+  // onPenDown(): a stroke has begun; onDrawn(): the drawing has changed
+  constructor(canvas, onPenDown, onDrawn) {
+    const cursor = [UNITS / 2, UNITS / 2];
+    Object.assign(this, { canvas, onPenDown, onDrawn, cursor, items: [], past: [], stroke: null, tool: "pen", width: 7 });
     canvas.addEventListener("pointerdown", (event) => this.down(event));
     canvas.addEventListener("pointermove", (event) => this.move(event));
     for (const kind of ["pointerup", "pointercancel"]) canvas.addEventListener(kind, (event) => this.up(event));
@@ -28,6 +26,14 @@ photoSearch.Pad = class {
     return this.items.every((item) => item.erases);
   }
 
+  // for those who do not see the pad
+  get description() {
+    if (this.isEmpty) return "Empty. Instead of drawing, you can upload a picture or choose an example below.";
+    const strokes = this.items.filter((item) => !item.image && !item.erases).length;
+    const parts = [this.items.some((item) => item.image) && "a picture", strokes && `${strokes} stroke${strokes > 1 ? "s" : ""}`];
+    return `On the pad: ${parts.filter(Boolean).join(" and ")}.`;
+  }
+
   down(event) {
     if (!event.isPrimary || event.button > 0 && event.button !== 5 || this.stroke) return;
     event.preventDefault();
@@ -38,7 +44,7 @@ photoSearch.Pad = class {
   begin(pointer, point, isTurned = false) {
     const erases = this.tool === "eraser" || isTurned;
     this.stroke = { pointer, erases, width: this.width * (erases ? 3 : 1), points: [point] };
-    this.touched();
+    this.onPenDown();
     this.draw();
   }
 
@@ -61,8 +67,8 @@ photoSearch.Pad = class {
 
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const arrow = photoSearch.ARROWS[event.key];
-    if (arrow) this.walk(arrow, event.shiftKey ? photoSearch.STEPS.far : photoSearch.STEPS.near);
+    const arrow = ARROWS[event.key];
+    if (arrow) this.walk(arrow, event.shiftKey ? STEPS.far : STEPS.near);
     else if (event.key === " ") event.repeat || this.toggle();
     else if (event.key === "Escape") this.lift();
     else if (event.key === "Delete" || event.key === "Backspace") this.clear();
@@ -71,34 +77,34 @@ photoSearch.Pad = class {
   }
 
   walk(arrow, step) {
-    this.cursor = this.cursor.map((at, axis) => Math.min(Math.max(at + arrow[axis] * step, 0), photoSearch.UNITS));
-    if (this.stroke?.pointer === photoSearch.KEYS) this.stroke.points.push(this.cursor);
+    this.cursor = this.cursor.map((at, axis) => Math.min(Math.max(at + arrow[axis] * step, 0), UNITS));
+    if (this.stroke?.pointer === KEYS) this.stroke.points.push(this.cursor);
     this.draw();
   }
 
   toggle() {
-    if (!this.stroke) this.begin(photoSearch.KEYS, this.cursor);
+    if (!this.stroke) this.begin(KEYS, this.cursor);
     else this.lift();
   }
 
-  // ends a stroke drawn with keys
+  // ends a stroke of the keyboard
   lift() {
-    if (this.stroke?.pointer === photoSearch.KEYS) this.end();
+    if (this.stroke?.pointer === KEYS) this.end();
   }
 
   at(event) {
     const box = this.canvas.getBoundingClientRect();
-    return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height].map((share) => share * photoSearch.UNITS);
+    return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height].map((share) => share * UNITS);
   }
 
   change(items) {
     this.past.push(this.items);
     this.items = items;
     this.draw();
-    this.lifted();
+    this.onDrawn();
   }
 
-  // a picture instead of what is there, as large as the pad allows
+  // replaces the drawing by a picture, as large as the pad allows
   put(image) {
     this.change([{ image }]);
   }
@@ -113,7 +119,7 @@ photoSearch.Pad = class {
     if (this.stroke || !this.past.length) return;
     this.items = this.past.pop();
     this.draw();
-    this.lifted();
+    this.onDrawn();
   }
 
   fit() {
@@ -127,19 +133,19 @@ photoSearch.Pad = class {
     if (this.canvas.matches(":focus-visible")) this.mark();
   }
 
-  // where the keys draw: a ring, filled while the pen is down
+  // a ring where the keyboard draws, filled while the pen is down
   mark() {
     const pen = this.canvas.getContext("2d");
     pen.beginPath();
     pen.arc(...this.cursor, this.width / 2 + 5, 0, 2 * Math.PI);
-    pen.strokeStyle = pen.fillStyle = "#2563eb";
+    pen.strokeStyle = pen.fillStyle = getComputedStyle(this.canvas).getPropertyValue("--accent");
     pen.lineWidth = 2.5;
     pen.stroke();
     if (this.stroke) pen.fill();
   }
 
-  // the drawing as text of at most so many characters, and back; null: there is none, or it is longer
-  text(most) {
+  // the drawing as text; null if it is empty, or longer than so many characters
+  serialize(most) {
     if (!this.items.length) return null;
     const text = JSON.stringify(this.items.map((item) => (item.image ? { picture: this.address(item.image) } : this.rounded(item))));
     return text.length > most ? null : text;
@@ -155,33 +161,38 @@ photoSearch.Pad = class {
     return sheet.toDataURL("image/png");
   }
 
-  static async itemsOf(text) {
-    const opened = async ({ picture }) => ({ image: await createImageBitmap(await (await fetch(picture)).blob()) });
-    return Promise.all(JSON.parse(text).map((item) => (item.picture ? opened(item) : item)));
+  // the items of a serialized drawing
+  static async parse(text) {
+    const load = async ({ picture }) => {
+      const image = Object.assign(new Image(), { src: picture });
+      await image.decode();
+      return { image };
+    };
+    return Promise.all(JSON.parse(text).map((item) => (item.picture ? load(item) : item)));
   }
 
-  // the whole drawing as a PNG, the same on every screen
+  // the drawing as a PNG, the same on every screen
   png() {
     const sheet = document.createElement("canvas");
-    sheet.width = sheet.height = photoSearch.UNITS;
+    sheet.width = sheet.height = UNITS;
     this.paint(sheet, this.items);
     return new Promise((done) => sheet.toBlob(done, "image/png"));
   }
 
   paint(canvas, items) {
     const pen = canvas.getContext("2d");
-    pen.setTransform(canvas.width / photoSearch.UNITS, 0, 0, canvas.height / photoSearch.UNITS, 0, 0);
+    pen.setTransform(canvas.width / UNITS, 0, 0, canvas.height / UNITS, 0, 0);
     pen.fillStyle = "white";
-    pen.fillRect(0, 0, photoSearch.UNITS, photoSearch.UNITS);
+    pen.fillRect(0, 0, UNITS, UNITS);
     pen.lineCap = pen.lineJoin = "round";
     for (const item of items) item.image ? this.paste(pen, item.image) : this.trace(pen, item);
   }
 
   paste(pen, image) {
-    const scale = (0.96 * photoSearch.UNITS) / Math.max(image.width, image.height);
+    const scale = (0.96 * UNITS) / Math.max(image.width, image.height);
     const [width, height] = [image.width * scale, image.height * scale];
     pen.imageSmoothingQuality = "high";
-    pen.drawImage(image, (photoSearch.UNITS - width) / 2, (photoSearch.UNITS - height) / 2, width, height);
+    pen.drawImage(image, (UNITS - width) / 2, (UNITS - height) / 2, width, height);
   }
 
   trace(pen, { points, width, erases }) {
@@ -193,6 +204,4 @@ photoSearch.Pad = class {
     for (const point of points) pen.lineTo(...point);
     pen.stroke();
   }
-};
-
-photoSearch.begin?.();
+}

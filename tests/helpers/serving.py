@@ -1,12 +1,16 @@
-"""The page of a tiny index, served on a free port of this machine."""
+"""The page of a tiny index, served on this machine."""
 
 import contextlib
+import functools
 import http.client
 import io
 import json
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import uvicorn
@@ -14,24 +18,29 @@ from PIL import Image, ImageDraw
 
 from photo_search import indexing
 from photo_search.access import LOOPBACK
-from photo_search.connections import server_config
-from photo_search.encoder import open_network
+from photo_search.connections import Limits, server_config
+from photo_search.encoder import Network, open_network
 from photo_search.folder import IndexFolder
 from photo_search.searching import Searcher
 from photo_search.service import listening, make_app
 
 
-def searcher_of(photos, network_file, folder):
-    """An index of these photos, ready to be asked."""
-    network = open_network(network_file, "cpu")
+def searcher_of(photos: Path, network_file: Path, folder: Path) -> Searcher:
+    """A searcher of a new index of these photos."""
+    network = _open_network(network_file)
     index = IndexFolder(folder, make=True)
     index.belong_to(network)
     indexing.update(index, network, [photos], 4, 0)
     return Searcher(index, network)
 
 
-def again(searcher):
-    """Another one for the same index, for another thread."""
+@functools.cache
+def _open_network(file: Path) -> Network:
+    return open_network(file, "cpu")
+
+
+def again(searcher: Searcher) -> Searcher:
+    """Another searcher of the same index, for another thread."""
     return Searcher(IndexFolder(searcher.folder.path), searcher.network)
 
 
@@ -42,11 +51,11 @@ class Reply:
     body: bytes
 
     @property
-    def json(self):
+    def json(self) -> dict:
         return json.loads(self.body)
 
     @property
-    def found(self):
+    def found(self) -> list[tuple[int, float]]:
         return [(photo["id"], photo["similarity"]) for photo in self.json["photos"]]
 
 
@@ -56,11 +65,11 @@ class Served:
     searcher: Searcher
 
     @property
-    def address(self):
+    def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def ask(self, path, body=None, method=None, **headers):
-        """Sent as it stands: no client mends the path."""
+    def ask(self, path: str, body: bytes | None = None, method: str | None = None, **headers: str) -> Reply:
+        """Sends the path as it is: no client corrects it."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request(method or ("GET" if body is None else "POST"), path, body, named)
@@ -71,7 +80,10 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(searcher, auth=None, hosts=LOOPBACK, limits=None):
+def serving(
+    searcher: Searcher, auth: str | None = None, hosts: tuple[str, ...] | None = LOOPBACK, limits: Limits | None = None
+) -> Iterator[Served]:
+    """The page on a free port of this machine, until the block ends."""
     with listening("127.0.0.1", 0) as listener:
         server = uvicorn.Server(server_config(make_app(searcher, auth, hosts), limits))
         thread = threading.Thread(target=server.run, args=([listener],))
@@ -85,15 +97,15 @@ def serving(searcher, auth=None, hosts=LOOPBACK, limits=None):
             thread.join()
 
 
-def drawing(seed):
-    """A picture with three lines somewhere on it."""
+def drawing(seed: int) -> Image.Image:
+    """A picture with three random lines."""
     image = Image.new("RGB", (200, 160), "white")
     points = np.random.default_rng(seed).integers(5, 150, (4, 2))
     ImageDraw.Draw(image).line([tuple(map(int, point)) for point in points], "black", 4)
     return image
 
 
-def bytes_of(image, kind="PNG", **options):
+def bytes_of(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()

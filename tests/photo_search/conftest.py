@@ -3,7 +3,7 @@
 import pytest
 
 from tests.helpers.network import write_checkpoint
-from tests.helpers.trees import picture
+from tests.helpers.photos import write_photos
 
 
 @pytest.fixture(scope="session")
@@ -13,18 +13,13 @@ def network_file(tmp_path_factory):
 
 @pytest.fixture
 def photos(tmp_path):
-    """Twelve photos in two folders."""
-    for number in range(12):
-        path = tmp_path / "photos" / ("old" if number % 2 else "new") / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(picture(number))
-    return tmp_path / "photos"
+    return write_photos(tmp_path / "photos")
 
 
 @pytest.fixture
 def searcher(photos, network_file, tmp_path):
-    """An index of the twelve, ready to be asked."""
-    from tests.helpers.serving import searcher_of  # the tests without a page need no gradio
+    """A searcher of an index of the twelve photos."""
+    from tests.helpers.serving import searcher_of  # the tests without a page need no web server
 
     return searcher_of(photos, network_file, tmp_path / "index")
 

@@ -1,4 +1,4 @@
-"""The page as its visitors have it: drawn upon in Chromium, with a mouse and with a finger."""
+"""The page in Chromium: drawn on with a mouse, a finger and the keyboard."""
 
 import os
 import shutil
@@ -7,17 +7,21 @@ import time
 import pytest
 
 pytest.importorskip("faiss")
-pytest.importorskip("gradio")
+pytest.importorskip("starlette")
 pytest.importorskip("playwright")
 
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from tests.helpers.photos import write_photos
 from tests.helpers.serving import bytes_of, drawing, searcher_of, serving
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: install it, or name it in CHROMIUM")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: install it, or name it in CHROMIUM"),
+]
 
 WORDS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run")
 LINE = ((0.2, 0.2), (0.8, 0.3), (0.6, 0.8))
@@ -34,9 +38,17 @@ def browser():
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def served(network_file, tmp_path_factory):
+    """One server for all tests that leave its index as it is."""
+    folder = tmp_path_factory.mktemp("served")
+    with serving(searcher_of(write_photos(folder / "photos"), network_file, folder / "index")) as page:
+        yield page
+
+
 @pytest.fixture
 def visit(browser):
-    """Opens the page in a browser of its own; whatever the browser itself complains of fails the test."""
+    """Opens the page as a new visitor; a JavaScript error or a breach of the content security policy fails the test."""
     visitors, faults = [], []
 
     def opened(served, **how):
@@ -47,8 +59,9 @@ def visit(browser):
         page.asked = []
         page.on("request", lambda request: page.asked.append(request))
         page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda line: "Content Security Policy" in line.text and faults.append(line.text))
         page.goto(served.address)
-        page.wait_for_function("document.querySelector('#pad canvas')?.width > 200 && document.querySelector('#found .photos')")
+        wait_until(page, "document.querySelector('#pad canvas')?.width > 200 && document.querySelector('#found .photos')")
         return page
 
     yield opened
@@ -57,8 +70,16 @@ def visit(browser):
     assert not faults
 
 
+def wait_until(page, expression):
+    """Polls, for `page.wait_for_function` needs an `eval` that the page forbids."""
+    end = time.monotonic() + 20
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, expression
+        page.wait_for_timeout(20)
+
+
 def at(page, points):
-    page.wait_for_function("getComputedStyle(document.querySelector('#pad canvas')).touchAction === 'none'")  # page.css has come
+    wait_until(page, "getComputedStyle(document.querySelector('#pad canvas')).touchAction === 'none'")  # page.css has come
     canvas, box = page.locator("#pad canvas"), None
     while box != (box := canvas.bounding_box()):  # until the page has settled
         page.wait_for_timeout(50)
@@ -90,10 +111,16 @@ def swipe(page, points):
 
 def found(page):
     """[(id, similarity)] once what is shown is settled."""
-    page.wait_for_function("!document.querySelector('#found .photos').hasAttribute('aria-busy')")
+    wait_until(page, "!document.querySelector('#found .photos').hasAttribute('aria-busy')")
     cards = page.locator(PHOTOS)
     ids = cards.evaluate_all("all => all.map(each => each.dataset.id)")
     return list(zip(ids, cards.locator(".similarity").all_text_contents(), strict=True))
+
+
+def choose_number(page, k):
+    """Without moving the mouse or the focus."""
+    change = "(input, k) => { input.value = k; input.dispatchEvent(new Event('change')); }"
+    page.locator("#k input[type=number]").evaluate(change, k)
 
 
 def notice(page):
@@ -118,20 +145,8 @@ def test_each_stroke_is_asked_once_and_changes_what_is_found(served, visit):
     assert len(asked_for(page, "search")) == 2
     similarities = [float(text) for _, text in two]
     assert similarities == sorted(similarities, reverse=True)
-    page.wait_for_function("Array.from(document.querySelectorAll('#found .view img')).some(each => each.naturalWidth > 0)")
-    elsewhere = [request for request in page.asked if not request.url.startswith((served.address, "data:", "blob:"))]
-    assert all(request.failure == "csp" for request in elsewhere)  # older gradios would ask; nothing leaves the browser
-
-
-@pytest.mark.parametrize("late", ["pad.js", "find.js"])
-def test_scripts_that_come_late_do_their_work(served, browser, late):
-    visitor = browser.new_context()
-    page = visitor.new_page()
-    page.route(f"**/own/{late}", lambda route: (time.sleep(1), route.continue_()))
-    page.goto(served.address)
-    page.wait_for_function("window.photoSearch?.Pad && document.querySelector('#pad canvas')?.width > 300")
-    assert len(draw(page)) == 12
-    visitor.close()
+    wait_until(page, "Array.from(document.querySelectorAll('#found .view img')).some(each => each.naturalWidth > 0)")
+    assert all(request.url.startswith((served.address, "data:", "blob:")) for request in page.asked)
 
 
 def test_a_touch_is_a_dot_and_an_eraser_alone_draws_nothing(served, visit):
@@ -149,7 +164,7 @@ def test_nothing_is_shown_while_the_pen_is_down(served, visit):
     page = visit(served)
     draw(page)
     pen_down(page, OTHER)
-    page.evaluate("photoSearch.set('k', 4)")
+    choose_number(page, 4)
     page.wait_for_timeout(600)
     assert page.locator(PHOTOS).count() == 0
     page.mouse.up()
@@ -161,7 +176,7 @@ def test_an_upload_outlives_a_change_of_what_is_asked(served, visit):
     draw(page)
     page.route("**/picture", lambda route: (time.sleep(1), route.continue_()))
     page.locator("#pad input[type=file]").set_input_files(picture_file(bytes_of(drawing(5))))
-    page.evaluate("photoSearch.set('k', 4)")
+    choose_number(page, 4)
     page.wait_for_timeout(1500)
     uploaded = found(page)
     page.get_by_role("button", name="Undo").click()
@@ -211,7 +226,7 @@ def test_an_uploaded_picture_is_drawn_on_and_what_is_none_gets_a_notice(served, 
         assert words in notice(page)
         assert found(page) == one  # the drawing stays, and what it finds
     choose.set_input_files(picture_file(bytes_of(drawing(5))))
-    page.wait_for_function("document.querySelector('#found .notice').hidden")
+    wait_until(page, "document.querySelector('#found .notice').hidden")
     uploaded = found(page)
     assert uploaded and uploaded != one
     assert draw(page, OTHER) != uploaded
@@ -230,10 +245,9 @@ def test_a_picture_may_be_pasted_or_dropped(served, visit):
     for kind, seed in (("paste", 5), ("drop", 6)):
         before = len(asked_for(page, "search"))
         page.evaluate(give, [kind, list(bytes_of(drawing(seed)))])
-        page.wait_for_function("photoSearch.settled")
-        page.wait_for_selector(PHOTOS)
         while len(asked_for(page, "search")) == before:
             page.wait_for_timeout(20)
+        page.wait_for_selector(PHOTOS)
         results.append(found(page))
     assert results[0] and results[1] and results[0] != results[1]
 
@@ -242,16 +256,16 @@ def test_by_codes_and_as_many_as_wished(served, visit):
     page = visit(served)
     real = draw(page)
     page.get_by_label("Hash").check()
-    page.wait_for_function("document.querySelector('#found .similarity')?.textContent.startsWith('≈')")
+    wait_until(page, "document.querySelector('#found .similarity')?.textContent.startsWith('≈')")
     codes = found(page)
     estimates = [(id_, text.removeprefix("≈ ")) for id_, text in codes]
     assert len(codes) == 12 and estimates != real and all(-1 <= float(text) <= 1 for _, text in estimates)
     page.locator("#k input[type=number]").fill("3")
     page.locator("#k input[type=number]").press("Enter")
-    page.wait_for_function("document.querySelectorAll('#found .photo').length === 3")
+    wait_until(page, "document.querySelectorAll('#found .photo').length === 3")
     assert found(page) == codes[:3]
     page.get_by_label("Real").check()
-    page.wait_for_function("document.querySelector('#found .similarity')?.textContent.startsWith('≈') === false")
+    wait_until(page, "document.querySelector('#found .similarity')?.textContent.startsWith('≈') === false")
     assert found(page) == real[:3]
 
 
@@ -264,10 +278,10 @@ def test_the_control_shows_the_number_of_photos_that_is_used(served, visit):
         number.fill(typed)
         number.press("Enter")
         assert (number.input_value(), slider.input_value()) == (used, used)
-    page.wait_for_function("document.querySelectorAll('#found .photo').length === 7")
+    wait_until(page, "document.querySelectorAll('#found .photo').length === 7")
     slider.focus()
     slider.press("ArrowLeft")
-    page.wait_for_function("document.querySelectorAll('#found .photo').length === 6")
+    wait_until(page, "document.querySelectorAll('#found .photo').length === 6")
     assert number.input_value() == "6"
     assert all(1 <= int(request.url.partition("k=")[2].partition("&")[0]) <= 12 for request in asked_for(page, "search"))
 
@@ -301,10 +315,115 @@ def test_the_keyboard_draws_undoes_and_clears(served, visit):
     assert found(page) == one
 
 
+FOCUSED = """() => {
+    const element = document.activeElement, style = getComputedStyle(element), label = element.closest("label");
+    const outlined = [style, label && getComputedStyle(label)].some((each) => each?.outlineStyle === "solid");
+    const name = element.getAttribute("aria-label") ?? element.querySelector("img")?.alt ?? (label ?? element).textContent;
+    return [element === document.body ? null : name.trim(), outlined];
+}"""
+TAB_ORDER = [
+    "Skip to the photos",
+    "Dark theme",
+    *("Pen", "Eraser", "Line width", "Undo", "Clear", "Drawing", "Upload a picture"),
+    *("apple", "teapot", "scissors", "bell", "bicycle", "umbrella", "key", "mug"),
+    *("Real", "Photos", "Number of photos, 1 to 12"),
+]
+
+
+def tab_stops(page, key, times):
+    """Names of the elements that Tab reaches; each must show the focus."""
+    names = []
+    for _ in range(times):
+        page.keyboard.press(key)
+        name, is_outlined = page.evaluate(FOCUSED)
+        assert is_outlined or name is None, name
+        names.append(name)
+    return names
+
+
+def test_tab_reaches_each_control_in_order_and_leaves_the_page(served, visit):
+    page = visit(served)
+    assert tab_stops(page, "Tab", len(TAB_ORDER) + 1) == [*TAB_ORDER, None]
+    assert tab_stops(page, "Shift+Tab", len(TAB_ORDER)) == TAB_ORDER[::-1]
+    choose_number(page, 3)
+    page.locator("[data-example=teapot]").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector(PHOTOS)
+    names = page.locator("#found .view img").evaluate_all("all => all.map(each => each.alt)")
+    page.locator("#k input[type=number]").focus()
+    assert tab_stops(page, "Tab", 7) == [*(text for name in names for text in (name, f"Similar to {name}")), None]
+
+
+def test_the_keyboard_opens_browses_and_closes_the_large_view(served, visit):
+    page = visit(served)
+    page.keyboard.press("Tab")
+    page.locator("[data-example=teapot]").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector(PHOTOS)
+    names = page.locator("#found .view img").evaluate_all("all => all.map(each => each.alt)")
+    page.locator("#found .view").nth(1).focus()
+    page.keyboard.press("Enter")
+    large = page.locator(".large")
+    assert page.evaluate(FOCUSED) == ["Close", True]
+    assert large.locator("p").text_content() == f"2 of 12: {names[1]}"
+    for key, index in (("ArrowRight", 2), ("ArrowLeft", 1), ("ArrowLeft", 0), ("ArrowLeft", 11)):
+        page.keyboard.press(key)
+        assert large.locator("img").get_attribute("alt") == names[index]
+    page.keyboard.press("Escape")
+    assert large.is_hidden() and page.evaluate(FOCUSED) == [names[1], True]  # back where it was
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert len(found(page)) == 11 and page.evaluate(FOCUSED)[0] == "Photos like this one"
+    page.keyboard.press("Tab")
+    assert page.evaluate(FOCUSED) == ["Back to the drawing", True]
+    page.keyboard.press("Enter")
+    assert len(found(page)) == 12 and page.evaluate(FOCUSED)[0] == "Photos like your drawing"
+
+
+def test_screen_readers_hear_what_was_found_and_what_is_on_the_pad(served, visit):
+    page = visit(served)
+    assert "upload a picture or choose an example" in page.locator("#drawn").text_content()
+    draw(page)
+    assert page.get_by_role("status").text_content() == "12 photos, the most similar first"
+    assert page.get_by_role("list", name="Photos like your drawing").get_by_role("listitem").count() == 12
+    page.locator("[data-example=teapot]").click()
+    draw(page, OTHER)
+    assert page.locator("#drawn").text_content() == "On the pad: a picture and 1 stroke."
+    unnamed = page.locator("button, input, canvas").evaluate_all(
+        """all => all.filter(each => !each.getAttribute("aria-label") && !(each.closest("label") ?? each).textContent.trim()
+            && !each.querySelector("img[alt]:not([alt=''])"))"""
+    )
+    assert unnamed == []
+
+
+def test_nothing_moves_as_photos_arrive(served, visit):
+    for width in (360, 1280):
+        page = visit(served, viewport={"width": width, "height": 900})
+        at(page, [])
+        page.evaluate("""() => {
+            window.moved = 0;
+            const add = (list) => list.getEntries().forEach((entry) => { window.moved += entry.value; });
+            new PerformanceObserver(add).observe({ type: "layout-shift" });
+        }""")
+        for points in (LINE, OTHER):
+            draw(page, points)
+            page.wait_for_timeout(300)
+        assert page.evaluate("window.moved") == 0
+
+
+def test_less_motion_where_it_is_wished(served, visit):
+    for wish, name in (("no-preference", "pulse"), ("reduce", "none")):
+        page = visit(served, reduced_motion=wish)
+        draw(page)
+        pen_down(page, OTHER)
+        assert page.locator(".blank").first.evaluate("each => getComputedStyle(each).animationName") == name
+        page.mouse.up()
+
+
 def test_a_mark_for_the_keys_is_no_part_of_the_drawing(served, visit):
     page, other = visit(served), visit(served)
     for each in (page, other):
-        each.locator("[data-example='1']").click()
+        each.locator("[data-example=teapot]").click()
         each.wait_for_selector(PHOTOS)
     keys_on_the_pad(page, "ArrowLeft")
     page.get_by_label("Hash").check()
@@ -319,9 +438,9 @@ def test_a_drawing_outlives_a_reload_until_it_is_cleared(served, visit, how):
         if how == "reload":
             page.reload()
         else:
-            page.goto(f"{served.address}/example/0")
+            page.goto(f"{served.address}/static/page.css")
             page.go_back()
-        page.wait_for_function("document.querySelector('#pad canvas')?.width > 200 && document.querySelector('#found .photos')")
+        wait_until(page, "document.querySelector('#pad canvas')?.width > 200 && document.querySelector('#found .photos')")
 
     page = visit(served)
     page.locator("#pad input[type=file]").set_input_files(picture_file(bytes_of(drawing(5))))
@@ -341,7 +460,10 @@ def test_a_drawing_that_is_too_long_to_be_kept_leaves_no_older_one(served, visit
     page = visit(served)
     draw(page)
     assert 0 < page.evaluate("sessionStorage.getItem('drawing').length") < 5_000
-    page.evaluate("Object.defineProperty(photoSearch.Pad.prototype, 'rounded', { value: () => 'x'.repeat(3e6) })")
+    page.evaluate("""async () => {
+        const { Pad } = await import("/static/pad.js");
+        Object.defineProperty(Pad.prototype, "rounded", { value: () => "x".repeat(3e6) });
+    }""")
     draw(page, OTHER)
     assert page.evaluate("sessionStorage.getItem('drawing')") is None
 
@@ -356,18 +478,18 @@ def test_photos_like_one_that_was_found(served, visit):
     page.get_by_role("button", name="Back to the drawing").click()
     assert found(page) == one
     page.locator("#found .view").first.click()
-    assert page.locator("#found .large").is_visible()
-    page.locator("#found .large").get_by_role("button", name="Find photos like this one").click()
-    assert one[0][0] not in dict(found(page)) and not page.locator("#found .large").is_visible()
+    assert page.locator(".large").is_visible()
+    page.locator(".large").get_by_role("button", name="Find photos like this one").click()
+    assert one[0][0] not in dict(found(page)) and not page.locator(".large").is_visible()
     assert draw(page, OTHER) and page.locator("#found .asked").is_hidden()  # drawing on leads back to the drawing
 
 
 def test_an_example_is_a_drawing_like_any_other(served, visit):
     page = visit(served)
-    page.locator("[data-example='1']").click()
+    page.locator("[data-example=teapot]").click()
     page.wait_for_selector(PHOTOS)
-    fish = found(page)
-    assert draw(page, OTHER) != fish
+    teapot = found(page)
+    assert draw(page, OTHER) != teapot
 
 
 def test_no_answer_to_an_older_drawing_is_shown(served, visit):
@@ -417,16 +539,16 @@ def test_a_narrow_screen_and_a_finger(served, visit):
     page.wait_for_timeout(300)
     assert page.evaluate("scrollY") == 0 and found(page) != one
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    for button in ("Pen", "Eraser", "Undo", "Clear"):
-        box = page.get_by_role("button", name=button).bounding_box()
-        assert box["height"] >= 40 and box["x"] >= 0 and box["x"] + box["width"] <= 360
+    for control in page.locator("button:visible, input:visible:not([type=file]):not(.width), .upload, .choice label").all():
+        box = control.bounding_box()
+        assert box["height"] >= 40 and box["width"] >= 40 and box["x"] >= 0 and box["x"] + box["width"] <= 360
 
 
 CUT_OFF = """() => Array.from(document.querySelectorAll("#top *, #pad *, #found *"))
     .filter((each) => !each.children.length && (each.textContent.trim() || each.matches("input, canvas")))
     .filter((each) => each.scrollWidth > each.clientWidth + 1 && getComputedStyle(each).display !== "inline"
         || each.getBoundingClientRect().right > innerWidth || each.getBoundingClientRect().left < 0)
-    .filter((each) => !each.matches("[type=file]") && each.getClientRects().length)
+    .filter((each) => !each.matches("[type=file], .unseen") && each.getClientRects().length)
     .map((each) => `${each.tagName} ${each.textContent}`)"""
 
 
@@ -455,7 +577,7 @@ def test_the_hint_about_the_keys_covers_nothing(served, visit, width, how):
 @pytest.mark.parametrize("width", [320, 375, 768])
 def test_no_word_and_no_control_is_cut_off(served, visit, width):
     page = visit(served, viewport={"width": width, "height": 740})
-    page.locator("[data-example='1']").click()
+    page.locator("[data-example=teapot]").click()
     page.wait_for_selector(PHOTOS)
     at(page, [])
     assert page.evaluate(CUT_OFF) == [] and page.evaluate("document.documentElement.scrollWidth") <= width
@@ -470,20 +592,20 @@ def test_no_word_and_no_control_is_cut_off(served, visit, width):
 
 def test_dark_and_light_ask_the_same(served, visit):
     light, dark = visit(served, color_scheme="light"), visit(served, color_scheme="dark")
-    is_dark = "document.body.classList.contains('dark')"
-    dark.wait_for_function(is_dark)
+    is_dark = "document.documentElement.dataset.theme === 'dark'"
+    wait_until(dark, is_dark)
     assert not light.evaluate(is_dark)
     assert draw(light) == draw(dark)
-    light.get_by_role("button", name="Dark or light").click()
-    light.wait_for_function(is_dark)
-    dark.get_by_role("button", name="Dark or light").click()
+    light.get_by_role("button", name="Dark theme").click()
+    wait_until(light, is_dark)
+    dark.get_by_role("button", name="Dark theme").click()
     for page, chosen in ((light, True), (dark, False)):
         for _ in range(2):
             page.reload()
-            page.wait_for_function("document.querySelector('#shade')")
+            wait_until(page, "document.querySelector('#theme')")
             page.wait_for_timeout(300)
             assert page.evaluate(is_dark) == chosen  # once
-        page.goto(f"{served.address}/example/0")
+        page.goto(f"{served.address}/static/page.css")
         page.go_back()
         page.wait_for_timeout(300)
         assert page.evaluate(is_dark) == chosen

@@ -1,13 +1,13 @@
-"""One at a time, in order, none for nobody, and no crowd."""
+"""The request queue: order, limits, and visitors who leave."""
 
 import asyncio
 import threading
 
 import pytest
 
-pytest.importorskip("gradio")
+pytest.importorskip("starlette")
 
-from photo_search.request_queue import Bodies, Crowded, TooLarge, Turns
+from photo_search.request_queue import Busy, RequestQueue, TooLarge
 from utils.errors import InputError
 
 
@@ -25,7 +25,7 @@ class Question:
 
 
 def test_one_at_a_time_and_in_order():
-    turns, done, immediate = Turns(10), [], threading.Semaphore(1)
+    queue, done, immediate = RequestQueue(10), [], threading.Semaphore(1)
 
     def work(body):
         assert immediate.acquire(blocking=False)
@@ -34,33 +34,33 @@ def test_one_at_a_time_and_in_order():
         return body
 
     async def all_ask():
-        return await asyncio.gather(*(turns.answer(Question(bytes([number])), 1, work) for number in range(8)))
+        return await asyncio.gather(*(queue.process(Question(bytes([number])), 1, work) for number in range(8)))
 
     assert asyncio.run(all_ask()) == done == [bytes([number]) for number in range(8)]
 
 
 def test_nothing_is_done_for_one_who_has_gone():
-    assert asyncio.run(Turns(1).answer(Question(gone=True), 1, lambda _: pytest.fail("was done"))) is None
+    assert asyncio.run(RequestQueue(1).process(Question(gone=True), 1, lambda _: pytest.fail("was done"))) is None
 
 
 def test_a_crowd_is_sent_away_and_then_there_is_room_again():
-    turns, wait = Turns(1), threading.Event()
+    queue, wait = RequestQueue(1), threading.Event()
 
     async def all_ask():
-        asked = [turns.answer(Question(), 1, lambda _: wait.wait(10)) for _ in range(5)]
+        asked = [queue.process(Question(), 1, lambda _: wait.wait(10)) for _ in range(5)]
         tasks = [asyncio.create_task(each) for each in asked]
         await asyncio.sleep(0.1)
         wait.set()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
-        return answers, await turns.answer(Question(), 1, lambda _: True)
+        return answers, await queue.process(Question(), 1, lambda _: True)
 
     answers, later = asyncio.run(all_ask())
-    assert [type(answer) for answer in answers] == [bool, bool, Crowded, Crowded, Crowded] and later
+    assert [type(answer) for answer in answers] == [bool, bool, Busy, Busy, Busy] and later
 
 
 def test_what_is_sent_in_parts_is_measured_too():
     with pytest.raises(TooLarge, match="more than 1 MB"):
-        asyncio.run(Turns(1).answer(Question(bytes(1_000_001)), 1_000_000, lambda _: None))
+        asyncio.run(RequestQueue(1).process(Question(bytes(1_000_001)), 1_000_000, lambda _: None))
 
 
 class Unfinished(Question):
@@ -77,38 +77,37 @@ class Unfinished(Question):
         await asyncio.Event().wait()
 
 
-def started(turns, questions, most_bytes=10**6):
-    return [asyncio.create_task(turns.answer(question, most_bytes, bytes)) for question in questions]
+def started(queue, questions, most_bytes=10**6):
+    return [asyncio.create_task(queue.process(question, most_bytes, bytes)) for question in questions]
 
 
 def test_unfinished_bodies_take_bounded_memory_and_keep_nobody_out():
     async def crowd():
-        bodies = Bodies(most_bytes=10_000, unfinished=1_000)
-        turns, most = Turns(10, bodies=bodies), 0
-        tasks = started(turns, [Unfinished(*[bytes(500)] * 6) for _ in range(100)])
+        queue, most = RequestQueue(10, max_held=10_000, max_arriving=1_000), 0
+        tasks = started(queue, [Unfinished(*[bytes(500)] * 6) for _ in range(100)])
         for _ in range(50):
             await asyncio.sleep(0)
-            most = max(most, bodies.held)
+            most = max(most, queue.held)
         assert 8_000 < most <= 10_000
-        assert await turns.answer(Question(b"x" * 9_000), 10**6, len) == 9_000
-        assert bodies.held <= 1_000
+        assert await queue.process(Question(b"x" * 9_000), 10**6, len) == 9_000
+        assert queue.held <= 1_000
         given_up = [task for task in tasks if task.done()]
-        assert len(given_up) >= 97 and all(isinstance(task.exception(), Crowded) for task in given_up)
+        assert len(given_up) >= 97 and all(isinstance(task.exception(), Busy) for task in given_up)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        assert bodies.held == 0
+        assert queue.held == 0
 
     asyncio.run(crowd())
 
 
 def test_of_too_many_unfinished_bodies_the_oldest_are_given_up():
     async def crowd():
-        turns = Turns(10, bodies=Bodies(unfinished=5))
-        tasks = started(turns, [Unfinished() for _ in range(20)])
+        queue = RequestQueue(10, max_arriving=5)
+        tasks = started(queue, [Unfinished() for _ in range(20)])
         await asyncio.sleep(0.01)
         assert [task.done() for task in tasks] == [True] * 15 + [False] * 5
-        assert await turns.answer(Question(b"body"), 4, bytes) == b"body"
+        assert await queue.process(Question(b"body"), 4, bytes) == b"body"
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -118,31 +117,31 @@ def test_of_too_many_unfinished_bodies_the_oldest_are_given_up():
 
 def test_a_body_that_never_ends_is_waited_for_so_long_and_no_longer():
     async def ask():
-        bodies = Bodies(seconds=0.05)
+        queue = RequestQueue(1, seconds=0.05)
         with pytest.raises(InputError, match=r"longer than 0\.05 s"):
-            await Turns(1, bodies=bodies).answer(Unfinished(b"some"), 10, bytes)
-        assert bodies.held == 0
+            await queue.process(Unfinished(b"some"), 10, bytes)
+        assert queue.held == 0
 
     asyncio.run(ask())
 
 
 def test_whole_bodies_that_wait_count_too_and_what_finds_no_room_is_sent_away():
-    turns, wait = Turns(10, bodies=Bodies(most_bytes=100)), threading.Event()
+    queue, wait = RequestQueue(10, max_held=100), threading.Event()
 
     def asked(number):
-        return [asyncio.create_task(turns.answer(Question(bytes(40)), 100, lambda _: wait.wait(10))) for _ in range(number)]
+        return [asyncio.create_task(queue.process(Question(bytes(40)), 100, lambda _: wait.wait(10))) for _ in range(number)]
 
     async def all_ask():
         first = asked(2)
         await asyncio.sleep(0.1)
         second = await asyncio.gather(*asked(2), return_exceptions=True)
-        assert turns.bodies.held == 80
+        assert queue.held == 80
         wait.set()
         return await asyncio.gather(*first), second
 
     first, second = asyncio.run(all_ask())
-    assert first == [True, True] and [type(answer) for answer in second] == [Crowded, Crowded]
-    assert turns.bodies.held == 0
+    assert first == [True, True] and [type(answer) for answer in second] == [Busy, Busy]
+    assert queue.held == 0
 
 
 def test_nothing_is_read_where_there_is_no_room_to_wait():
@@ -151,7 +150,7 @@ def test_nothing_is_read_where_there_is_no_room_to_wait():
             pytest.fail("was read")
             yield b""
 
-    turns = Turns(1)
-    turns.room = 0
-    with pytest.raises(Crowded):
-        asyncio.run(turns.answer(Unread(), 10, bytes))
+    queue = RequestQueue(1)
+    queue.free = 0
+    with pytest.raises(Busy):
+        asyncio.run(queue.process(Unread(), 10, bytes))
