@@ -37,7 +37,7 @@ NOUNS = {
 
 
 def write_wordnet(folder: Path, nouns: Mapping[str, Sequence[str]] = NOUNS) -> dict[str, str]:
-    """Write the files of nouns, and give {entry: wnid}. A hypernym is named by the first word of the first entry that has it."""
+    """Write the files of nouns; returns {entry: wnid}. The first word of an entry names it as a hypernym."""
     folder.mkdir(parents=True, exist_ok=True)
     pointers = _pointers(nouns)
     offsets, position = dict.fromkeys(nouns, 0), len(LICENCE)

@@ -148,9 +148,9 @@ def test_a_run_cut_short_goes_on(mine, tmp_path, prepare, prepare_cut_short):
     Image.new("RGB", (900, 600), "red").save(mine / "photos/cup/large.jpg")
     out = tmp_path / "out"
     prepare_cut_short(20, mine, out)
-    placed = {path for path in (out / "Own").rglob("*.*") if path.is_file() and not path.name.startswith(".")}
-    assert len(placed) == 19 and not (out / "Own/zeroshot").exists()
-    damaged = next(iter(placed))
+    copied = {path for path in (out / "Own").rglob("*.*") if path.is_file() and not path.name.startswith(".")}
+    assert len(copied) == 19 and not (out / "Own/zeroshot").exists()
+    damaged = next(iter(copied))
     damaged.unlink()  # a hard link
     damaged.write_bytes(b"")  # as a power cut leaves it
     code, text, err = prepare("folders", mine, "--output", str(out))
@@ -169,11 +169,11 @@ def test_nothing_is_overwritten_unless_forced(mine, tmp_path, prepare):
     assert (out / "Own/zeroshot/cname_cid.txt").read_bytes() == lists
     photo = out / "Own/photos/cup/cup_0.jpg"
     photo.unlink()
-    photo.write_bytes(b"mine, and dear to me")
+    photo.write_bytes(b"my own")
     other = write_tree(tmp_path / "other", ["apple", "bell", "cup", "duck", "eye", "fish"], photos=4, sketches=6)
     code, _, err = prepare("folders", other, "--output", str(out))
     assert code == 2 and f"{photo}: already exists and differs from {other}/photos/cup/cup_0.jpg" in err
-    assert photo.read_bytes() == b"mine, and dear to me"
+    assert photo.read_bytes() == b"my own"
     code, _, err = prepare("folders", other, "--output", str(out), "--unseen", "cup", "bell", "--force")
     assert code == 0, err
     assert photo.read_bytes() == (other / "photos/cup/cup_0.jpg").read_bytes()

@@ -30,7 +30,7 @@ def zipped(folder, path):
 
 @pytest.fixture
 def nowhere(tmp_path, monkeypatch):
-    """No WordNet on this machine, and one empty folder of nltk's; gives that folder."""
+    """A machine without WordNet; returns its one data folder of nltk, which is empty."""
     monkeypatch.setattr(nltk.data, "path", [str(tmp_path / "nltk_data")])
     monkeypatch.setattr(room, "DEBIAN", tmp_path / "debian")
     return tmp_path / "nltk_data"
@@ -64,7 +64,7 @@ def test_without_a_folder_nltks_own_come_first_then_debians(nowhere, tmp_path):
     assert open_wordnet(landmark=(wnids["cat"], "cat")).synsets("taxi", "n")
 
 
-def test_it_is_downloaded_at_last_and_patience_is_as_before(nowhere, tmp_path, monkeypatch):
+def test_it_is_downloaded_at_last_and_time_limits_are_restored(nowhere, tmp_path, monkeypatch):
     patience, wnids = [], write_wordnet(tmp_path / "unpacked")
 
     def download(name, **_):
