@@ -1,10 +1,9 @@
-"""What bringing a drawing to the look of training sketches is worth: mAP of a test's sketches as one might draw them on a screen.
+"""The effect of `datasets/sketch_cleanup.py` on retrieval: mAP and P@100 of sketches as a user may draw them on a screen.
 
 python benchmarks/sketch_cleanup.py --data_root DATA --image_size 64 --checkpoint FILE…
 
-The unseen classes' sketches of Sketchy's layout are drawn, with thin strokes or with thick ones, somewhere on a transparent
-canvas of 800 × 600 pixels, a quarter to three fifths of its height; then they are queries as they are, and after
-`datasets/sketch_cleanup.py`.
+The sketches of Sketchy's unseen classes are placed at random on a transparent canvas of 800 × 600 pixels, a quarter to three
+fifths of its height high, in thin or in thick strokes. They are queries as they are and after the cleaning.
 """
 
 import argparse
@@ -17,11 +16,11 @@ import torch
 from PIL import Image, ImageFilter
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from datasets import sketch_cleanup as drawings
-from datasets.catalog import SKETCHY
-from datasets.file_lists import FileList, Split
+from datasets.catalog import SKETCHY, UNSEEN
+from datasets.file_lists import Split
 from datasets.images import decode, opened
-from photo_search.encoder import Network, open_network
+from datasets.sketch_cleanup import as_training_sketch, stroke_width
+from photo_search.encoder import open_network
 from retrieval.scores import evaluate_ranking
 from utils.errors import report_errors
 from utils.parser import image_side
@@ -30,68 +29,58 @@ CANVAS, SHARE = (800, 600), (0.25, 0.6)
 BATCH = 100
 
 
-def on_a_screen(sketch: Image.Image, number: int, width: float | None) -> Image.Image:
-    """The sketch's lines, `width` pixels wide (None: as they are), somewhere on a transparent canvas."""
-    rng = np.random.default_rng(number)
+def on_a_screen(sketch: Image.Image, seed: int, width: float | None) -> Image.Image:
+    """The sketch somewhere on a transparent canvas, its lines thinned to `width` pixels (None: as they are)."""
+    rng = np.random.default_rng(seed)
     side = int(rng.uniform(*SHARE) * CANVAS[1])
     large = sketch.convert("L").resize((4 * side, 4 * side), Image.Resampling.BICUBIC)
-    lines = Image.fromarray(np.asarray(large) < 128)
-    if width is not None:
-        excess = round((drawings.stroke_width(np.asarray(lines) > 0) - 4 * width) / 2)
-        lines = lines.convert("L").filter(ImageFilter.MinFilter(2 * min(excess, 7) + 1)) if excess > 0 else lines.convert("L")
+    lines = Image.fromarray(np.asarray(large) < 128).convert("L")
+    excess = 0 if width is None else round((stroke_width(np.asarray(lines) > 0) - 4 * width) / 2)
+    if excess > 0:
+        lines = lines.filter(ImageFilter.MinFilter(2 * min(excess, 7) + 1))
+    left, top = (int(rng.integers(0, length - side)) for length in CANVAS)
     cover = Image.new("L", CANVAS)
-    at = tuple(int(rng.integers(0, length - side)) for length in CANVAS)
-    cover.paste(lines.convert("L").resize((side, side), Image.Resampling.BOX), at)
+    cover.paste(lines.resize((side, side), Image.Resampling.BOX), (left, top))
     canvas = Image.new("RGBA", CANVAS, (30, 30, 30, 0))
     canvas.putalpha(cover)
     return canvas
 
 
-def plainly(picture: Image.Image, side: int) -> np.ndarray:
-    """As every image is read: on white, stretched to the square."""
+def as_it_is(picture: Image.Image, side: int) -> np.ndarray:
+    """The picture on white, stretched to the square."""
     paper = Image.new("RGBA", picture.size, "white")
     paper.alpha_composite(picture)
     return np.asarray(paper.convert("RGB").resize((side, side), Image.Resampling.BILINEAR))
 
 
-def batches(embed: Callable, images: list[np.ndarray]) -> torch.Tensor:
+def embedded(embed: Callable[[np.ndarray], np.ndarray], images: list[np.ndarray]) -> torch.Tensor:
     parts = [embed(np.stack(images[start : start + BATCH])) for start in range(0, len(images), BATCH)]
     return torch.from_numpy(np.concatenate(parts))
 
 
-def figures(network: Network, images: list[np.ndarray], queries: FileList, photos: FileList, gallery: torch.Tensor) -> str:
-    found = batches(network.embed_sketches, images)
-    labels = torch.from_numpy(queries.labels), torch.from_numpy(photos.labels)
-    scores = evaluate_ranking("euclidean", found, labels[0], gallery, labels[1], progress=False).summary()
-    return f"{scores['map_all_released']:.3f} {scores['p100_released']:.3f}"
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="The effect of cleaning sketches on retrieval.")
     parser.add_argument("--data_root", type=Path, required=True)
     parser.add_argument("--checkpoint", type=Path, nargs="+", required=True)
     parser.add_argument("--image_size", type=image_side, default=224)
     options = parser.parse_args()
-    split = Split(SKETCHY, options.data_root, SKETCHY.default_split)
-    queries, photos = split.sketches("zero"), split.photos("zero")
-    sketches = [opened(queries.root / path) for path in queries.paths]
-    side = options.image_size
-    thin, thick = ([on_a_screen(sketch, i, width) for i, sketch in enumerate(sketches)] for width in (2, None))
-    rows = {
-        "as published": [plainly(sketch, side) for sketch in sketches],
-        "as published, brought to the look": [drawings.as_training_sketch(sketch, side) for sketch in sketches],
-        "thin on a screen": [plainly(sketch, side) for sketch in thin],
-        "thin, brought to the look": [drawings.as_training_sketch(sketch, side) for sketch in thin],
-        "as thick as published on a screen": [plainly(sketch, side) for sketch in thick],
-        "as thick, brought to the look": [drawings.as_training_sketch(sketch, side) for sketch in thick],
-    }
+    split, side = Split(SKETCHY, options.data_root, SKETCHY.default_split), options.image_size
+    queries, photos = split.sketches(UNSEEN), split.photos(UNSEEN)
+    labels = torch.from_numpy(queries.labels), torch.from_numpy(photos.labels)
+    published = [opened(queries.root / path) for path in queries.paths]
+    thin, thick = ([on_a_screen(sketch, row, width) for row, sketch in enumerate(published)] for width in (2, None))
     networks = [open_network(path, image_size=side) for path in options.checkpoint]
     pictures = [decode(photos.root / path, side) for path in photos.paths]
-    galleries = [batches(network.embed_photos, pictures) for network in networks]
+    galleries = [embedded(network.embed_photos, pictures) for network in networks]
     print(f"mAP@all and P@100, released protocol, real-valued: {len(queries)} sketches, {len(photos)} photos")
-    for title, images in rows.items():
-        told = (figures(network, images, queries, photos, gallery) for network, gallery in zip(networks, galleries, strict=True))
-        print(f"{title:36}" + "   ".join(told), flush=True)
+    for title, sketches in {"as published": published, "thin on a screen": thin, "thick on a screen": thick}.items():
+        for suffix, prepare in (("", as_it_is), (", cleaned", as_training_sketch)):
+            images, columns = [prepare(sketch, side) for sketch in sketches], []
+            for network, gallery in zip(networks, galleries, strict=True):
+                found = embedded(network.embed_sketches, images)
+                scores = evaluate_ranking("euclidean", found, labels[0], gallery, labels[1], progress=False).summary()
+                columns.append(f"{scores['map_all_released']:.3f} {scores['p100_released']:.3f}")
+            print(f"{title + suffix:36}" + "   ".join(columns), flush=True)
 
 
 if __name__ == "__main__":
