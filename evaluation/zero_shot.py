@@ -1,7 +1,7 @@
 """The zero-shot test of the test scripts: embed queries and gallery, rank, score, write results and report."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,13 +10,12 @@ from datasets.bad_images import SKIPPED, BadImages
 from datasets.catalog import CUSTOM, DATASETS, SAME_SPLIT, Dataset
 from datasets.file_lists import FileList, Split
 from datasets.images import decode
-from evaluation.config import Resources, ZeroShotConfig, resolve, run_name
+from evaluation.config import ZeroShotConfig, resolve, run_name
 from evaluation.embedding import Embedder
 from evaluation.feature_cache import FeatureCache
 from evaluation.outputs import Outcome, facts_of, require_free, write_outcome
 from evaluation.protocols import Protocol, protocol_of, training_samples
 from models.cse_resnet import PHOTO, SKETCH
-from models.dsn import Student
 from models.restore import recorded_image_size, recorded_option, restore_student
 from report.page import ReportData
 from report.photo_grid import THUMBNAIL
@@ -26,19 +25,12 @@ from retrieval.scores import evaluate_ranking
 from utils.devices import finished
 from utils.distributed import Distributed, init_distributed
 from utils.errors import InputError
+from utils.options import as_text
 from utils.ram import report_out_of_memory
 from utils.runs import list_runs
 
 OUT_OF_MEMORY_HINT = "lower --batch_size or --image_size; --num_workers 0 saves the memory of the data-loading processes"
 FeaturePair = tuple[torch.Tensor, torch.Tensor]
-
-
-class Features(NamedTuple):
-    """L2-normalised features of the queries (n, d) and the gallery (m, d); with `--itq_fit train`, of training images too."""
-
-    queries: torch.Tensor
-    gallery: torch.Tensor
-    training: FeaturePair | None
 
 
 def hash_scores(
@@ -88,26 +80,6 @@ def _test(dataset: Dataset, config: ZeroShotConfig, distributed: Distributed) ->
     if distributed.is_main:
         require_free(results_file)
 
-    started = finished(resources.device)
-    features = _embed(student, split, protocol, checkpoint.parent / "features", config, resources)
-    if not distributed.is_main:
-        return {}
-    embedded = finished(resources.device)
-    scores = _score(features, protocol, config)
-    seconds = {"features": round(embedded - started, 3), "metrics": round(finished(resources.device) - embedded, 3)}
-
-    results = _results(split, checkpoint, protocol, scores, seconds, config)
-    if bad_images:
-        results["skipped_images"] = bad_images.count
-        bad_images.write(results_file.with_name(f"{results_file.stem}_{SKIPPED}"))
-    report = _report(split, protocol, features, scores, results)
-    write_outcome(results_file, Outcome(results, protocol.queries.paths, report), with_report=not config.output.no_report)
-    return results
-
-
-def _embed(
-    student: Student, split: Split, protocol: Protocol, cache: Path, config: ZeroShotConfig, resources: Resources
-) -> Features:
     embed = Embedder(
         student.to(resources.device, memory_format=torch.channels_last),
         resources.device,
@@ -117,22 +89,50 @@ def _embed(
         amp=resources.amp,
         pooled=config.tested.pretrained,
         bar_every=config.runtime.print_freq,
-        cache=None if config.output.no_cache else FeatureCache(cache, student),
-        distributed=resources.distributed,
+        cache=None if config.output.no_cache else FeatureCache(checkpoint.parent / "features", student),
+        distributed=distributed,
     )
+    started = finished(resources.device)
     queries = embed(protocol.queries, protocol.query_domain, "queries")
     gallery = embed(protocol.gallery, PHOTO, "gallery photos")
-    if config.codes.itq_fit != "train":
-        return Features(queries, gallery, None)
+    training = _embed_training_images(split, embed, protocol) if config.codes.itq_fit == "train" else None
+    if not distributed.is_main:
+        return {}
+    embedded = finished(resources.device)
+    scores = _score(queries, gallery, training, protocol, config)
+    seconds = {"features": round(embedded - started, 3), "metrics": round(finished(resources.device) - embedded, 3)}
+
+    results = _results(split, checkpoint, protocol, scores, seconds, config)
+    if bad_images:
+        results["skipped_images"] = bad_images.count
+        bad_images.write(results_file.with_name(f"{results_file.stem}_{SKIPPED}"))
+    report = ReportData(
+        title=f"{split.dataset.name}, {split.name}",
+        facts=facts_of(results),
+        scores=scores,
+        query_labels=protocol.queries.labels,
+        gallery_labels=protocol.gallery.labels,
+        names=protocol.names,
+        query_features=queries.cpu().numpy(),
+        gallery_features=gallery.cpu().numpy(),
+        thumbnail=lambda side, index: _thumbnail(protocol.queries if side == "query" else protocol.gallery, index),
+    )
+    write_outcome(results_file, Outcome(results, protocol.queries.paths, report), with_report=not config.output.no_report)
+    return results
+
+
+def _embed_training_images(split: Split, embed: Embedder, protocol: Protocol) -> FeaturePair:
+    """Features of training images from the domain of the queries, and of training photos."""
     sketches, photos = training_samples(split)
-    like_gallery = embed(photos, PHOTO, "training photos")
-    like_queries = embed(sketches, SKETCH, "training sketches") if protocol.query_domain == SKETCH else like_gallery
-    return Features(queries, gallery, (like_queries, like_gallery))
+    photo_features = embed(photos, PHOTO, "training photos")
+    has_sketch_queries = protocol.query_domain == SKETCH
+    return (embed(sketches, SKETCH, "training sketches") if has_sketch_queries else photo_features), photo_features
 
 
-def _score(features: Features, protocol: Protocol, config: ZeroShotConfig) -> dict[str, Scores]:
-    """Scores of the ranking by Euclidean distance and by Hamming distance between codes."""
-    queries, gallery, training = features
+def _score(
+    queries: torch.Tensor, gallery: torch.Tensor, training: FeaturePair | None, protocol: Protocol, config: ZeroShotConfig
+) -> dict[str, Scores]:
+    """Scores of the rankings by Euclidean distance between features and by Hamming distance between hash codes."""
     query_labels, gallery_labels = (
         torch.from_numpy(files.labels).to(queries.device) for files in (protocol.queries, protocol.gallery)
     )
@@ -164,30 +164,12 @@ def _results(
             "num_hashing": config.model.num_hashing,
             "pretrained": config.tested.pretrained,
             "amp": config.runtime.amp,
-            "itq": config.codes.itq,
-            "itq_fit": config.codes.itq_fit,
-            "ties": config.codes.ties,
+            **as_text(config.codes),
         },
         **{ranking: found.summary() for ranking, found in scores.items()},
         "per_class": scores["real"].per_class(protocol.names),
         "seconds": seconds,
     }
-
-
-def _report(
-    split: Split, protocol: Protocol, features: Features, scores: dict[str, Scores], results: dict[str, Any]
-) -> ReportData:
-    return ReportData(
-        title=f"{split.dataset.name}, {split.name}",
-        facts=facts_of(results),
-        scores=scores,
-        query_labels=protocol.queries.labels,
-        gallery_labels=protocol.gallery.labels,
-        names=protocol.names,
-        query_features=features.queries.cpu().numpy(),
-        gallery_features=features.gallery.cpu().numpy(),
-        thumbnail=lambda side, index: _thumbnail(protocol.queries if side == "query" else protocol.gallery, index),
-    )
 
 
 def _thumbnail(files: FileList, index: int) -> np.ndarray:

@@ -1,8 +1,7 @@
 """From the config of a run to its batches, validation and training step."""
 
-import contextlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -166,37 +165,28 @@ def wrapped_forward(student: Student, has_teacher: bool, config: TrainConfig, re
     """
     network: nn.Module = student
     if resources.distributed.world_size > 1:
-        with _frozen(
-            _unused_heads(student, has_teacher, config.objective.contrastive_lambda)
-        ):  # else it waits for their gradients
-            network = DistributedDataParallel(
-                student,
-                device_ids=[torch.cuda.current_device()] if resources.device.type == "cuda" else None,
-                gradient_as_bucket_view=True,
-                **{BUFFERS_IN_FORWARD: config.runtime.batchnorm == "local"},  # else all processes have the same statistics
-            )
+        unused = _unused_parameters(student, has_teacher, config.objective.contrastive_lambda)
+        for parameter in unused:
+            parameter.requires_grad_(False)  # else DistributedDataParallel waits for its gradient
+        network = DistributedDataParallel(
+            student,
+            device_ids=[torch.cuda.current_device()] if resources.device.type == "cuda" else None,
+            gradient_as_bucket_view=True,
+            **{BUFFERS_IN_FORWARD: config.runtime.batchnorm == "local"},  # else all processes have the same statistics
+        )
+        for parameter in unused:
+            parameter.requires_grad_(True)
     if config.runtime.compile:
         return _compiled(network, resources.device)
     return None if network is student else network
 
 
-def _unused_heads(student: Student, has_teacher: bool, contrastive_weight: float) -> list[nn.Parameter]:
-    """Parameters of heads that no loss of this run depends on."""
+def _unused_parameters(student: Student, has_teacher: bool, contrastive_weight: float) -> list[nn.Parameter]:
+    """Trainable parameters of heads that no loss of this run depends on."""
     heads: list[nn.Module] = [] if has_teacher else [student.original_model.last_linear]
     if student.contrastive_head is not None and contrastive_weight == 0:
         heads.append(student.contrastive_head)
-    return [parameter for head in heads for parameter in head.parameters()]
-
-
-@contextlib.contextmanager
-def _frozen(parameters: list[nn.Parameter]) -> Iterator[None]:
-    """Freeze the parameters within the block."""
-    trainable = [parameter for parameter in parameters if parameter.requires_grad]
-    for parameter in trainable:
-        parameter.requires_grad_(False)
-    yield
-    for parameter in trainable:
-        parameter.requires_grad_(True)
+    return [parameter for head in heads for parameter in head.parameters() if parameter.requires_grad]
 
 
 def _compiled(network: nn.Module, device: torch.device) -> Callable[..., Any]:

@@ -220,7 +220,10 @@ class Checkpointer:
         if not self.step.distributed.is_main:
             return
         self.prepare_once()
-        within_epoch = {} if state.sums is None else {"progress": self._within_epoch(state, state.sums)}
+        within_epoch = {}
+        if state.sums is not None:
+            bank, order = self.step.bank.state_dict(), self.batches.order.identity
+            within_epoch["progress"] = {"steps": state.steps, "sums": state.sums.cpu(), "bank": bank, "order": order}
         write_checkpoint(
             self.folder / name,
             epoch=state.epochs,
@@ -233,11 +236,3 @@ class Checkpointer:
             previous=previous,
             **within_epoch,
         )
-
-    def _within_epoch(self, state: TrainingState, sums: torch.Tensor) -> dict[str, Any]:
-        return {
-            "steps": state.steps,
-            "sums": sums.cpu(),
-            "bank": self.step.bank.state_dict(),
-            "order": self.batches.order.identity,
-        }
