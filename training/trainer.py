@@ -36,20 +36,20 @@ class Trainer:
 
     def train(self) -> None:
         """Train the remaining epochs. Raises Stopped on a stop request, InputError if a loss or weight is not finite."""
-        is_main = self.step.distributed.is_main
+        schedule, is_main = self.config.optimisation, self.step.distributed.is_main
         with Curves(self.checkpointer.folder, enabled=is_main) as curves, self.stop.deferred():
             try:
-                for _ in range(self.state.epochs, self.config.optimisation.epochs):
-                    self._train_epoch(curves)
+                for epoch in range(self.state.epochs, schedule.epochs):
+                    set_learning_rate(self.step.optimizer, learning_rate(schedule.lr, schedule.lr_decay, epoch, schedule.epochs))
+                    losses = self.train_one_epoch()
+                    value = self._validate()
+                    self._finish_epoch(losses, value, curves)
             except NotFinite as error:
                 raise self._not_finite() from error
 
-    def _train_epoch(self, curves: Curves) -> None:
-        state, schedule = self.state, self.config.optimisation
-        set_learning_rate(self.step.optimizer, learning_rate(schedule.lr, schedule.lr_decay, state.epochs, schedule.epochs))
-        losses = self.train_one_epoch()
-        value = self._validate()
-
+    def _finish_epoch(self, losses: dict[str, float], value: float, curves: Curves) -> None:
+        """Write curves and checkpoints, and print one line; `value` is the validation mAP. Raises Stopped on a stop request."""
+        state = self.state
         self.checkpointer.prepare_once()
         state.finish_epoch()
         curves.write(state.epochs, {**{f"loss/{name}": mean for name, mean in losses.items()}, "validation/map_hash": value})
@@ -58,7 +58,7 @@ class Trainer:
 
         means = "  ".join(f"{SHORT_NAMES.get(name, name)} {mean:.4f}" for name, mean in losses.items())
         validation = f"validation mAP {value:.4f}  best {state.best:.4f}"
-        print(f"epoch {state.epochs}/{schedule.epochs}  {means}  {validation}", flush=True)
+        print(f"epoch {state.epochs}/{self.config.optimisation.epochs}  {means}  {validation}", flush=True)
         if self.stop.is_requested():
             raise self._stopped()
 

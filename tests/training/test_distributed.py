@@ -50,6 +50,7 @@ def alone():
     return functools.lru_cache(maxsize=1)(lambda setting: trained(Distributed(), setting))  # they are large
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size, setting", [(2, "float64"), (2, "float32"), (4, "float32")])
 def test_several_processes_learn_what_one_process_learns(size, setting, alone, tmp_path):
     expected, tolerance = alone(setting), SETTINGS[setting]["tolerance"]
@@ -84,6 +85,7 @@ def trained_by_two(shared_dataset, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_torchrun_trains_what_one_process_trains(trained_by_two, shared_dataset, tmp_path, run_script):
     """To what an epoch of float32 leaves of it; the exact comparison is above."""
     code, _, err = run_script(TRAIN, *SMALL, *SHORT, "--epochs", 1, "--data_root", shared_dataset, "-s", tmp_path)
@@ -96,6 +98,7 @@ def test_torchrun_trains_what_one_process_trains(trained_by_two, shared_dataset,
     assert not list((trained_by_two / RUN_NAME).glob(".*.tar"))
 
 
+@pytest.mark.slow
 def test_torchrun_tests_what_one_process_tests(trained_by_two, shared_dataset, tmp_path, run_script):
     """Features come from the same network on the same images, in batches of other sizes; then from the cache."""
     tested = [TEST, *SMALL, "--data_root", shared_dataset, "--resume_dir", trained_by_two, "--no_report"]
@@ -110,6 +113,7 @@ def test_torchrun_tests_what_one_process_tests(trained_by_two, shared_dataset, t
         assert cached[ranking] == two[ranking]
 
 
+@pytest.mark.slow
 def test_a_mistake_is_told_once_and_ends_all(shared_dataset, tmp_path):
     launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", TRAIN, *SMALL]
     ended = subprocess.run([*launched, "--data_root", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=300)
@@ -117,6 +121,7 @@ def test_a_mistake_is_told_once_and_ends_all(shared_dataset, tmp_path):
     assert ended.stderr.count("error: ") == 1 and f"{tmp_path / 'Sketchy/zeroshot1'}: no such folder" in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_ends_the_others_in_one_line(shared_dataset, tmp_path):
     words = [TRAIN, *SMALL, *SHORT, "--epochs", 900, "--data_root", shared_dataset, "-s", tmp_path]
     first, second = started(2, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -129,6 +134,7 @@ def test_a_process_that_is_killed_ends_the_others_in_one_line(shared_dataset, tm
     assert "error: another process of this run has ended" in err and "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_several_processes_stop_together_and_one_process_resumes(shared_dataset, tmp_path, run_script):
     """One process gets the signal; all stop once the main process has saved."""
     words = [TRAIN, *SMALL, *SHORT, "--data_root", shared_dataset, "-s", tmp_path]

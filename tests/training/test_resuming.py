@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 STEPS = 3
 SHORT = ["--pretrained_weights", "none", "--steps_per_epoch", STEPS, "--validation_batches", 2, "--epochs", 2]
 
-
+pytestmark = pytest.mark.slow
 # what is patched in this process reaches its workers
 patches_workers = pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="needs workers that are forked")
 
