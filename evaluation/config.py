@@ -38,9 +38,7 @@ class DataOptions:
     zero_version: str = option(SKETCHY.default_split, help="split folder, e.g. zeroshot1 or zeroshot2 of Sketchy")
     image_size: int = option(224, type=image_side, help="input size of the network in pixels, 32 to 8192")
     skip_bad_images: bool = option(False, help="read all images first; skip, count and list those missing or unreadable")
-    num_workers: int | None = option(
-        None, type=worker_count, help="number of data-loading processes (None: up to 8 on a GPU, 1 on a CPU)"
-    )
+    num_workers: int | None = option(None, type=worker_count, help="data-loading processes (None: up to 8 on a GPU, 1 on a CPU)")
 
 
 @dataclass(frozen=True)
@@ -49,9 +47,7 @@ class ModelOptions:
 
     title: ClassVar[str] = "model"
     arch: str = option(ARCHITECTURES[0], "-a", choices=ARCHITECTURES, help="model architecture")
-    num_classes: int | None = option(
-        None, type=positive_int, help="number of seen classes (None: read from the data or the checkpoint)"
-    )
+    num_classes: int | None = option(None, type=positive_int, help="seen classes (None: read from the data or the checkpoint)")
     num_hashing: int = option(64, type=layer_size, help="embedding length")
 
 
@@ -64,9 +60,7 @@ class ObjectiveOptions:
     kdneg_lambda: float = option(0.3, type=non_negative_float, help="factor on the semantic mask added to the teacher logits")
     sake_lambda: float = option(1.0, type=non_negative_float, help="weight of the distillation loss")
     contrastive_dim: int = option(128, type=layer_size, help="output size of the projection head, if there is one")
-    contrastive_lambda: float = option(
-        0.1, type=non_negative_float, help="weight of the contrastive loss; 0 leaves out its two views"
-    )
+    contrastive_lambda: float = option(0.1, type=non_negative_float, help="weight of the contrastive loss (0: no contrast views)")
     temperature: float = option(0.07, type=positive_float, help="temperature of the contrastive loss")
     topk: int = option(10, type=layer_size, help="memory slots per class")
     memory_lambda: float = option(1.0, type=non_negative_float, help="weight of the memory loss")
@@ -79,7 +73,7 @@ class DeviceOptions:
 
     title: ClassVar[str] = "running"
     device: str = option("auto", help="device: auto, cpu, cuda, cuda:1, …")
-    amp: str = option("auto", choices=("auto", "bf16", "off"), help="mixed precision; auto: bf16 where the device supports it")
+    amp: str = option("auto", choices=("auto", "bf16", "off"), help="mixed precision; auto: bf16 where the device has it natively")
 
 
 @dataclass(frozen=True)
@@ -108,11 +102,7 @@ class ProtocolOptions:
     title: ClassVar[str] = "protocol"
     generalized: float | None = option(None, type=fraction, help="fraction of the seen classes' photos added to the gallery")
     photo_to_photo: int | None = option(
-        None,
-        type=positive_int,
-        nargs="?",
-        const=10,
-        help="use N photos per class as queries instead of sketches (without a number: 10)",
+        None, type=positive_int, nargs="?", const=10, help="use N photos per class as queries instead of sketches (no N: 10)"
     )
     also_seen: list[Path] | None = option(
         None,
@@ -127,13 +117,9 @@ class HashCodeOptions:
     """How hash codes are computed and compared."""
 
     title: ClassVar[str] = "hash codes"
-    itq: str = option(
-        "released", choices=("released", "procrustes"), help="update rule of ITQ: of the released code or of the ITQ paper"
-    )
+    itq: str = option("released", choices=("released", "procrustes"), help="ITQ update of the released code or of the ITQ paper")
     itq_fit: str = option("queries", choices=FITS, help="images the codes are fitted to (published: queries)")
-    ties: str = option(
-        "stable", choices=TIES, help="order at equal Hamming distance: lower gallery index first, or the mean over all orders"
-    )
+    ties: str = option("stable", choices=TIES, help="order at equal distance: lower gallery index first, or mean over all orders")
 
 
 @dataclass(frozen=True)
@@ -150,7 +136,7 @@ class OutputOptions:
 class ZeroShotRuntime(DeviceOptions):
     """How a test runs."""
 
-    amp: str = option("off", choices=("auto", "bf16", "off"), help="mixed precision; auto: bf16 where the device supports it")
+    amp: str = option("off", choices=("auto", "bf16", "off"), help="mixed precision; auto: bf16 where the device has it natively")
     batch_size: int = option(50, type=positive_int, help="images per batch")
     print_freq: int = option(20, "-p", type=positive_int, dashed=True, help="update the progress bar every N batches")
 

@@ -46,9 +46,7 @@ class TrainedObjective(ObjectiveOptions):
     """The losses and their weights."""
 
     title: ClassVar[str] = "objective"
-    memory_grad: str = option(
-        "on", choices=("on", "off"), help="gradient of the memory loss to the photo features; off: as in the released code"
-    )
+    memory_grad: str = option("on", choices=("on", "off"), help="memory loss trains the photo features (released code: off)")
     contrastive_on: str = option(
         "embedding",
         choices=("embedding", "projection"),

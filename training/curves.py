@@ -1,19 +1,20 @@
 """Loss and validation curves for TensorBoard."""
 
+import contextlib
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from utils.errors import InputError
 
 
-class Curves:
-    """Writes scalars to `folder/curves`, which is created by the first `write`; does nothing without TensorBoard.
+class Curves(contextlib.ExitStack):
+    """A context that writes scalars to `folder/curves`, created by the first `write`; does nothing without TensorBoard.
 
-    Points that an interrupted run left from the first written epoch on are hidden.
+    Points that an interrupted run wrote for this and later epochs are hidden.
     """
 
     def __init__(self, folder: Path, enabled: bool = True):
+        super().__init__()
         self.folder, self.enabled = folder / "curves", enabled
         self._writer: Any = None
 
@@ -35,11 +36,4 @@ class Curves:
             return
         if self.folder.is_file():
             raise InputError(f"{self.folder}: is a file where the curves' folder should be; move it away")
-        self._writer = SummaryWriter(self.folder, purge_step=epoch)
-
-    def __enter__(self) -> "Curves":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        self._writer = self.enter_context(SummaryWriter(self.folder, purge_step=epoch))
