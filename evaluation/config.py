@@ -73,7 +73,9 @@ class DeviceOptions:
 
     title: ClassVar[str] = "running"
     device: str = option("auto", help="device: auto, cpu, cuda, cuda:1, …")
-    amp: str = option("auto", choices=("auto", "bf16", "off"), help="mixed precision; auto: bf16 where the device has it natively")
+    amp: str = option(
+        "auto", choices=("auto", "bf16", "off"), help="mixed precision; auto: bf16 where the device has it natively"
+    )
 
 
 @dataclass(frozen=True)
