@@ -52,7 +52,9 @@ def parse(
     """One instance of each dataclass in `kinds`, filled from the command line; a mistake exits with code 2 after one line."""
     for kind in kinds:
         add_options(parser, kind, **{name: rules for name, rules in changes.items() if name in _names(kind)})
-    found = parser.parse_intermixed_args(arguments)  # options may stand between operands
+    has_operands = any("operand" in each.metadata for kind in kinds for each in fields(kind))
+    # options may stand between operands; without operands, parse_args explains mistakes better
+    found = parser.parse_intermixed_args(arguments) if has_operands else parser.parse_args(arguments)
     return tuple(kind(**{name: getattr(found, name) for name in _names(kind)}) for kind in kinds)
 
 
