@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,11 @@ def write_per_query(path: Path, scores: dict[str, Scores], query_names: Sequence
     be written, ValueError if the scores belong to other queries or are not as many as the names.
     """
     first = next(iter(scores.values()))
-    arrays = {"names": np.array(query_names, dtype=np.str_), "labels": first.query_labels, "has_positive": first.has_positive}
+    arrays: dict[str, Any] = {
+        "names": np.array(query_names, dtype=np.str_),
+        "labels": first.query_labels,
+        "has_positive": first.has_positive,
+    }
     for ranking, scored in scores.items():
         same = np.array_equal(scored.query_labels, first.query_labels) and np.array_equal(scored.has_positive, first.has_positive)
         if not same or len(scored.query_labels) != len(query_names):

@@ -170,7 +170,8 @@ def _scores(
 
 
 def _report_data(query: FeatureSet, gallery: FeatureSet, scores: dict[str, Scores], title: str) -> ReportData:
-    known = gallery.names if gallery.names is not None else query.names if query.names is not None else []
+    names = gallery.names if gallery.names is not None else query.names
+    known = [] if names is None else names.tolist()
     labels = np.union1d(query.labels, gallery.labels).tolist()
     return ReportData(
         title=title,
@@ -178,7 +179,7 @@ def _report_data(query: FeatureSet, gallery: FeatureSet, scores: dict[str, Score
         scores=scores,
         query_labels=query.labels,
         gallery_labels=gallery.labels,
-        names={label: str(known[label]) if label < len(known) else str(label) for label in labels},
+        names={label: known[label] if label < len(known) else str(label) for label in labels},
         query_features=None if query.are_codes else query.features.astype(np.float32),
         gallery_features=None if query.are_codes else gallery.features.astype(np.float32),
         thumbnail=None,

@@ -9,7 +9,7 @@ import contextlib
 import io
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 RIGHT, WRONG = "#1a8f3c", "#c62828"
 SERIES = ("#2f7fd1", "#d9761a")  # the first and the second ranking; readable on white and on black
 OTHERS = "#8a8f98"  # gallery classes without a query
-GRID = {"color": "#dcdfe3", "linewidth": 0.5}
+GRID: dict[str, Any] = {"color": "#dcdfe3", "linewidth": 0.5}
 STYLE = {
     "svg.fonttype": "none",  # text stays text: the reader's fonts have letters that DejaVu Sans lacks
     "svg.hashsalt": "report",  # the same figure gives the same bytes
@@ -46,7 +46,7 @@ def precision_recall(curves: dict[str, np.ndarray], each_class: np.ndarray, alt:
         axis.grid(**GRID)
         axis.plot(RECALL_LEVELS, each_class.T, color="black", alpha=0.4 if len(each_class) < 40 else 0.15, linewidth=0.8)
         for number, (ranking, curve) in enumerate(curves.items()):
-            style = {"color": SERIES[number % 2], "linestyle": ("-", "--")[number % 2]}
+            style: dict[str, Any] = {"color": SERIES[number % 2], "linestyle": ("-", "--")[number % 2]}
             axis.plot(RECALL_LEVELS, curve, linewidth=3, label=ranking, **style)
         axis.legend(loc="upper right", handlelength=3)
         return _image(figure, alt)
@@ -111,10 +111,10 @@ def class_map(points: np.ndarray, classes: np.ndarray, is_query: np.ndarray) -> 
             colour = OTHERS if number < 0 else colours[number]
             for kind, marker, size, edge in (("photo", "o", 16, "none"), ("query", "^", 30, "black")):
                 here = points[(classes == number) & (is_query == (kind == "query"))]
-                style = {"marker": marker, "s": size, "edgecolors": edge, "linewidths": 0.6, "alpha": 0.75}
+                style: dict[str, Any] = {"marker": marker, "s": size, "edgecolors": edge, "linewidths": 0.6, "alpha": 0.75}
                 axis.scatter(here[:, 0], here[:, 1], c=colour, **style, gid=f"map-{kind}-{number}")
-        behind = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
-        font = {"fontsize": 11 if len(colours) <= 60 else 8, "weight": "bold", "ha": "center", "va": "center"}
+        behind: dict[str, Any] = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+        font: dict[str, Any] = {"fontsize": 11 if len(colours) <= 60 else 8, "weight": "bold", "ha": "center", "va": "center"}
         for number in np.unique(classes[classes >= 0]):
             x, y = np.median(points[classes == number], axis=0)
             axis.text(x, y, f"{number + 1}", bbox=behind, **font)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from retrieval.ranking import check_sets
 from utils.errors import InputError
 
 Update = Literal["released", "procrustes"]
@@ -42,11 +43,17 @@ def itq_codes(
 
     Raises InputError on bits out of range, sets that do not fit together, NaN or infinity.
     """
+    if update not in get_args(Update):
+        raise InputError(f"ITQ update {update!r} is unknown; use 'released' or 'procrustes'")
+    if fit not in FITS or (fit == "train" and not training):
+        raise InputError(f"ITQ fit {fit!r} is unknown, or without training features; use one of {', '.join(FITS)}")
     sets = {"query": query, "gallery": gallery}
-    if fit == "train":
-        sets |= dict(zip(("training query", "training gallery"), training or (), strict=False))
-    _check(sets, bits, update, fit)
-    arrays = [_finite(name, array) for name, array in sets.items()]
+    if fit == "train" and training:
+        sets |= {"training query": training[0], "training gallery": training[1]}
+    check_sets("euclidean", **sets)
+    if not 1 <= bits <= query.shape[1]:
+        raise InputError(f"{bits} bits from {query.shape[1]} numbers per row; choose 1 to {query.shape[1]} bits")
+    arrays = [array.detach().cpu().double().numpy() for array in sets.values()]
     means = [array.mean(axis=0, keepdims=True) for array in arrays]
     if fit == "train":
         means[:2] = means[2:]
@@ -87,26 +94,3 @@ def _rotation(projected: np.ndarray, seed: int, iterations: int, update: str) ->
         left, _, right_t = np.linalg.svd(signs.T @ projected)
         rotation = (right_t if update == "released" else right_t.T) @ left.T
     return rotation
-
-
-def _check(sets: dict[str, torch.Tensor], bits: int, update: str, fit: str) -> None:
-    if update not in get_args(Update):
-        raise InputError(f"ITQ update {update!r} is unknown; use 'released' or 'procrustes'")
-    if fit not in FITS or (fit == "train" and len(sets) != 4):
-        raise InputError(f"ITQ fit {fit!r} is unknown, or without training features; use one of {', '.join(FITS)}")
-    for name, array in sets.items():
-        if array.ndim != 2 or len(array) == 0:
-            raise InputError(f"{name} has shape {tuple(array.shape)}; give one row per image: (n, d), n > 0")
-    width = sets["query"].shape[1]
-    for name, array in sets.items():
-        if array.shape[1] != width:
-            raise InputError(f"query rows have {width} numbers, {name} rows {array.shape[1]}; embed both with one model")
-    if not 1 <= bits <= width:
-        raise InputError(f"{bits} bits from {width} numbers per row; choose 1 to {width} bits")
-
-
-def _finite(name: str, array: torch.Tensor) -> np.ndarray:
-    values = array.detach().cpu().double().numpy()
-    if not np.isfinite(values).all():
-        raise InputError(f"{name} holds NaN or infinity; look at the model or file that made it")
-    return values

@@ -221,11 +221,11 @@ def _without_repeats(gallery: torch.Tensor) -> tuple[torch.Tensor, np.ndarray | 
     return gallery[torch.from_numpy(first).to(gallery.device)], repeats.reshape(-1)
 
 
-def check_sets(distance: str, query: torch.Tensor, gallery: torch.Tensor) -> None:
+def check_sets(distance: str, **sets: torch.Tensor) -> None:
     """Raise InputError on an unknown distance and on arrays that are empty, not finite, not codes, or of different widths."""
     if distance not in ("euclidean", "hamming"):
         raise InputError(f"distance {distance!r} is unknown; use 'euclidean' or 'hamming'")
-    for name, array in (("query", query), ("gallery", gallery)):
+    for name, array in sets.items():
         if array.ndim != 2:
             raise InputError(f"{name} has shape {tuple(array.shape)}; give one row per image: (n, d)")
         if len(array) == 0:
@@ -233,8 +233,10 @@ def check_sets(distance: str, query: torch.Tensor, gallery: torch.Tensor) -> Non
         if array.shape[1] == 0:
             raise InputError(f"{name} rows hold no numbers; give at least one per row")
         (_require_finite if distance == "euclidean" else _require_codes)(name, array)
-    if query.shape[1] != gallery.shape[1]:
-        raise InputError(f"query rows have {query.shape[1]} numbers, gallery rows {gallery.shape[1]}; embed both with one model")
+    (first, width), *others = ((name, array.shape[1]) for name, array in sets.items())
+    for name, other in others:
+        if other != width:
+            raise InputError(f"{first} rows have {width} numbers, {name} rows {other}; embed both with one model")
 
 
 def _require_finite(name: str, array: torch.Tensor) -> None:

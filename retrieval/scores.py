@@ -44,7 +44,7 @@ def evaluate_ranking(
     """
     if ties not in TIES or (ties == "average" and distance != "hamming"):
         raise InputError(f"ties {ties!r} with distance {distance!r}; use 'stable', or 'average' with 'hamming'")
-    check_sets(distance, query, gallery)
+    check_sets(distance, query=query, gallery=gallery)
     labels = _labels("query", query_labels, query), _labels("gallery", gallery_labels, gallery)
     # both sets sorted by label: the positives of a query are then neighbours, and so are the queries of a class
     by_label = [np.argsort(values, kind="stable") for values in labels]

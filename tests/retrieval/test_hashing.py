@@ -114,8 +114,8 @@ BAD = {
     "bits": ((features(4, 3), features(5, 3), 4), "4 bits from 3 numbers"),
     "no bits": ((features(4, 3), features(5, 3), 0), "choose 1 to 3"),
     "dims": ((features(4, 3), features(5, 2), 2), "query rows have 3 numbers, gallery rows 2"),
-    "empty": ((features(4, 3)[:0], features(5, 3), 2), "query has shape"),
-    "nan": ((features(4, 3), features(5, 3) * float("nan"), 2), "gallery holds NaN"),
+    "empty": ((features(4, 3)[:0], features(5, 3), 2), "the query set is empty"),
+    "nan": ((features(4, 3), features(5, 3) * float("nan"), 2), "gallery row 0 holds NaN"),
     "update": ((features(4, 3), features(5, 3), 2, 0, 5, "other"), "unknown"),
 }
 
