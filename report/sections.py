@@ -26,6 +26,7 @@ PHOTOS = 10  # in a row of pictures
 MOST_DRAWN = 250  # classes in the confusion matrix: with more, rows are unreadable
 CONFUSIONS = 12  # in the list of the most frequent ones
 DISAGREEMENTS = 8  # queries shown for each direction
+SEED = 0  # for the sample in the map and for t-SNE
 OTHER_CLASSES = "other (seen) classes"
 THUMBNAIL, THUMBNAIL_OF_MANY, MANY_CLASSES = 96, 64, 60  # pixels; from so many classes on small ones keep the file small
 
@@ -43,7 +44,6 @@ class ReportData:
     query_features: np.ndarray | None  # (n, d) float32; None: no map
     gallery_features: np.ndarray | None  # (m, d)
     thumbnail: Callable[[str, int], np.ndarray] | None  # ("query" or "gallery", index) → (H, W, 3) uint8; None: no pictures
-    seed: int = 0
 
     def check(self) -> None:
         """Raise ValueError if the arrays do not belong together or no query has a positive."""
@@ -165,9 +165,9 @@ class _Sections:
         data = self.data
         if data.query_features is None or data.gallery_features is None:
             return None
-        generator = np.random.default_rng(data.seed)
+        generator = np.random.default_rng(SEED)
         queries, photos = (stratified_sample(labels, MAP_LIMIT, generator) for labels in (data.query_labels, data.gallery_labels))
-        points = map_in_plane(np.concatenate([data.query_features[queries], data.gallery_features[photos]]), data.seed)
+        points = map_in_plane(np.concatenate([data.query_features[queries], data.gallery_features[photos]]), SEED)
         if points is None:
             return {"note": f"No map: fewer than {MAP_AT_LEAST} images, or their embeddings are all the same or not finite."}
         shown = self.names.alphabetical(np.unique(data.query_labels))

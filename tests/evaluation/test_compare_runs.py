@@ -124,7 +124,7 @@ def test_the_output_says_what_the_numbers_are(runs, compare):
     assert found["runs"][1] == {**ABOUT, **named, **nothing}
 
 
-def test_queries_without_paths_are_matched_by_row_and_galleries_told_apart(runs, compare):
+def test_queries_without_paths_are_matched_by_row_and_galleries_by_digest(runs, compare):
     for run in runs[:2]:
         content = json.loads((run / "results.json").read_text())
         (run / "results.json").write_text(json.dumps({**content, "queries_matched_by": "row", "gallery_digest": "a1"}))
@@ -205,7 +205,7 @@ def test_other_queries_or_galleries_are_shown_and_not_tested(runs, compare, tmp_
     ]
 
 
-def test_long_protocols_are_told_apart(tmp_path, compare):
+def test_long_protocols_are_shortened_to_where_they_differ(tmp_path, compare):
     start = "zero-shot, without classes seen elsewhere (airplane, alarm clock, ant, apple, axe, banana, "
     for name, end in (("a", "bat)"), ("b", "bear)")):
         write_run(tmp_path / name, protocol=start + end)
@@ -360,7 +360,7 @@ def test_results_files_that_are_no_text_or_too_large(runs, compare):
 
 
 def test_figures_of_an_older_test_are_noticed(runs, compare):
-    """A results file written anew beside the per-query file of an earlier test, or the other way round."""
+    """A results file of a later test beside the per-query file of an earlier test, or the other way round."""
     (runs[0] / "results.json").write_bytes((runs[1] / "results.json").read_bytes())
     message = refused(compare, runs[0])
     assert f"{runs[0]}/results.json and results.npz are not of the same test; repeat the test" in message

@@ -33,7 +33,7 @@ def scores():
 
 @pytest.fixture
 def file(scores, tmp_path):
-    """A good file, to be damaged at will."""
+    """A good file, which tests damage."""
     write_per_query(tmp_path / "run" / "results.npz", scores, NAMES)
     return tmp_path / "run" / "results.npz"
 
@@ -57,7 +57,7 @@ def rewrite(path, drop=(), compression=zipfile.ZIP_DEFLATED, raw=None, **changed
 
 
 def member(header, data=b""):
-    """An `.npy` whose header says what it is told to."""
+    """An `.npy` file with this header, true or not."""
     text = repr(header).encode() + b"\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + data
 

@@ -53,7 +53,7 @@ def test_table_and_files(pair, run_script, tmp_path):
     assert {"out.json", "out.npz", "out_report"} <= set(os.listdir(tmp_path))
 
 
-def test_prints_and_writes_nothing_unless_asked(pair, run_script, tmp_path):
+def test_writes_nothing_without_results(pair, run_script, tmp_path):
     code, printed, _ = run_script(SCRIPT, *pair(), "--no-hash")
     assert code == 0 and "real" in printed and "hash" not in printed
     assert set(os.listdir(tmp_path)) == {"Q.npz", "G.npz"}

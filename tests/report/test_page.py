@@ -192,7 +192,7 @@ def test_large_thumbnails_are_made_small(tmp_path):
 
 def shown_row(node):
     """(role, AP, CSS class of the query, [(CSS class, right?, label below or "")]) of a row of pictures."""
-    asked, *photos = (child for child in node.children if child.tag == "li")
+    query, *photos = (child for child in node.children if child.tag == "li")
     found = []
     for photo in photos:
         right = "right" in photo.classes
@@ -201,8 +201,8 @@ def shown_row(node):
         image = next(photo.all("img"))
         assert f", {'right' if right else 'wrong'}: " in image.attributes["alt"]
         found.append((image.classes[0], right, "".join(label.text for label in photo.all("span", "label"))))
-    role, ap = next(asked.all("span", "role")).text, next(asked.all("span", "number")).text
-    return role, ap, next(asked.all("img")).classes[0], found
+    role, ap = next(query.all("span", "role")).text, next(query.all("span", "number")).text
+    return role, ap, next(query.all("img")).classes[0], found
 
 
 def expected_row(data, ranking, query, role):

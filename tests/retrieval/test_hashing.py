@@ -127,7 +127,7 @@ def test_bad_input_is_named(case):
         itq_codes(*arguments)
 
 
-# ---- what the codes are fitted on ----
+# ---- rows that the codes are fitted on ----
 
 
 def by_hand(fitted, arrays, means, bits):
@@ -144,7 +144,7 @@ def by_hand(fitted, arrays, means, bits):
 
 
 @pytest.mark.parametrize("fit", ["queries", "gallery", "train"])
-def test_codes_are_fitted_on_what_was_asked(fit):
+def test_codes_are_fitted_on_the_chosen_rows(fit):
     query, gallery = features(90, 10), features(120, 10, seed=1) * 2 + 1
     training = features(200, 10, seed=2) * torch.arange(1, 11) + 3, features(150, 10, seed=3) - 2
     own = [query.double().mean(0), gallery.double().mean(0)]
