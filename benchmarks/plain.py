@@ -7,6 +7,7 @@ float32 in PyTorch's default memory layout, the teacher sees every base view, Ad
 
 import random
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -22,7 +23,7 @@ from models.cse_resnet import PHOTO, SKETCH
 class PlainImages(Dataset):
     """(three views (3, 3, side, side) float32, label) of one image file after the other."""
 
-    def __init__(self, paths: list[str], labels, image_size: int):
+    def __init__(self, paths: list[str], labels: np.ndarray, image_size: int):
         self.paths, self.labels = paths, labels
         as_numbers = [T.ToTensor(), T.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
         self.base = T.Compose([T.Resize((image_size, image_size)), *as_numbers])
@@ -69,9 +70,12 @@ class PlainBank:
     """The memory bank as lists of features."""
 
     def __init__(self, slots: int):
-        self.slots, self.stored = slots, {}
+        self.slots = slots
+        self.stored: dict[int, list[torch.Tensor]] = {}
 
-    def update(self, sketches, sketch_labels, photos, photo_labels) -> None:
+    def update(
+        self, sketches: torch.Tensor, sketch_labels: torch.Tensor, photos: torch.Tensor, photo_labels: torch.Tensor
+    ) -> None:
         for sketch, label in zip(sketches.detach(), sketch_labels, strict=True):
             own = self.stored.setdefault(label.item(), [])
             if len(own) < self.slots:
@@ -85,7 +89,7 @@ class PlainBank:
             if F.cosine_similarity(sketch, prototype, dim=0).item() > min(likeness):
                 own[likeness.index(min(likeness))] = sketch
 
-    def loss(self, photos, photo_labels) -> torch.Tensor:
+    def loss(self, photos: torch.Tensor, photo_labels: torch.Tensor) -> torch.Tensor:
         likeness = [
             F.cosine_similarity(photo, torch.stack(self.stored[label.item()]).mean(0), dim=0)
             for photo, label in zip(photos, photo_labels, strict=True)

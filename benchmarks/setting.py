@@ -76,7 +76,9 @@ class Setting(NamedTuple):
     def plain_step(self) -> Callable[[torch.Tensor, torch.Tensor], Losses]:
         """A function (views, labels) that takes a plain step with networks of its own."""
         step = self.step(amp="off")
-        student, teacher = (network.to(memory_format=torch.contiguous_format) for network in (step.student, step.teacher))
+        student, teacher = (
+            network.to(memory_format=torch.contiguous_format) for network in (step.student, step.teacher) if network
+        )
         schedule = self.config.optimisation
         adam = torch.optim.Adam(student.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay)
         bank = PlainBank(self.config.objective.topk)

@@ -14,6 +14,7 @@ import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 from pathlib import Path
 from unittest import mock
 
@@ -37,7 +38,7 @@ class Phases:
 
     def __init__(self, device: torch.device):
         self.device = device
-        self.spans: list[tuple[str, float | torch.cuda.Event, float | torch.cuda.Event]] = []
+        self.spans: list[tuple[str, Any, Any]] = []
 
     @contextlib.contextmanager
     def __call__(self, name: str) -> Iterator[None]:
@@ -55,7 +56,7 @@ class Phases:
             totals[name] = totals.get(name, 0.0) + taken
         return totals
 
-    def _now(self) -> float | torch.cuda.Event:
+    def _now(self) -> Any:  # seconds, or on a GPU an event
         if self.device.type != "cuda":
             return time.perf_counter()
         event = torch.cuda.Event(enable_timing=True)
@@ -69,11 +70,13 @@ def floor(it: Setting, batch: Batch) -> Callable[[], None]:
     views = torch.cat(step.views(batch.images.to(it.device), 0, 0)).contiguous(memory_format=torch.channels_last)
     domain = torch.full((len(views),), PHOTO, device=it.device)
     photos = views[step.sketches : len(batch.labels)]
+    teacher = step.teacher
+    assert teacher is not None
 
     def bare() -> None:
         with autocast(it.device, it.resources.amp):
             output = step.student(views, domain)
-            step.teacher(photos, domain[: len(photos)])
+            teacher(photos, domain[: len(photos)])
         step.student.zero_grad(set_to_none=True)
         sum(part.float().mean() for part in output).backward()
 

@@ -133,7 +133,7 @@ def _list_zip(path: Path) -> list[Member]:
         if info.flag_bits & 1:
             raise _encrypted(path)
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # Python unpacks others without a limit
-            method = zipfile.compressor_names.get(info.compress_type, f"method {info.compress_type}")
+            method = zipfile.compressor_names.get(info.compress_type, f"method {info.compress_type}")  # type: ignore[attr-defined]
             wrong = f"its member {info.filename!r} is packed by {method}, and only stored and deflated ones are read here"
             raise InputError(f"{path}: {wrong}; unpack it yourself and give the folder as --source")
     return [
@@ -171,7 +171,7 @@ def _open_tar(path: Path) -> Iterator[tarfile.TarFile]:
         file.seek(0)
         decompress = next((opener for magic, opener in COMPRESSED.items() if start.startswith(magic)), lambda same: same)
         content = _TarContent(decompress(CallbackIOWrapper(bar.update, file)), max(BOMB_SIZE, BOMB_RATIO * size))
-        with tarfile.open(fileobj=content, mode="r|", tarinfo=_BoundedHeader) as archive:
+        with tarfile.open(fileobj=content, mode="r|", tarinfo=_BoundedHeader) as archive:  # type: ignore[call-overload]
             yield archive
         content.read_rest()
 
@@ -182,7 +182,7 @@ class _BoundedHeader(tarfile.TarInfo):
     EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> "_BoundedHeader":
+    def frombuf(cls, buf: bytes | bytearray, encoding: Any, errors: str) -> "_BoundedHeader":
         info = super().frombuf(buf, encoding, errors)
         if info.size < 0 or (info.type in cls.EXTENDED and info.size > LARGEST_HEADER):
             raise tarfile.ReadError(f"{info.name!r} claims {info.size >> 20:,} MiB")

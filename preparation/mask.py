@@ -11,7 +11,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -82,7 +82,8 @@ def _kept(pickled: bytes, expected: np.ndarray) -> np.ndarray:
 def written_masks(seen: np.ndarray, unseen: np.ndarray) -> dict[str, bytes]:
     """{file name: bytes} of rows (classes, 1000) by class id: `cid_mask.npz`, and the seen rows as a pickle for older code."""
     arrays = io.BytesIO()
-    np.savez_compressed(arrays, **{SEEN_MASK: seen.astype(np.float64), UNSEEN_MASK: unseen.astype(np.float64)})
+    masks: dict[str, Any] = {SEEN_MASK: seen.astype(np.float64), UNSEEN_MASK: unseen.astype(np.float64)}
+    np.savez_compressed(arrays, **masks)
     content = pickle.dumps({label: row.copy() for label, row in enumerate(seen.astype(np.float64))}, protocol=2)
     # NumPy 1 and Python 2 know this module by its old name
     content = content.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
