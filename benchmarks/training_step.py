@@ -14,8 +14,8 @@ import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import torch

@@ -35,7 +35,7 @@ def embedder(student, folder, **changes):
 def test_features_are_made_once(student, files, tmp_path, capsys, monkeypatch):
     embed = embedder(student, tmp_path / "features")
     made = embed(files, SKETCH, "queries")
-    monkeypatch.setattr(Embedder, "_embed", lambda *_: pytest.fail("embedded again"))
+    monkeypatch.setattr(Student, "forward", lambda *_: pytest.fail("embedded again"))
     assert torch.equal(embed(files, SKETCH, "queries"), made)
     assert "features from" in capsys.readouterr().out
 
