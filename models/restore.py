@@ -46,7 +46,7 @@ def restore_student(
     )
     ignored = load_state(student, state, path, optional=HEADS)
     if ignored:
-        print(f"{path.name}: ignoring keys this network has no place for: {', '.join(ignored)}", file=sys.stderr)
+        print(f"{path.name}: ignoring keys this network does not have: {', '.join(ignored)}", file=sys.stderr)
     return student.eval(), content
 
 
