@@ -79,7 +79,7 @@ def torchrun(*words: object) -> str:
 
 @pytest.fixture(scope="module")
 def trained_by_two(shared_dataset, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("team")
+    folder = tmp_path_factory.mktemp("distributed")
     out = torchrun(TRAIN, *SMALL, *SHORT, "--epochs", 1, "--data_root", shared_dataset, "-s", folder)
     assert out.count("in 2 processes") == 1 and out.count("epoch 1/1") == 1  # the first process prints
     return folder

@@ -1,4 +1,4 @@
-"""A run that is ended, in whatever way, goes on as if nothing had happened; what it cannot go on with, it names."""
+"""A run that is interrupted, in whatever way, resumes bit for bit; what it cannot resume from is named in one line."""
 
 import contextlib
 import dataclasses
@@ -36,7 +36,7 @@ patches_workers = pytest.mark.skipif(multiprocessing.get_start_method() != "fork
 
 
 class PulledPlug(BaseException):
-    """What nothing in the program expects."""
+    """An interruption that the program does not handle."""
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_a_signal_before_anything_is_trained(words, tmp_path, run_script, monkey
 
 @patches_workers
 def test_a_signal_while_waiting_for_images(words, uninterrupted, tmp_path, run_script, monkeypatch, after_steps):
-    """A drive that hangs, say: the steps so far are saved."""
+    """As with a drive that hangs: the steps so far are saved."""
     original, main, decoded, has_stepped = datasets.batches.decode, os.getpid(), itertools.count(1), tmp_path / "stepped"
 
     def hangs(path, side):

@@ -71,6 +71,7 @@ def test_learning_rate_by_epoch_is_the_released_one():
         assert learning_rate(1e-4, 0.001, epoch, 20) == pytest.approx(float(expected), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_another_forward_pass_takes_the_students_place():
     """As a compiled one does; the weights that learn are the student's own."""
     own, other = training_step(), training_step()
