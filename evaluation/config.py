@@ -34,11 +34,15 @@ class DataOptions:
     """The split, and how its images are loaded."""
 
     title: ClassVar[str] = "data"
-    data_root: Path = option(DATA_ROOT, type=path_argument, help="root folder of the datasets")
+    data_root: Path = option(DATA_ROOT, type=path_argument, changes_result=False, help="root folder of the datasets")
     zero_version: str = option(SKETCHY.default_split, help="split folder, e.g. zeroshot1 or zeroshot2 of Sketchy")
     image_size: int = option(224, type=image_side, help="input size of the network in pixels, 32 to 8192")
-    skip_bad_images: bool = option(False, help="read all images first; skip, count and list those missing or unreadable")
-    num_workers: int | None = option(None, type=worker_count, help="data-loading processes (None: up to 8 on a GPU, 1 on a CPU)")
+    skip_bad_images: bool = option(
+        False, changes_result=False, help="read all images first; skip, count and list those missing or unreadable"
+    )
+    num_workers: int | None = option(
+        None, type=worker_count, changes_result=False, help="data-loading processes (None: up to 8 on a GPU, 1 on a CPU)"
+    )
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class DeviceOptions:
     """Where to compute, and how precisely."""
 
     title: ClassVar[str] = "running"
-    device: str = option("auto", help="device: auto, cpu, cuda, cuda:1, …")
+    device: str = option("auto", changes_result=False, help="device: auto, cpu, cuda, cuda:1, …")
     amp: str = option(
         "auto", choices=("auto", "bf16", "off"), help="mixed precision; auto: bf16 where the device has it natively"
     )

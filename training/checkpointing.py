@@ -22,19 +22,6 @@ from utils.seeding import random_state, restore_random_state
 from utils.text import one_line
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # Adam's state of a parameter, beside `step`
-# Options that do not change what a run computes, so that a resumed run may differ in them.
-WITHOUT_EFFECT = {
-    "resume",
-    "evaluate",
-    "savedir",
-    "device",
-    "num_workers",
-    "print_freq",
-    "save_minutes",
-    "data_root",
-    "profile",
-    "skip_bad_images",
-}
 
 
 def resume(folder: Path, config: TrainConfig, step: TrainingStep, batches: MixedBatches) -> TrainingState:
@@ -162,11 +149,10 @@ def _print_changed_options(before: object, config: TrainConfig) -> None:
     if not isinstance(before, dict):
         return
     recorded = {name: value for name, value in before.items() if value is None or isinstance(value, (str, int, float))}
-    now = {name: value for name, value in config.as_text().items() if name not in WITHOUT_EFFECT and name in recorded}
     changes = [
         f"{name} {recorded[name]} → {value}"
-        for name, value in now.items()
-        if recorded[name] != value and str(recorded[name]).isprintable()
+        for name, value in config.as_text(only_changing_result=True).items()
+        if name in recorded and recorded[name] != value and str(recorded[name]).isprintable()
     ]
     if changes:
         print(f"note: differs from the run so far: {', '.join(changes)}")

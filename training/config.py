@@ -28,7 +28,7 @@ class RunFolder:
     """Where a run writes."""
 
     title: ClassVar[str] = "run folder"
-    savedir: Path = option(RUNS, "-s", type=path_argument, help="parent folder of the run folders")
+    savedir: Path = option(RUNS, "-s", type=path_argument, changes_result=False, help="parent folder of the run folders")
 
 
 @dataclass(frozen=True)
@@ -72,21 +72,28 @@ class OptimisationOptions:
 
 @dataclass(frozen=True)
 class RuntimeOptions(DeviceOptions):
-    """How a training runs; apart from precision and BatchNorm, nothing here changes its result."""
+    """Where and how a training runs."""
 
-    print_freq: int = option(10, "-p", type=positive_int, dashed=True, help="log every N steps")
-    evaluate: bool = option(False, "-e", help="validate only: the initial weights, or with --resume the last checkpoint")
+    print_freq: int = option(10, "-p", type=positive_int, dashed=True, changes_result=False, help="log every N steps")
+    evaluate: bool = option(
+        False, "-e", changes_result=False, help="validate only: the initial weights, or with --resume the last checkpoint"
+    )
     batchnorm: str = option(
         "synchronised",
         choices=("synchronised", "local"),
         help="BatchNorm statistics with several processes: of the whole batch, or of each process's part",
     )
     save_minutes: float = option(
-        15, type=non_negative_float, help="minutes between two checkpoints within an epoch; 0: at the end of epochs only"
+        15,
+        type=non_negative_float,
+        changes_result=False,
+        help="minutes between two checkpoints within an epoch; 0: at the end of epochs only",
     )
     compile: bool = option(False, help="compile the model with torch.compile; see benchmarks/README.md")
-    profile: bool = option(False, help="profile a few steps, write their trace to the run folder and exit")
-    resume: bool = option(False, "-r", help="resume from checkpoint.pth.tar in the run folder, if there is one")
+    profile: bool = option(False, changes_result=False, help="profile a few steps, write their trace to the run folder and exit")
+    resume: bool = option(
+        False, "-r", changes_result=False, help="resume from checkpoint.pth.tar in the run folder, if there is one"
+    )
 
 
 @dataclass(frozen=True)
@@ -100,9 +107,10 @@ class TrainConfig:
     optimisation: OptimisationOptions = OptimisationOptions()
     runtime: RuntimeOptions = RuntimeOptions()
 
-    def as_text(self) -> dict[str, Any]:
-        """The options by name, as checkpoints and options.json hold them."""
-        return as_text(self.data, self.folder, self.model, self.objective, self.optimisation, self.runtime)
+    def as_text(self, only_changing_result: bool = False) -> dict[str, Any]:
+        """The options by name, as checkpoints and options.json hold them; or only those that change what a run computes."""
+        groups = self.data, self.folder, self.model, self.objective, self.optimisation, self.runtime
+        return as_text(*groups, only_changing_result=only_changing_result)
 
 
 def train_config(recipe: Recipe, arguments: Sequence[str] | None = None) -> TrainConfig:

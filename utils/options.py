@@ -19,14 +19,18 @@ from utils.parser import Group, Parser
 Bundle = TypeVar("Bundle")
 
 
-def option(default: Any, *short: str, help: str, dashed: bool = False, **rules: Any) -> Any:
+def option(default: Any, *short: str, help: str, dashed: bool = False, changes_result: bool = True, **rules: Any) -> Any:
     """A dataclass field that is an option of the same name; `short` are its other names, `rules` go to argparse.
 
     A field whose default is False is a flag. `dashed` makes `--a-b` the spelling that help shows; both are always accepted.
+    With `changes_result=False` a resumed run may have another value without a note.
     """
     if default is False:
         rules["action"] = "store_true"
-    return field(default=default, metadata={"short": short, "help": help, "dashed": dashed, "rules": rules})
+    return field(
+        default=default,
+        metadata={"short": short, "help": help, "dashed": dashed, "changes_result": changes_result, "rules": rules},
+    )
 
 
 def operand(*, help: str, **rules: Any) -> Any:
@@ -66,9 +70,11 @@ def parse_bundle(
     return bundle(*parse(parser, kinds, arguments, **changes))
 
 
-def as_text(*filled: Any) -> dict[str, Any]:
+def as_text(*filled: Any, only_changing_result: bool = False) -> dict[str, Any]:
     """The options of several instances in one flat dictionary that JSON and checkpoints can hold: paths as text."""
-    values = {name: getattr(each, name) for each in filled for name in _names(type(each))}
+    every = [(instance, each) for instance in filled for each in fields(instance)]
+    chosen = [pair for pair in every if not only_changing_result or pair[1].metadata.get("changes_result", True)]
+    values = {each.name: getattr(instance, each.name) for instance, each in chosen}
     plain = (str, int, float, type(None))
     return {name: value if isinstance(value, plain) else _text(value) for name, value in values.items()}
 

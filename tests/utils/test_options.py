@@ -66,3 +66,14 @@ def test_an_operand_is_a_positional_argument(capsys):
     with pytest.raises(SystemExit):
         parse(Parser("Try."), [Dataset], ["nowhere"])
     assert "invalid choice: 'nowhere'" in capsys.readouterr().err
+
+
+def test_options_that_change_no_result_are_left_out_on_request():
+    @dataclass(frozen=True)
+    class Running:
+        title: ClassVar[str] = "running"
+        amp: str = option("auto", help="precision")
+        device: str = option("auto", changes_result=False, help="device")
+
+    assert as_text(Running(), only_changing_result=True) == {"amp": "auto"}
+    assert as_text(Running()) == {"amp": "auto", "device": "auto"}
