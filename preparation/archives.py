@@ -21,7 +21,7 @@ from tqdm.utils import CallbackIOWrapper
 
 from preparation.sources import Folder, Source, is_hidden
 from utils.errors import InputError
-from utils.files import full_disk_named
+from utils.files import report_full_disk
 from utils.progress import progress_bar
 from utils.text import one_line, printable
 
@@ -96,7 +96,7 @@ class Archive(Source):
         """Write these files below the folder `into`. Raises InputError if the archive is damaged or the disk full."""
         wanted = {self.members[name].raw: name for name in names}
         if wanted:
-            with _damage_named(self.path), full_disk_named(into, FREE_SPACE):
+            with _damage_named(self.path), report_full_disk(into, FREE_SPACE):
                 self.form.unpack(self.path, into, wanted)
 
     def read(self, names: list[str], largest: int) -> dict[str, bytes]:

@@ -19,7 +19,7 @@ from preparation.layouts import Image
 from preparation.shrinking import note_unreadable, shrunk
 from preparation.sources import Source
 from utils.errors import InputError
-from utils.files import full_disk_named, hidden_beside
+from utils.files import hidden_beside, report_full_disk
 from utils.progress import progress_bar
 from utils.text import one_line
 from utils.workers import process_pool
@@ -137,7 +137,7 @@ def _copy_chunk(root: Path, take: Take, tasks: list[Task]) -> tuple[int, int]:
         temporary = hidden_beside(path, "placing")
         try:
             temporary.unlink(missing_ok=True)  # a killed run may have left a link to the user's own file
-            with full_disk_named(path, f"{FREE_SPACE}, or choose another --output"):
+            with report_full_disk(path, f"{FREE_SPACE}, or choose another --output"):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 take(name, temporary)
                 smaller += _shrink(temporary, target, side, root)

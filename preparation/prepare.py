@@ -22,7 +22,7 @@ from preparation.shrinking import unreadable
 from preparation.splits import Classes, SplitImages, classes_of_split, images_of_split, split_name
 from utils.cores import usable_cores
 from utils.errors import InputError
-from utils.files import exclusive_lock, full_disk_named
+from utils.files import exclusive_lock, report_full_disk
 from utils.options import operand, option, parse
 from utils.parser import MOST_WORKERS, Parser, non_negative_int, path_argument, positive_int, whole_number
 
@@ -103,7 +103,7 @@ def prepare(data: DataOptions, files: FileOptions) -> Path:
         options = CopyOptions(folder.parent, files.side, files.copy, files.num_workers or usable_cores())
         images = images_to_copy(found.all(), options, sources, files.force)
         require_space(images, data.output)
-        with full_disk_named(options.root, f"{FREE_SPACE}, or choose another --output"):
+        with report_full_disk(options.root, f"{FREE_SPACE}, or choose another --output"):
             options.root.mkdir(parents=True, exist_ok=True)
             note_sources(sources, options, files.force)
             shrunk = copy_images(images, options)

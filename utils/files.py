@@ -25,7 +25,7 @@ def hidden_beside(path: Path, purpose: str) -> Path:
 
 
 @contextlib.contextmanager
-def full_disk_named(place: Path, advice: str) -> Iterator[None]:
+def report_full_disk(place: Path, advice: str) -> Iterator[None]:
     """Raise InputError with `place`, where the block writes, and `advice` if the disk is full or the quota used up."""
     try:
         yield
