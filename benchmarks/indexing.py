@@ -20,7 +20,7 @@ from datasets.images import decode
 from models.dsn import Student
 from photo_search import indexing
 from photo_search.encoder import open_network
-from photo_search.folder import IndexFolder
+from photo_search.store import Store
 from synthetic.pictures import draw_photo
 from synthetic.shapes import SEEN
 from utils.devices import resolve_workers
@@ -45,7 +45,7 @@ def compare(folder: Path, count: int, side: int, device: str, num_workers: int |
     workers = resolve_workers(num_workers, network.device)
     batch = np.stack([decode(path, side) for path in paths[:BATCH]])
     network.embed_photos(batch)
-    index = IndexFolder(folder / "index", make=True)
+    index = Store(folder / "index", make=True)
     index.belong_to(network)
     print(f"{count} photos of 256 px at {side} px on {network.device}, {torch.get_num_threads()} threads")
     measure("decoding alone, one process", lambda: [decode(path, side) for path in paths], count)

@@ -13,9 +13,10 @@ from PIL import Image
 from datasets.images import opened
 from photo_search import indexing
 from photo_search.encoder import Network, open_network
-from photo_search.folder import AUTO, PHOTOS, IndexFolder
+from photo_search.index import up_to_date
 from photo_search.pictures import save_grid
 from photo_search.searching import Hit, Searcher
+from photo_search.store import FILE, Store
 from utils.devices import resolve_workers
 from utils.errors import InputError
 from utils.files import exclusive_lock, require_writable, why_no_file
@@ -47,7 +48,7 @@ class IndexOptions:
     )
     remove: list[Path] | None = option(None, type=path_argument, nargs="+", help="remove these files or folders from the index")
     kind: str | None = option(
-        None, choices=(AUTO, "exact", "ivf"), help="auto: exact, or ivf where that is slow; stays until changed"
+        None, choices=("auto", "exact", "ivf"), help="auto: exact, or ivf where that is slow; stays until changed"
     )
     codes: bool = option(False, help="build an index of binary codes, too")
 
@@ -114,21 +115,19 @@ def run(arguments: list[str]) -> None:
 def index(options: IndexOptions, running: RunningOptions) -> None:
     """Make an index, or bring one up to date."""
     with report_out_of_memory(OUT_OF_MEMORY_HINT):
-        folder, network = _index_and_network(options, running)
+        store, network = _store_and_network(options, running)
         with exclusive_lock(options.output / ".lock", f"{options.output}: is being indexed already; wait for that to end"):
-            _bring_up_to_date(folder, network, options, running)
+            _bring_up_to_date(store, network, options, running)
 
 
 def query(options: QueryOptions) -> None:
     """Print the photos that are most similar to each query."""
     if options.grid and not options.grid.parent.is_dir():
-        raise InputError(
-            f"--grid {options.grid}: there is no folder {options.grid.parent}; make it first, or choose another place"
-        )
+        raise InputError(f"--grid {options.grid}: there is no folder {options.grid.parent}; make it, or choose another place")
     if options.grid:
         require_writable(options.grid, "--grid", ".png")
-    searcher = _searcher(IndexFolder(options.index), options)
-    if len(searcher.folder.store) == 0:
+    searcher = _searcher(options)
+    if len(searcher.store) == 0:
         advice = f"add some by `python search.py index PHOTOS -o {options.index}`"
         raise InputError(f"{options.index}: no photo is in the index; {advice}")
     drawings = [opened(path) for path in options.sketches]
@@ -144,62 +143,60 @@ def serve(options: ServeOptions) -> None:
         from photo_search import service as page
     except ImportError as error:
         raise InputError(f"the page needs starlette and uvicorn ({error}): pip install starlette uvicorn") from error
-    folder = IndexFolder(options.index)
     with page.listening(options.host, options.port) as socket:
-        page.serve(_searcher(folder, options), socket, options.host, options.auth)
+        page.serve(_searcher(options), socket, options.host, options.auth)
 
 
-def recorded_network(folder: IndexFolder, checkpoint: Path | None, device: str, image_size: int | None = None) -> Network:
+def recorded_network(store: Store, checkpoint: Path | None, device: str, image_size: int | None = None) -> Network:
     """The network of an index, from the checkpoint that it records or another copy. Raises InputError if there is none."""
-    recorded = folder.store.fact("checkpoint")
+    recorded = store.fact("checkpoint")
     if checkpoint is None and recorded is None:
-        advice = f"`python search.py index PHOTOS --checkpoint FILE -o {folder.path}` adds some"
-        raise InputError(f"{folder.path}: holds no photos yet; {advice}")
+        advice = f"`python search.py index PHOTOS --checkpoint FILE -o {store.folder}` adds some"
+        raise InputError(f"{store.folder}: holds no photos yet; {advice}")
     file = checkpoint or Path(recorded)
     if not file.is_file():
-        raise InputError(f"{file}: {why_no_file(file)}; name the network that {folder.path} was made with by --checkpoint FILE")
-    return open_network(file, device, image_size or folder.store.fact("side"))
+        raise InputError(f"{file}: {why_no_file(file)}; name the network that {store.folder} was made with by --checkpoint FILE")
+    return open_network(file, device, image_size or store.fact("side"))
 
 
-def _searcher(folder: IndexFolder, options: Opened) -> Searcher:
-    return Searcher(folder, recorded_network(folder, options.checkpoint, options.device))
+def _searcher(options: Opened) -> Searcher:
+    store = Store(options.index)
+    return Searcher(store, recorded_network(store, options.checkpoint, options.device))
 
 
-def _index_and_network(options: IndexOptions, running: RunningOptions) -> tuple[IndexFolder, Network | None]:
+def _store_and_network(options: IndexOptions, running: RunningOptions) -> tuple[Store, Network | None]:
     """The network, if a checkpoint is named, is read first: one that cannot be read changes nothing."""
-    if options.checkpoint is None:
-        return IndexFolder(options.output), None
-    if (options.output / PHOTOS).is_file():
-        folder = IndexFolder(options.output)
-        return folder, recorded_network(folder, options.checkpoint, running.device, options.image_size)
-    network = open_network(options.checkpoint, running.device, options.image_size)
-    return IndexFolder(options.output, make=True), network
+    if options.checkpoint and not (options.output / FILE).is_file():
+        network = open_network(options.checkpoint, running.device, options.image_size)
+        return Store(options.output, make=True), network
+    store = Store(options.output)
+    is_named = options.checkpoint is not None
+    return store, recorded_network(store, options.checkpoint, running.device, options.image_size) if is_named else None
 
 
-def _bring_up_to_date(folder: IndexFolder, network: Network | None, options: IndexOptions, running: RunningOptions) -> None:
-    folder.remove_unfinished()
+def _bring_up_to_date(store: Store, network: Network | None, options: IndexOptions, running: RunningOptions) -> None:
     if options.kind:
-        folder.store.keep_facts(kind=options.kind)
+        store.keep_facts(kind=options.kind)
     if options.remove:
-        print(f"removed {indexing.remove(folder.store, options.remove):,} photos from the index; their files stay")
-    roots = options.photos or [Path(root) for root in folder.store.fact("roots", []) if not options.remove]
+        print(f"removed {indexing.remove(store, options.remove):,} photos from the index; their files stay")
+    roots = options.photos or [Path(root) for root in store.fact("roots", []) if not options.remove]
     if roots:
-        _update(folder, network or recorded_network(folder, None, running.device, options.image_size), roots, running)
-    if len(folder.store) == 0 and not options.remove:
-        raise InputError(f"{folder.path}: no photo is in the index; name files or folders of photos")
-    _report_recall(folder, [False, True] if options.codes else [False])
+        _update(store, network or recorded_network(store, None, running.device, options.image_size), roots, running)
+    if len(store) == 0 and not options.remove:
+        raise InputError(f"{store.folder}: no photo is in the index; name files or folders of photos")
+    for codes in [False, True] if options.codes else [False]:
+        print(_recall(store, codes))
 
 
-def _update(folder: IndexFolder, network: Network, roots: list[Path], running: RunningOptions) -> None:
-    folder.belong_to(network)
+def _update(store: Store, network: Network, roots: list[Path], running: RunningOptions) -> None:
+    store.belong_to(network)
     workers = resolve_workers(running.num_workers, network.device)
     started = time.perf_counter()
-    done = indexing.update(folder, network, roots, running.batch_size, workers)
+    done = indexing.update(store, network, roots, running.batch_size, workers)
     seconds = time.perf_counter() - started
     rate = f", {done.added / seconds:,.0f} photos/s" if done.added else ""
-    total = len(folder.store)
-    print(f"{done.added:,} photos embedded, {done.removed:,} gone; {total:,} in the index ({seconds:.1f} s{rate})")
-    _print_faults("cannot be read", folder.store.unreadable())
+    print(f"{done.added:,} photos embedded, {done.removed:,} gone; {len(store):,} in the index ({seconds:.1f} s{rate})")
+    _print_faults("cannot be read", store.unreadable())
     _print_faults("could not be read just now, and will be tried again", done.postponed)
     if done.unsupported:
         print(f"{done.unsupported:,} HEIC or AVIF photos are not read here: save them as JPEG")
@@ -210,19 +207,16 @@ def _print_faults(what: str, faults: dict[str, str]) -> None:
         print(f"{len(faults):,} photos {what} (the first: {printable(next(iter(faults.values())))})")
 
 
-def _report_recall(folder: IndexFolder, with_codes: list[bool]) -> None:
-    """Bring the indexes up to date, and print how many of the truly most similar photos they find."""
-    for codes in with_codes:
-        index = folder.load_index(codes, must_save=True)
-        if index is None:
-            print("no photo is left in the index")
-            return
-        if index.kind == "exact":
-            print("searched exactly")
-        else:
-            how = f"codes of {index.bits} bits" if codes else f"searched by {index.kind}"
-            share = index.recall_at(RECALL_AT, *folder.store.vectors())
-            print(f"{how}: {share:.1%} of the {RECALL_AT} most similar photos are found")
+def _recall(store: Store, codes: bool) -> str:
+    """What is fitted is fitted now. Returns how many of the truly most similar photos are found."""
+    index = up_to_date(store, codes)
+    if index is None:
+        return "no photo is left in the index"
+    if index.kind == "exact":
+        return "searched exactly"
+    how = f"codes of {index.bits} bits" if codes else f"searched by {index.kind}"
+    share = index.recall_at(RECALL_AT, *store.vectors())
+    return f"{how}: {share:.1%} of the {RECALL_AT} most similar photos are found"
 
 
 def _hits(searcher: Searcher, path: str, drawing: Image.Image, options: QueryOptions) -> list[Hit]:

@@ -12,7 +12,6 @@ from datasets.images import decode
 from datasets.loading import Loading
 from photo_search.collecting import Collected, collect, deepest, is_below
 from photo_search.encoder import Network
-from photo_search.folder import IndexFolder
 from photo_search.store import PhotoFile, Store
 from utils.errors import InputError
 from utils.progress import progress_bar
@@ -57,13 +56,12 @@ class _Photos(Dataset):
             return _Fault(" ".join(str(error).split()), from_system or isinstance(cause, (FileNotFoundError, MemoryError)))
 
 
-def update(folder: IndexFolder, network: Network, roots: list[Path], batch_size: int, num_workers: int) -> Changes:
+def update(store: Store, network: Network, roots: list[Path], batch_size: int, num_workers: int) -> Changes:
     """Add new photos below `roots`, embed changed ones again, and remove those that are gone from there.
 
     A folder that `remove` took out stays out until it is named itself. Each batch is committed, so an interrupted run loses
     nothing. Raises InputError if a root cannot be read, or has no photo where there were some: a drive may be away.
     """
-    store = folder.store
     known, places = store.known(), [os.path.abspath(root) for root in roots]
     existing = [root for root, place in zip(roots, places, strict=True) if root.exists() or place not in known]
     found = collect(existing)

@@ -9,12 +9,11 @@ from PIL import Image
 from datasets.images import decode
 from datasets.sketch_cleanup import as_training_sketch
 from photo_search.encoder import Network
-from photo_search.folder import IndexFolder
-from photo_search.index import VectorIndex
+from photo_search.index import VectorIndex, up_to_date
+from photo_search.store import Store
 from utils.errors import InputError
 
-GROWTH = 4  # the search asks for so many times as many if too many photos turn out to be gone,
-LARGEST_SEARCH = 5_000  # up to so many: on a drive that is away, all are
+MOST_CANDIDATES = 5_000  # looked at where photos turn out to be gone: on a drive that is away, all are
 
 
 @dataclass(frozen=True)
@@ -29,9 +28,9 @@ class Hit:
 class Searcher:
     """An index and the network that made it. Photos that are gone from the disk are left out."""
 
-    def __init__(self, folder: IndexFolder, network: Network):
-        folder.belong_to(network)
-        self.folder, self.network = folder, network
+    def __init__(self, store: Store, network: Network):
+        store.belong_to(network)
+        self.store, self.network = store, network
         self._indexes: dict[bool, VectorIndex | None] = {}
 
     def of_drawing(self, drawing: Image.Image, k: int, codes: bool = False) -> list[Hit]:
@@ -46,25 +45,21 @@ class Searcher:
 
     def like(self, id_: int, k: int, codes: bool = False) -> list[Hit]:
         """The query is an indexed photo, which is left out. Raises InputError if it is no longer indexed."""
-        vector = self.folder.store.vector(id_)
+        vector = self.store.vector(id_)
         if vector is None:
             raise InputError("that photo is no longer in the index; search again")
         return [hit for hit in self.of_vector(vector, k + 1, codes) if hit.id != id_][:k]
 
     def of_vector(self, vector: np.ndarray, k: int, codes: bool = False) -> list[Hit]:
         """vector: (d,)."""
-        index = self._indexes[codes] = self.folder.load_index(codes, self._indexes.get(codes))
+        index = self._indexes[codes] = up_to_date(self.store, codes, self._indexes.get(codes))
         if index is None:
             return []
-        wanted = k
-        while True:
-            ids, similarity = index.search(vector[None], wanted)
-            hits = self._existing(ids[0], similarity[0])
-            if len(hits) >= k or wanted >= min(len(index), LARGEST_SEARCH):
-                return hits[:k]
-            wanted = max(k, min(wanted * GROWTH, LARGEST_SEARCH))
+        hits = self._existing(index, vector, k)
+        return hits if len(hits) == k else self._existing(index, vector, max(k, MOST_CANDIDATES))[:k]
 
-    def _existing(self, ids: np.ndarray, similarity: np.ndarray) -> list[Hit]:
-        paths = self.folder.store.paths_of(ids)
-        hits = (Hit(id_, paths[id_], float(value)) for id_, value in zip(ids.tolist(), similarity, strict=True) if id_ in paths)
+    def _existing(self, index: VectorIndex, vector: np.ndarray, candidates: int) -> list[Hit]:
+        ids, similarity = (found[0].tolist() for found in index.search(vector[None], candidates))
+        paths = self.store.paths_of(ids)
+        hits = (Hit(id_, paths[id_], value) for id_, value in zip(ids, similarity, strict=True) if id_ in paths)
         return [hit for hit in hits if os.path.isfile(hit.path)]

@@ -21,7 +21,6 @@ from starlette.types import ASGIApp
 
 from photo_search.access import LOOPBACK, AccessControl
 from photo_search.connections import server_config
-from photo_search.folder import PHOTOS
 from photo_search.request_queue import RequestQueue
 from photo_search.searching import Hit, Searcher
 from photo_search.store import Store
@@ -54,7 +53,7 @@ class Service:
     def __init__(self, searcher: Searcher):
         self.searcher = searcher
         self.searches, self.uploads = RequestQueue(MAX_SEARCHES), RequestQueue(MAX_UPLOADS, UPLOADS_HELD)
-        self.store, self.store_lock = Store(searcher.folder.path / PHOTOS), threading.Lock()  # photos need not wait for a search
+        self.store, self.store_lock = Store(searcher.store.folder), threading.Lock()  # photos need not wait for a search
         self.identity, self.files = self.store.identity, PhotoFiles()
 
     def page(self, _: Request) -> Response:

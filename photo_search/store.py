@@ -1,10 +1,11 @@
-"""The database of an index: one SQLite file with the photos and their vectors, whose changes are made whole or not at all."""
+"""An index on disk: a folder with one SQLite file of the photos and their vectors, whose changes are made whole or not at all."""
 
 import contextlib
 import json
 import os
 import secrets
 import sqlite3
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from photo_search.encoder import Network
 from utils.errors import InputError
 
-FORMAT = 1
+FILE, FORMAT = "photos.sqlite", 1
 TABLES = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS photos (
@@ -34,31 +36,47 @@ class PhotoFile:
     changed: int
 
 
-class DiskFull(InputError):
-    """Nothing more can be written to an index."""
-
-    def __init__(self, folder: Path):
-        super().__init__(f"{folder}: the disk is full; free some space, then run the same command again: what is indexed is kept")
-
-
 class Store:
     """Photos and their vectors (d,) float32. An id is never used twice, so a later photo has a higher one.
 
-    Raises InputError if the file is damaged or from another program, and DiskFull.
+    make: make an empty index where there is none. Raises InputError if there is none, if it is damaged or from another program,
+    and, on any change, if the disk is full.
     """
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, folder: Path, make: bool = False):
+        self.folder, self.file = folder, folder / FILE
+        if make:
+            _make(folder)
+        elif not self.file.is_file():
+            raise InputError(
+                f"{folder}: no index there; make one with `python search.py index PHOTOS --checkpoint FILE -o {folder}`"
+            )
         with self._faults_named():
-            self.connection = sqlite3.connect(path, timeout=30, check_same_thread=False)
+            self.connection = sqlite3.connect(self.file, timeout=30, check_same_thread=False)
             self.connection.executescript(TABLES)
-            if self.fact("format", FORMAT) != FORMAT:
-                raise InputError(f"{path}: was made by another version; index the photos again, into another folder")
-            if self.fact("identity") is None:
-                self.keep_facts(identity=secrets.token_hex(8))
+        if self.fact("format", FORMAT) != FORMAT:
+            raise InputError(f"{self.file}: was made by another version; index the photos again, into another folder")
+        if self.fact("identity") is None:
+            self.keep_facts(identity=secrets.token_hex(8))
 
-    def close(self) -> None:
-        self.connection.close()
+    def belong_to(self, network: Network) -> None:
+        """Record the network that computes the vectors. Raises InputError if they were computed by another one."""
+        made_by, recorded = self.fact("network"), self.fact("checkpoint")
+        checkpoint = str(network.checkpoint.resolve())
+        if made_by is None:
+            facts = {"network": network.digest, "checkpoint": checkpoint, "side": network.side, "width": network.width}
+            self.keep_facts(format=FORMAT, **facts)
+        elif made_by != network.digest:
+            other = "what that file held before" if recorded == checkpoint else f"another checkpoint ({recorded})"
+            raise InputError(
+                f"{self.folder}: was made with {other}, whose vectors do not compare with those of {network.checkpoint}; "
+                "give the one it was made with, or index into another folder"
+            )
+        elif self.fact("side") != network.side:
+            raise InputError(f"{self.folder}: was made at --image_size {self.fact('side')}, not {network.side}")
+        elif not Path(str(recorded)).is_file():  # it was moved
+            with contextlib.suppress(InputError):  # where nothing can be written, --checkpoint is needed each time
+                self.keep_facts(checkpoint=checkpoint)
 
     def fact(self, name: str, default: Any = None) -> Any:
         """What `keep_facts` recorded under this name."""
@@ -112,9 +130,9 @@ class Store:
         with self._changed(paths, self.revision + 1):
             pass
 
-    def vectors(self, above: int = -1) -> tuple[np.ndarray, np.ndarray]:
-        """Ids (n,) int64, ascending, and vectors (n, d) of the photos with higher ids than `above`."""
-        rows = self._rows("SELECT id, vector FROM photos WHERE id > ? ORDER BY id", above)
+    def vectors(self, above: int = -1, most: int = -1) -> tuple[np.ndarray, np.ndarray]:
+        """Ids (n,) int64, ascending, and vectors (n, d) of the first `most` photos (-1: all) with higher ids than `above`."""
+        rows = self._rows("SELECT id, vector FROM photos WHERE id > ? ORDER BY id LIMIT ?", above, most)
         with self._faults_named():
             vectors = np.frombuffer(b"".join(row[1] for row in rows), "<f4").reshape(len(rows), int(self.fact("width", 0)))
         return np.array([row[0] for row in rows], np.int64), vectors
@@ -172,7 +190,16 @@ class Store:
             yield
         except sqlite3.OperationalError as error:
             if "is full" in str(error):
-                raise DiskFull(self.path.parent) from error
-            raise InputError(f"{self.path}: {error}; check that it may be written, and that no other program holds it") from error
+                advice = "free some space, then run the same command again: what is indexed is kept"
+                raise InputError(f"{self.folder}: the disk is full; {advice}") from error
+            raise InputError(f"{self.file}: {error}; check that it may be written, and that no other program holds it") from error
         except (sqlite3.Error, ValueError, TypeError) as error:
-            raise InputError(f"{self.path}: damaged ({error}); index the photos again, into another folder") from error
+            raise InputError(f"{self.file}: damaged ({error}); index the photos again, into another folder") from error
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(f"{folder}: nothing can be written there ({error.strerror}); choose another --output") from error

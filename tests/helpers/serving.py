@@ -20,15 +20,15 @@ from photo_search import indexing
 from photo_search.access import LOOPBACK
 from photo_search.connections import Limits, server_config
 from photo_search.encoder import Network, open_network
-from photo_search.folder import IndexFolder
 from photo_search.searching import Searcher
 from photo_search.service import listening, make_app
+from photo_search.store import Store
 
 
 def searcher_of(photos: Path, network_file: Path, folder: Path) -> Searcher:
     """A searcher of a new index of these photos."""
     network = _open_network(network_file)
-    index = IndexFolder(folder, make=True)
+    index = Store(folder, make=True)
     index.belong_to(network)
     indexing.update(index, network, [photos], 4, 0)
     return Searcher(index, network)
@@ -41,7 +41,7 @@ def _open_network(file: Path) -> Network:
 
 def again(searcher: Searcher) -> Searcher:
     """Another searcher of the same index, for another thread."""
-    return Searcher(IndexFolder(searcher.folder.path), searcher.network)
+    return Searcher(Store(searcher.store.folder), searcher.network)
 
 
 @dataclass

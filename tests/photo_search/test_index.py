@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from photo_search.index import KINDS, VectorIndex, build, checksum_file, choose_kind, load, recall, unit
+from photo_search.index import KINDS, VectorIndex, build, choose_kind, recall, unit
 from utils.errors import InputError
 
 faiss = pytest.importorskip("faiss")
@@ -62,18 +62,31 @@ def test_ties_beyond_the_candidates_go_to_the_lower_id(kind, asked):
         assert_found(index, np.arange(600), photos, vectors(asked, 3), k)
 
 
+class Photos:
+    """A database of these vectors under these ids."""
+
+    def __init__(self, ids, vectors):
+        self.ids, self.rows = np.asarray(ids), vectors
+
+    def __len__(self):
+        return len(self.ids)
+
+    def vectors(self, above, most):
+        chosen = np.flatnonzero(self.ids > above)[:most]
+        return self.ids[chosen], self.rows[chosen]
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_index_can_grow_and_be_filled_again(kind):
+def test_an_index_grows_and_begins_again_where_photos_are_gone(kind, monkeypatch):
+    monkeypatch.setattr("photo_search.index.BLOCK", 7)
     photos = vectors(60)
     index = build(kind, np.arange(20), photos[:20])
-    index.add(np.arange(20, 60), photos[20:])
-    assert len(index) == 60 and index.last_id == 59 and not index.is_outgrown
+    index.fill(Photos(range(60), photos))
+    assert len(index) == 60 and index.last_id == 59
     assert_found(index, np.arange(60), photos, vectors(4, 7), 9)
-    index.clear()
-    index.add(np.arange(100, 130), photos[:30])
+    index.fill(Photos(range(100, 130), photos[:30]))
+    assert len(index) == 30
     assert_found(index, np.arange(100, 130), photos[:30], vectors(4, 7), 9)
-    index.add(np.arange(130, 230), vectors(100, 1))
-    assert index.is_outgrown == (kind != "exact")
 
 
 def test_codes_agree_with_hamming_distances_of_projected_signs():
@@ -132,78 +145,3 @@ def test_without_faiss_the_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(InputError, match="pip install faiss-cpu"):
         build("exact", np.arange(1), vectors(1))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_is_loaded_is_what_was_saved(kind, tmp_path):
-    index = build(kind, np.arange(120) * 3, vectors(120))
-    index.revision = 7
-    index.save(tmp_path / "photos.index", "owner")
-    loaded = load(tmp_path / "photos.index", "owner")
-    assert (loaded.kind, loaded.bits, loaded.revision, loaded.last_id, loaded.fitted_on) == (kind, index.bits, 7, 357, 120)
-    for each in (index, loaded):
-        each.add(np.array([358, 400]), vectors(2, 6))
-    for ours, theirs in zip(index.search(vectors(9, 5), 12), loaded.search(vectors(9, 5), 12), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-
-@pytest.fixture
-def saved(tmp_path, monkeypatch):
-    """The file of an index; once it is damaged, faiss must not read it."""
-    build("ivf", np.arange(60), vectors(60)).save(tmp_path / "photos.index", "owner")
-    assert len(load(tmp_path / "photos.index", "owner")) == 60
-    monkeypatch.setattr(faiss, "read_index", lambda *_: pytest.fail("faiss was given a damaged file"))
-    return tmp_path / "photos.index"
-
-
-@pytest.mark.parametrize("which", [lambda path: path, checksum_file], ids=["index", "checksum"])
-def test_a_damaged_file_never_reaches_faiss(saved, which):
-    whole = which(saved).read_bytes()
-
-    @settings(max_examples=150, deadline=None)
-    @given(at=st.integers(0, len(whole) - 1), bit=st.integers(0, 7), action=st.sampled_from(["flip", "cut", "append"]))
-    def check(at, bit, action):
-        changed = bytearray(whole)
-        changed[at] ^= 1 << bit
-        which(saved).write_bytes({"flip": bytes(changed), "cut": whole[:at], "append": whole + b"\0" * (bit + 1)}[action])
-        with pytest.raises(InputError, match="does not match its checksum") as caught:
-            load(saved, "owner")
-        assert str(saved) in str(caught.value) and "\n" not in str(caught.value)
-
-    check()
-
-
-def test_the_files_of_another_index_never_reach_faiss(saved):
-    with pytest.raises(InputError, match="does not match its checksum"):
-        load(saved, "another owner")
-
-
-def test_files_that_cannot_be_read_are_named(saved, tmp_path):
-    for path in (tmp_path / "nothing.index", tmp_path):
-        with pytest.raises(InputError, match="cannot be read"):
-            load(path, "owner")
-    checksum_file(saved).unlink()
-    with pytest.raises(InputError, match="cannot be read"):
-        load(saved, "owner")
-
-
-def test_what_faiss_cannot_read_though_the_checksum_holds_is_named(tmp_path, monkeypatch):
-    build("exact", np.arange(9), vectors(9)).save(tmp_path / "photos.index", "owner")
-
-    def unknown(_):
-        raise RuntimeError("Index type 0x41424344 not recognized")
-
-    monkeypatch.setattr(faiss, "read_index", unknown)
-    with pytest.raises(InputError, match="cannot be read"):
-        load(tmp_path / "photos.index", "owner")
-
-
-def test_what_cannot_be_written_leaves_the_old_file(tmp_path, monkeypatch):
-    index = build("exact", np.arange(9), vectors(9))
-    index.save(tmp_path / "photos.index", "owner")
-    with monkeypatch.context() as patch:
-        patch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-        with pytest.raises(InputError, match="cannot be written"):
-            build("exact", np.arange(5), vectors(5)).save(tmp_path / "photos.index", "owner")
-    assert len(load(tmp_path / "photos.index", "owner")) == 9
-    assert len(list(tmp_path.iterdir())) == 2

@@ -329,7 +329,7 @@ def test_twenty_visitors_at_once_each_get_their_own(served):
 def test_what_another_process_does_to_the_index_is_seen(served, photos):
     body = bytes_of(drawing(1))
     first = served.ask("/search", body).json["photos"][0]
-    other = again(served.searcher).folder.store
+    other = again(served.searcher).store
     other.remove(other.paths_of([first["id"]]).values())
     assert first["id"] not in [id_ for id_, _ in served.ask("/search", body).found]
     assert served.ask(f"/photo/{first['id']}").status == 404
@@ -357,7 +357,7 @@ def refused(run_script, *words):
 
 
 def test_mistakes_get_one_line(searcher, run_script, tmp_path, monkeypatch):
-    index = ["--index", searcher.folder.path]
+    index = ["--index", searcher.store.folder]
     assert "no index there" in refused(run_script, "--index", tmp_path / "none")
     assert "must be USER:PASSWORD" in refused(run_script, *index, "--auth", "ann")
     assert "a port from 0 to 65535" in refused(run_script, *index, "--port", "70000")
@@ -374,7 +374,7 @@ def test_mistakes_get_one_line(searcher, run_script, tmp_path, monkeypatch):
 
 def test_strangers_without_a_password_are_warned_of(searcher, run_script, monkeypatch):
     monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: None)
-    words = ["serve", "--index", searcher.folder.path, "--port", 0]
+    words = ["serve", "--index", searcher.store.folder, "--port", 0]
     for more, is_warned in (([], False), (["--host", "0.0.0.0"], True), (["--host", "0.0.0.0", "--auth", "a:b"], False)):
         code, out, err = run_script("search.py", *words, *more)
         assert code == 0, err

@@ -1,7 +1,6 @@
 """search.py as a user runs it."""
 
 import contextlib
-import errno
 import functools
 import json
 import os
@@ -20,8 +19,7 @@ from PIL import Image, ImageDraw
 from datasets.images import decode, opened
 from datasets.sketch_cleanup import as_training_sketch
 from photo_search.encoder import open_network
-from photo_search.folder import IndexFolder
-from photo_search.index import VectorIndex
+from photo_search.index import up_to_date
 from photo_search.searching import Searcher
 from photo_search.store import PhotoFile, Store
 from tests.helpers.network import write_checkpoint
@@ -103,7 +101,7 @@ def test_only_what_is_new_or_changed_is_embedded(photos, index, search):
 
 
 def names_in(index):
-    return sorted(Path(path).name for path in IndexFolder(index).store.known())
+    return sorted(Path(path).name for path in Store(index).known())
 
 
 def test_what_was_taken_out_stays_out_until_it_is_named(photos, index, search):
@@ -186,7 +184,7 @@ def test_an_index_made_again_beside_an_old_search_file(photos, index, network_fi
 
 def test_the_kind_asked_for_stays_and_auto_goes_by_size(photos, index, search, monkeypatch):
     def kind():
-        return IndexFolder(index).load_index().kind
+        return up_to_date(Store(index)).kind
 
     search("index", "-o", index, "--kind", "ivf")
     (photos / "new/more.png").write_bytes(picture(81))
@@ -199,48 +197,44 @@ def test_the_kind_asked_for_stays_and_auto_goes_by_size(photos, index, search, m
     assert code == 2 and "invalid choice: 'hnsw'" in err
 
 
-def test_an_index_of_an_earlier_version_is_built_again(photos, index, search):
-    """Its file is not given to faiss, and the kind that no longer exists is replaced."""
+def test_an_index_of_an_earlier_version_is_read(photos, index, search):
+    """Its files of vectors are not, and a kind that no longer exists is chosen by size."""
     expected = found(search, index, photos / "old/3.png", "--photo")
-    (index / "vectors.checksum").unlink()
     (index / "vectors.index").write_bytes(b"DSNINDEX" + bytes(5000))
-    IndexFolder(index).store.keep_facts(kind="hnsw")
-    code, _, err = search("query", photos / "old/3.png", "--photo", "--index", index)
-    assert code == 0 and "--kind hnsw no longer exists; auto is used instead" in err
+    Store(index).keep_facts(kind="hnsw")
     assert found(search, index, photos / "old/3.png", "--photo") == expected
-    assert search("query", photos / "old/3.png", "--photo", "--index", index)[2] == ""
 
 
 def test_what_changes_while_an_index_is_updated_is_found_later(photos, index, monkeypatch):
-    folder, other = IndexFolder(index), IndexFolder(index)
-    folder.store.remove([str(photos / "old/1.png")])
+    store, other = Store(index), Store(index)
+    store.remove([str(photos / "old/1.png")])
     original = Store.vectors
 
     def meanwhile(self, *words, **more):
         rows = original(self, *words, **more)
-        if len(other.store) == 11:
-            other.store.remove([str(photos / "old/3.png")])
+        if len(other) == 11:
+            other.remove([str(photos / "old/3.png")])
         return rows
 
     with monkeypatch.context() as patch:
         patch.setattr(Store, "vectors", meanwhile)
-        folder.load_index()
-    assert len(folder.load_index()) == len(IndexFolder(index).load_index()) == 10
+        up_to_date(store)
+    assert len(up_to_date(store)) == len(up_to_date(Store(index))) == 10
 
 
 def test_a_running_search_sees_what_another_process_changed(photos, index, network_file):
-    searcher = Searcher(IndexFolder(index), open_once(network_file))
-    query, other = str(photos / "old/3.png"), IndexFolder(index)
+    searcher = Searcher(Store(index), open_once(network_file))
+    query, other = str(photos / "old/3.png"), Store(index)
     assert len(searcher.of_photo(query, 20)) == 12
     id_ = searcher.of_photo(query, 1)[0].id
-    vector = other.store.vector(id_)
+    vector = other.vector(id_)
     (photos / "copy.png").write_bytes(picture(3))
     status = (photos / "copy.png").stat()
-    other.store.put([PhotoFile(str(photos / "copy.png"), status.st_size, status.st_mtime_ns)], vector[None], {})
+    other.put([PhotoFile(str(photos / "copy.png"), status.st_size, status.st_mtime_ns)], vector[None], {})
     assert [os.path.basename(hit.path) for hit in searcher.of_photo(query, 2)] == ["3.png", "copy.png"]  # the lower id first
-    other.store.remove([query])
+    other.remove([query])
     assert os.path.basename(searcher.of_photo(query, 20)[0].path) == "copy.png"
-    other.store.remove(other.store.known())
+    other.remove(other.known())
     assert searcher.of_photo(query, 20) == []
 
 
@@ -248,9 +242,7 @@ def test_a_checkpoint_that_was_moved_is_remembered_where_it_is(photos, index, ne
     (tmp_path / "network").mkdir()
     moved = tmp_path / "network" / "moved.pth.tar"
     shutil.copy(network_file, moved)
-    store = IndexFolder(index).store
-    store.keep_facts(checkpoint=str(tmp_path / "was here.pth.tar"))
-    store.close()
+    Store(index).keep_facts(checkpoint=str(tmp_path / "was here.pth.tar"))
     assert search("query", photos / "old/3.png", "--index", index)[0] == 2
     assert search("index", "-o", index, "--checkpoint", moved)[0] == 0
     assert search("query", photos / "old/3.png", "--index", index)[0] == 0
@@ -307,17 +299,18 @@ def test_a_killed_run_keeps_what_it_had_and_goes_on(photos, network_file, tmp_pa
     assert f"{112 - kept} photos embedded, 0 gone; 112 in the index" in search(*words)[1]
 
 
-def test_codes_are_searched_too_and_their_recall_is_told(photos, index, search):
+def test_codes_are_searched_too_and_their_recall_is_told(photos, index, search, monkeypatch):
     out = search("index", "-o", index, "--codes", "--num_workers", 0)[1]
     assert "codes of 16 bits: " in out
+    monkeypatch.setattr("photo_search.index.fitted", lambda *_: pytest.fail("was fitted again"))
     hits = found(search, index, photos / "new/4.png", "--photo", "--codes", "-k", 4)
     assert hits[0] == ("4.png", 1.0)
     assert all(round(value * 8) == value * 8 for _, value in hits)  # 1 - 2 · distance / 16
 
 
 def test_a_photo_like_another(index, photos):
-    folder = IndexFolder(index)
-    searcher = Searcher(folder, open_once(Path(folder.store.fact("checkpoint"))))
+    store = Store(index)
+    searcher = Searcher(store, open_once(Path(store.fact("checkpoint"))))
     itself = searcher.of_photo(str(photos / "old/3.png"), 1)[0]
     others = searcher.like(itself.id, 3)
     assert len(others) == 3 and itself not in others
@@ -359,14 +352,7 @@ def test_a_checkpoint_that_cannot_be_read_changes_nothing(photos, index, tmp_pat
     words = ["index", "-o", index, "--remove", photos / "new", "--kind", "ivf", "--checkpoint", tmp_path / "bad.pth.tar"]
     code, _, err = search(*words)
     assert code == 2 and "bad.pth.tar: damaged" in err and len(names_in(index)) == 12
-    assert IndexFolder(index).store.fact("kind") is None
-
-
-def test_a_damaged_search_file_is_made_anew(photos, index, search):
-    path = index / "vectors.index"
-    path.write_bytes(path.read_bytes()[:-50])
-    code, out, err = search("query", photos / "old/3.png", "--photo", "--index", index)
-    assert code == 0 and "building it again" in err and "building it again" not in out  # what is printed may be JSON
+    assert Store(index).fact("kind") is None
 
 
 def limited_pages(monkeypatch, pages):
@@ -394,19 +380,28 @@ def test_on_a_full_disk_indexing_says_so_and_goes_on_later(photos, network_file,
     assert f"{72 - kept} photos embedded, 0 gone; 72 in the index" in search(*words)[1]
 
 
-def test_on_a_full_disk_the_search_file_is_not_silently_left_out(photos, index, drawing, search, monkeypatch):
-    (photos / "new/more.png").write_bytes(picture(80))
-
-    def full(*_):
-        raise InputError("vectors.index: cannot be written") from OSError(errno.ENOSPC, "No space left on device")
-
+def test_what_cannot_be_stored_is_fitted_for_each_search(photos, index, drawing, search, monkeypatch):
+    """On a full disk, or where nothing can be written."""
+    Store(index).keep_facts(kind="ivf")
+    expected = search("query", drawing, "--index", index)
+    Store(index).keep_facts(**{"fit of ivf": (0, [])})
     with monkeypatch.context() as patch:
-        patch.setattr(VectorIndex, "save", full)
-        code, _, err = search("index", "-o", index, "--num_workers", 0)
-        assert code == 2 and f"{index}: the disk is full" in err
+        patch.setattr(Store, "keep_facts", lambda *_, **__: (_ for _ in ()).throw(InputError(f"{index}: the disk is full")))
         code, out, err = search("query", drawing, "--index", index)
-        assert code == 0 and "more.png" in out and "searched from memory" in err
-    assert search("index", "-o", index, "--num_workers", 0)[0] == 0
+    assert code == 0 and out == expected[1] and "the disk is full; every search fits the index again" in err
+
+
+@pytest.mark.parametrize("kind", ["ivf", "codes"])
+@pytest.mark.parametrize(
+    "stored",
+    [None, 7, (3, 4), (12, []), (12, [[1, 2]]), (12, [["a"] * 16]), (2, [[0.5] * 16] * 17), (12, [[float("nan")] * 16] * 4)],
+)
+def test_a_damaged_fit_is_made_again(photos, index, kind, stored):
+    store = Store(index)
+    store.keep_facts(**{"kind": "ivf", f"fit of {kind}": stored})
+    assert up_to_date(store, kind == "codes").search(store.vectors()[1][:1], 12)[0].shape == (1, 12)
+    rows, values = Store(index).fact(f"fit of {kind}")
+    assert rows == 12 and len(values[0]) == 16 + (kind == "codes")
 
 
 def test_names_that_a_terminal_would_obey_are_written_out(photos, index, search):
