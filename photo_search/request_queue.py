@@ -12,19 +12,12 @@ from utils.errors import InputError
 Result = TypeVar("Result")
 
 
-class Busy(InputError):
-    """Too many requests wait already."""
+class Refusal(InputError):
+    """A request answered with this HTTP status and a notice for the visitor."""
 
-    status = 503
-
-    def __init__(self) -> None:
-        super().__init__("The server is busy: too many requests are waiting. Try again in a moment.")
-
-
-class TooLarge(InputError):
-    """A request's body is larger than allowed."""
-
-    status = 413
+    def __init__(self, status: int, notice: str):
+        super().__init__(notice)
+        self.status = status
 
 
 class RequestQueue:
@@ -49,8 +42,8 @@ class RequestQueue:
     async def process(self, request: Request, max_bytes: int, work: Callable[[bytes], Result]) -> Result | None:
         """work(body of the request), or None without doing it if the client has disconnected.
 
-        A full queue refuses before it reads the body. Raises Busy, TooLarge above `max_bytes`, InputError if the body does not
-        arrive in time, and what `work` raises.
+        A full queue refuses before it reads the body. Raises what `work` raises, and Refusal: 503 if too many requests wait, 413
+        above `max_bytes`, 400 if the body does not arrive in time.
         """
         self._require_free()
         reading = asyncio.ensure_future(self._read(request, max_bytes))
@@ -70,7 +63,7 @@ class RequestQueue:
 
     def _require_free(self) -> None:
         if self.free == 0:
-            raise Busy
+            raise _busy()
 
     async def _arrival(self, reading: "asyncio.Future[bytes]") -> bytes:
         if len(self._arriving()) > self.max_arriving:
@@ -78,15 +71,15 @@ class RequestQueue:
         try:
             return await asyncio.wait_for(reading, self.seconds)
         except asyncio.TimeoutError:
-            raise InputError(f"The upload took longer than {self.seconds:g} s. Try again.") from None
+            raise Refusal(400, f"The upload took longer than {self.seconds:g} s. Try again.") from None
         except asyncio.CancelledError:
             if reading in self._sizes:  # it was not dropped: the server shuts down
                 raise
-            raise Busy from None
+            raise _busy() from None
 
     async def _read(self, request: Request, max_bytes: int) -> bytes:
         reading: Any = asyncio.current_task()
-        too_large = TooLarge(f"The file is too large: more than {max_bytes // 10**6} MB.")
+        too_large = Refusal(413, f"The file is too large: more than {max_bytes // 10**6} MB.")
         if int(request.headers.get("content-length", 0)) > max_bytes:
             raise too_large
         parts = []
@@ -96,7 +89,7 @@ class RequestQueue:
             while self.held + len(part) > self.max_held:
                 self._drop(self._arriving()[0])  # at last this one
                 if reading not in self._sizes:
-                    raise Busy
+                    raise _busy()
             parts.append(part)
             self._sizes[reading] += len(part)
         return b"".join(parts)
@@ -113,3 +106,7 @@ class RequestQueue:
             if await request.is_disconnected():  # the visitor has drawn on, or closed the page
                 return None
             return await asyncio.get_running_loop().run_in_executor(self._thread, work, body)
+
+
+def _busy() -> Refusal:
+    return Refusal(503, "The server is busy: too many requests are waiting. Try again in a moment.")

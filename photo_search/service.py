@@ -9,7 +9,6 @@ import string
 import threading
 from pathlib import Path, PurePath
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -20,11 +19,11 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from photo_search.access import LOOPBACK, AccessControl
-from photo_search.connections import server_config
-from photo_search.request_queue import RequestQueue
+from photo_search.connections import Server
+from photo_search.request_queue import Refusal, RequestQueue
 from photo_search.searching import Hit, Searcher
 from photo_search.store import Store
-from photo_search.thumbnails import SIDES, PhotoFiles
+from photo_search.thumbnails import SIDES, thumbnail
 from photo_search.uploads import DRAWING_PIXELS, decode_picture, extract_drawing
 from utils.errors import InputError
 
@@ -36,15 +35,6 @@ UPLOADS_HELD = 64 * 10**6  # bytes of all uploads in memory
 # ids are never reused and a changed photo gets a new one; `of` names the index, for another one may serve at this address
 CACHED, NOT_STORED = {"Cache-Control": "private, max-age=86400"}, {"Cache-Control": "no-store"}
 NONE_FOUND = "No photo was found: the index is empty, or its photos are gone. Index again."
-CHOOSE_HOST = "choose an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them"
-
-
-class Refusal(InputError):
-    """A request answered with this HTTP status and a notice for the visitor."""
-
-    def __init__(self, status: int, notice: str):
-        super().__init__(notice)
-        self.status = status
 
 
 class Service:
@@ -54,7 +44,7 @@ class Service:
         self.searcher = searcher
         self.searches, self.uploads = RequestQueue(MAX_SEARCHES), RequestQueue(MAX_UPLOADS, UPLOADS_HELD)
         self.store, self.store_lock = Store(searcher.store.folder), threading.Lock()  # photos need not wait for a search
-        self.identity, self.files = self.store.identity, PhotoFiles()
+        self.identity = self.store.fact("identity")
 
     def page(self, _: Request) -> Response:
         template = string.Template((PAGE / "index.html").read_text(encoding="utf-8"))
@@ -95,7 +85,7 @@ class Service:
                 raise Refusal(404, "there is no such photo")
             real_path = self.store.real_path(photo.path)
         try:
-            jpeg = self.files.jpeg(photo.path, real_path, int(side))
+            jpeg = thumbnail(photo.path, real_path, int(side))
         except InputError as error:
             raise Refusal(404, "the photo is gone, or has changed since it was indexed") from error
         is_this_index = request.query_params.get("of") == self.identity
@@ -148,10 +138,7 @@ def _options(request: Request) -> tuple[int, bool]:
 
 
 def _photo_id(request: Request) -> int:
-    id_ = request.path_params["id"]
-    if id_ >= 2**63:  # beyond SQLite's integers
-        raise Refusal(404, "there is no such photo")
-    return id_
+    return min(request.path_params["id"], 2**63 - 1)  # SQLite's largest integer
 
 
 def _json(content: dict[str, object] | None) -> Response:
@@ -162,15 +149,12 @@ def listening(host: str, port: int) -> socket.socket:
     """A listening socket. Raises InputError if host and port cannot be used."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=256)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"--host {host}: unknown address ({reason}); {CHOOSE_HOST}") from error
-    try:
-        return socket.create_server((host, port), family=family, backlog=256)
-    except OSError as error:
-        reason = error.strerror or error
-        if error.errno == errno.EADDRNOTAVAIL:
-            raise InputError(f"--host {host}: cannot be used ({reason}); {CHOOSE_HOST}") from error
+        if isinstance(error, (socket.gaierror, UnicodeError)) or error.errno == errno.EADDRNOTAVAIL:
+            advice = "choose an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them"
+            raise InputError(f"--host {host}: cannot be used ({reason}); {advice}") from error
         raise InputError(f"--host {host} --port {port}: cannot be used ({reason}); choose another port, or 0 for any") from error
 
 
@@ -183,6 +167,6 @@ def serve(searcher: Searcher, listener: socket.socket, host: str, auth: str | No
         print(f"warning: --host {host}: everyone who can reach this address sees the indexed photos; set --auth USER:PASSWORD")
     print(f"draw at http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)", flush=True)
     try:
-        uvicorn.Server(server_config(app)).run(sockets=[listener])
+        Server(app).run(sockets=[listener])
     except KeyboardInterrupt:
         print("\nended")

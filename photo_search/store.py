@@ -56,7 +56,7 @@ class Store:
             self.connection.executescript(TABLES)
         if self.fact("format", FORMAT) != FORMAT:
             raise InputError(f"{self.file}: was made by another version; index the photos again, into another folder")
-        if self.fact("identity") is None:
+        if self.fact("identity") is None:  # an id of a photo means something in its own index only
             self.keep_facts(identity=secrets.token_hex(8))
 
     def belong_to(self, network: Network) -> None:
@@ -102,11 +102,6 @@ class Store:
     def revision(self) -> int:
         """Grows with each change of the photos."""
         return int(self.fact("revision", 0))
-
-    @property
-    def identity(self) -> str:
-        """Differs between indexes: an id of a photo means something in its own index only."""
-        return str(self.fact("identity"))
 
     def known(self) -> dict[str, tuple[int, int]]:
         """{path: (size, changed)} of all photos, unreadable ones included."""

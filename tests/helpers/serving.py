@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import uvicorn
 from PIL import Image, ImageDraw
 
 from photo_search import indexing
 from photo_search.access import LOOPBACK
-from photo_search.connections import Limits, server_config
+from photo_search.connections import Limits, Server
 from photo_search.encoder import Network, open_network
 from photo_search.searching import Searcher
 from photo_search.service import listening, make_app
@@ -85,7 +84,7 @@ def serving(
 ) -> Iterator[Served]:
     """The page on a free port of this machine, until the block ends."""
     with listening("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(server_config(make_app(searcher, auth, hosts), limits))
+        server = Server(make_app(searcher, auth, hosts), limits)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         while not server.started and thread.is_alive():

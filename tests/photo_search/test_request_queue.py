@@ -7,8 +7,7 @@ import pytest
 
 pytest.importorskip("starlette")
 
-from photo_search.request_queue import Busy, RequestQueue, TooLarge
-from utils.errors import InputError
+from photo_search.request_queue import Refusal, RequestQueue
 
 
 class Question:
@@ -61,11 +60,11 @@ def test_a_crowd_is_sent_away_and_then_there_is_room_again():
         return answers, await queue.process(Question(), 1, lambda _: True)
 
     answers, later = asyncio.run(all_ask())
-    assert [type(answer) for answer in answers] == [bool, bool, Busy, Busy, Busy] and later
+    assert [getattr(answer, "status", answer) for answer in answers] == [True, True, 503, 503, 503] and later
 
 
 def test_what_is_sent_in_parts_is_measured_too():
-    with pytest.raises(TooLarge, match="more than 1 MB"):
+    with pytest.raises(Refusal, match="more than 1 MB"):
         asyncio.run(RequestQueue(1).process(Question(bytes(1_000_001)), 1_000_000, lambda _: None))
 
 
@@ -98,7 +97,7 @@ def test_unfinished_bodies_take_bounded_memory_and_keep_nobody_out():
         assert await queue.process(Question(b"x" * 9_000), 10**6, len) == 9_000
         assert queue.held <= 1_000
         given_up = [task for task in tasks if task.done()]
-        assert len(given_up) >= 97 and all(isinstance(task.exception(), Busy) for task in given_up)
+        assert len(given_up) >= 97 and all(task.exception().status == 503 for task in given_up)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -124,7 +123,7 @@ def test_of_too_many_unfinished_bodies_the_oldest_are_given_up():
 def test_a_body_that_never_ends_is_waited_for_so_long_and_no_longer():
     async def ask():
         queue = RequestQueue(1, seconds=0.05)
-        with pytest.raises(InputError, match=r"longer than 0\.05 s"):
+        with pytest.raises(Refusal, match=r"longer than 0\.05 s"):
             await queue.process(Unfinished(b"some"), 10, bytes)
         assert queue.held == 0
 
@@ -146,7 +145,7 @@ def test_whole_bodies_that_wait_count_too_and_what_finds_no_room_is_sent_away():
         return await asyncio.gather(*first), second
 
     first, second = asyncio.run(all_ask())
-    assert first == [True, True] and [type(answer) for answer in second] == [Busy, Busy]
+    assert first == [True, True] and [answer.status for answer in second] == [503, 503]
     assert queue.held == 0
 
 
@@ -158,5 +157,5 @@ def test_nothing_is_read_where_there_is_no_room_to_wait():
 
     queue = RequestQueue(1)
     queue.free = 0
-    with pytest.raises(Busy):
+    with pytest.raises(Refusal, match="busy"):
         asyncio.run(queue.process(Unread(), 10, bytes))
