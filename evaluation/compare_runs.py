@@ -1,7 +1,5 @@
 """Compare tested runs: the work of `compare.py`. Also formats the printed table and the notes below it."""
 
-import argparse
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +20,6 @@ SHOWN = ("map_all_released", "p100_released")  # what the papers publish
 ABOUT = "Compare tested runs with the first: metrics with 95 % intervals over queries, differences and p values."
 
 
-def _metric(text: str) -> str:
-    if text in METRICS or text == "all":
-        return text
-    near = difflib.get_close_matches(text, [*METRICS, "all"], n=1, cutoff=0)[0]
-    # the option would take every word that follows it
-    runs_first = "; runs stand before --figures" if Path(text).exists() else ""
-    raise argparse.ArgumentTypeError(f"unknown metric {text[:40]!r}; did you mean {near}?{runs_first}")
-
-
 @dataclass(frozen=True)
 class ShownOptions:
     """What is compared and shown."""
@@ -40,7 +29,8 @@ class ShownOptions:
     figures: list[str] | None = option(
         None,
         nargs="+",
-        type=_metric,
+        choices=[*METRICS, "all"],
+        metavar="METRIC",
         help=f"metrics by their key in a results file, e.g. map_all p100, or all; None: {' '.join(SHOWN)}",
     )
     json: Path | None = option(None, type=path_argument, help="also write the numbers to this file")
@@ -70,8 +60,6 @@ def compare(shown: ShownOptions, resampling: ResamplingOptions) -> dict[str, Any
         if any(shown.json.resolve() == run.file.resolve() for run in runs):
             raise InputError(f"--json {shown.json}: holds the results of a run; choose another file")
     keys = chosen_metrics(shown.figures)
-    for run in runs:
-        _require_metrics(run, keys, shown.figures or ())
     reasons = [why_not_compared(runs[0], run) for run in runs]
     # comparable runs share the resamples; each of the others is estimated by itself
     groups = [[run for run, reason in zip(runs, reasons, strict=True) if reason is None]]
@@ -106,7 +94,8 @@ def chosen_metrics(keys: Sequence[str] | None) -> list[str]:
 def estimate(runs: Sequence[Run], keys: Sequence[str], resampling: ResamplingOptions) -> dict[tuple[int, str, str], Estimate]:
     """{(run number, ranking, key of METRICS): Estimate} of runs with equal queries, each compared with the first of them.
 
-    A ranking or metric that a run lacks has no entry, and one that only the first lacks has no difference.
+    A ranking or metric that a run lacks has no entry, and one that only the first lacks has no difference. Raises InputError if
+    nothing is left.
     """
     labels = runs[0].queries.labels
     weights = {mean: query_weights(labels, mean) for mean in ("query", "class")}
@@ -117,6 +106,10 @@ def estimate(runs: Sequence[Run], keys: Sequence[str], resampling: ResamplingOpt
         for key in keys
         if METRICS[key].per_query in values
     }
+    if not shares:
+        raise InputError(
+            f"{runs[0].file.with_suffix('.npz')}: lacks the values of {', '.join(keys)}; repeat the test, or leave the run out"
+        )
     columns = {place: column for column, place in enumerate(shares)}
     first = runs[0].number
     baselines = [None if place[0] == first else columns.get((first, *place[1:])) for place in shares]
@@ -129,15 +122,6 @@ def _lacking(run: Run, keys: Sequence[str]) -> dict[str, str]:
     """{key of METRICS: the array, as `real/p100`, that the per-query file of an older test lacks}."""
     arrays = ((key, ranking, METRICS[key].per_query) for key in keys for ranking in reversed(run.queries.values))
     return {key: f"{ranking}/{name}" for key, ranking, name in arrays if name not in run.queries.values[ranking]}
-
-
-def _require_metrics(run: Run, keys: Sequence[str], by_name: Sequence[str]) -> None:
-    """Raise InputError if the run lacks a metric that `--figures` names, or all metrics that would be shown."""
-    lacking = _lacking(run, keys)
-    refused = list(lacking) if len(lacking) == len(keys) else [key for key in lacking if key in by_name]
-    if refused:
-        lacks = f"`{lacking[refused[0]]}`, which {refused[0]} is computed from"
-        raise InputError(f"{run.file.with_suffix('.npz')}: lacks {lacks}; repeat the test, or leave {refused[0]} out")
 
 
 def _run_entry(first: Run, run: Run, reason: str | None, keys: Sequence[str]) -> dict[str, Any]:

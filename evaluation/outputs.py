@@ -4,7 +4,6 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,6 @@ from utils.errors import InputError
 from utils.files import atomic_write, require_writable
 
 SIDE_FILES = (".npz", ".png")  # beside the results, and replaced together with them
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One test: the content of results.json, a unique name for each query, and the data of the report."""
-
-    results: dict[str, Any]
-    query_names: Sequence[str]
-    test: ReportData
 
 
 def format_table(results: Mapping[str, Mapping[str, float]]) -> str:
@@ -82,12 +72,14 @@ def require_free(results_file: Path) -> None:
             raise InputError(f"--results {results_file}: {side.name} exists and was not written by a test; choose another name")
 
 
-def write_outcome(results_file: Path, outcome: Outcome, with_report: bool = True) -> None:
-    """Print the table; write NAME.json, NAME.npz (per-query values), NAME.png and the report beside it."""
-    test, picture, report = outcome.test, results_file.with_suffix(".png"), report_of(results_file)
+def write_outcome(
+    results_file: Path, results: Mapping[str, Any], query_names: Sequence[str], test: ReportData, with_report: bool = True
+) -> None:
+    """Print the table; write `results` as NAME.json, the values of each query as NAME.npz, NAME.png and the report beside it."""
+    picture, report = results_file.with_suffix(".png"), report_of(results_file)
     print_table(test)
-    write_results(results_file, outcome.results)
-    write_per_query(results_file.with_suffix(".npz"), test.scores, _distinct(outcome.query_names))
+    write_results(results_file, results)
+    write_per_query(results_file.with_suffix(".npz"), test.scores, _distinct(query_names))
     print(f"metrics: {results_file}, those of each query: {results_file.with_suffix('.npz').name}")
     try:
         if test.thumbnail is not None:

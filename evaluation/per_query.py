@@ -6,8 +6,7 @@ Its arrays are `names` (n,) unicode, `labels` (n,) int64, `has_positive` (n,) bo
 
 import re
 import sys
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from utils.errors import InputError
 from utils.files import atomic_write
 
 LARGEST = 256 * 2**20  # bytes: more than a hundred thousand queries with long names need
-TYPES = {"names": "text", "labels": "int64", "has_positive": "bool"}
+TYPES: dict[str, type] = {"names": np.str_, "labels": np.int64, "has_positive": np.bool_}  # the others are float64
 VALUES = re.compile(r"[a-z0-9_]{1,20}/[a-z0-9_]{1,40}")
 ADVICE = "repeat the test, which writes it again"
 
@@ -44,7 +43,7 @@ def write_per_query(path: Path, scores: dict[str, Scores], query_names: Sequence
     """Write {ranking: Scores} of the same n queries in one step.
 
     query_names: n strings that identify a query in every run, e.g. its path in the list. Raises InputError if the file cannot
-    be written, ValueError if the scores belong to other queries or are not as many as the names.
+    be written.
     """
     first = next(iter(scores.values()))
     arrays: dict[str, Any] = {
@@ -53,9 +52,6 @@ def write_per_query(path: Path, scores: dict[str, Scores], query_names: Sequence
         "has_positive": first.has_positive,
     }
     for ranking, scored in scores.items():
-        same = np.array_equal(scored.query_labels, first.query_labels) and np.array_equal(scored.has_positive, first.has_positive)
-        if not same or len(scored.query_labels) != len(query_names):
-            raise ValueError(f"{ranking!r}: {len(scored.query_labels)} scored queries are not the {len(query_names)} named ones")
         arrays |= {f"{ranking}/{name}": np.asarray(values, dtype=np.float64) for name, values in scored.per_query.items()}
     # an open file, because NumPy adds a suffix to some names
     with atomic_write(path) as temporary, temporary.open("wb") as file:
@@ -66,44 +62,37 @@ def read_per_query(path: Path) -> PerQuery:
     """Read what `write_per_query` wrote; no code in the file is run, and declared sizes are checked first.
 
     Raises InputError if the file is missing, damaged or too large, lacks an array, or holds arrays of other shapes, types or
-    values than a test writes, or the same query twice.
+    values than a test writes.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file; the results beside it are older than per-query files: repeat the test")
     arrays = read_npz(path, tuple(TYPES), VALUES, ADVICE, LARGEST)
-    _require_rows(path, arrays)
+    fault = next(_faults(arrays), None)
+    if fault:
+        raise InputError(f"{path}: {fault}; {ADVICE}")
     content = PerQuery(arrays.pop("names"), arrays.pop("labels"), arrays.pop("has_positive"), {})
     for key, array in arrays.items():
         ranking, _, name = key.partition("/")
         content.values.setdefault(ranking, {})[name] = array
-        if not ((array >= 0) & (array <= 1 + 1e-9)).all():  # never true of NaN; 1e-9 for rounding
-            raise InputError(f"{path}: `{key}` has values outside 0 to 1; {ADVICE}")
-    _require_queries(path, content)
     return content
 
 
-def _require_rows(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Raise InputError on arrays of other shapes or types than a test writes."""
+def _faults(arrays: dict[str, np.ndarray]) -> Iterator[str]:
+    """What is wrong with the arrays of a file, worst first."""
     if len(arrays) == len(TYPES):
-        raise InputError(f"{path}: has no array `real/…`, so it is not a per-query file; {ADVICE}")
-    rows = arrays["names"].shape
+        yield "has no array `real/…`, so it is not a per-query file"
+    rows = arrays["names"].size
     for name, array in arrays.items():
-        kind = TYPES.get(name, "float64")
-        is_kind = array.dtype.kind == "U" and array.dtype.isnative if kind == "text" else array.dtype == np.dtype(kind)
-        if array.ndim != 1 or not array.size or not is_kind:
-            raise InputError(f"{path}: `{name}` is {array.dtype} of shape {array.shape}, not one row of {kind}; {ADVICE}")
-        if array.shape != rows:
-            raise InputError(f"{path}: `{name}` has {len(array)} values for {rows[0]} queries; {ADVICE}")
-
-
-def _require_queries(path: Path, content: PerQuery) -> None:
-    """Raise InputError on values that no test writes."""
-    if (content.has_positive.view(np.uint8) > 1).any():
-        raise InputError(f"{path}: `has_positive` has values that are neither true nor false; {ADVICE}")
-    if not content.has_positive.any():
-        raise InputError(f"{path}: no query has a photo of its class in the gallery, so there is nothing to compare; {ADVICE}")
-    if (content.names.view(np.uint32) > sys.maxunicode).any():
-        raise InputError(f"{path}: `names` is not text; {ADVICE}")
-    name, mentions = Counter(content.names.tolist()).most_common(1)[0]
-    if mentions > 1:
-        raise InputError(f"{path}: holds the query {name!r} twice; remove the repeated line from the list and repeat the test")
+        kind = TYPES.get(name, np.float64)
+        if array.shape != (rows,) or not rows or array.dtype.type is not kind or not array.dtype.isnative:
+            yield f"`{name}` is {array.dtype} of shape {array.shape}, not {kind.__name__} of shape ({rows},)"
+        if kind is np.float64 and not ((array >= 0) & (array <= 1 + 1e-9)).all():  # never true of NaN; 1e-9 for rounding
+            yield f"`{name}` has values outside 0 to 1"
+    if (arrays["has_positive"].view(np.uint8) > 1).any():
+        yield "`has_positive` has values that are neither true nor false"
+    if not arrays["has_positive"].any():
+        yield "no query has a photo of its class in the gallery, so there is nothing to compare"
+    if (arrays["names"].view(np.uint32) > sys.maxunicode).any():
+        yield "`names` is not text"
+    elif len(np.unique(arrays["names"])) < rows:
+        yield "`names` holds a query twice"

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from evaluation.config import HashCodeOptions
-from evaluation.outputs import SIDE_FILES, Outcome, facts_of, print_table, require_free, write_outcome
+from evaluation.outputs import SIDE_FILES, facts_of, print_table, require_free, write_outcome
 from evaluation.zero_shot import hash_scores
 from report.page import ReportData
 from retrieval.metrics import Scores
@@ -149,8 +149,7 @@ def score_features(config: FeatureConfig) -> dict[str, Any]:
         print_table(test)
     else:
         names = (np.arange(len(query.labels)).astype(str) if query.paths is None else query.paths).tolist()
-        outcome = Outcome(results, names, replace(test, facts=facts_of(results)))
-        write_outcome(output.results, outcome, with_report=not output.no_report)
+        write_outcome(output.results, results, names, replace(test, facts=facts_of(results)), with_report=not output.no_report)
     return results
 
 

@@ -1,10 +1,11 @@
 """Reading the results of tests, and whether two tests can be compared."""
 
+import itertools
 import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,24 +46,22 @@ def why_not_compared(first: Run, run: Run) -> str | None:
     """The reason why a paired test is meaningless, or None: both must rank the same gallery for the same queries."""
     for key, theirs in first.about.items():
         if run.about[key] != theirs:
-            ours, theirs = _short_pair(run.about[key], theirs)
-            return f"its {key} is {ours}, that of run {first.number} {theirs}"
+            return f"its {key} is {run.about[key]!r}, that of run {first.number} {theirs!r}"
     if np.array_equal(run.queries.names, first.queries.names) and np.array_equal(run.queries.labels, first.queries.labels):
         return None
     mine, other = (dict(zip(part.names.tolist(), part.labels.tolist(), strict=True)) for part in (run.queries, first.queries))
     for has, lacks, who, whom in ((mine, other, "it", f"run {first.number}"), (other, mine, f"run {first.number}", "it")):
         only = sorted(has.keys() - lacks.keys())
         if only:
-            return f"other queries: {len(only)} that {who} counts are not among those of {whom}, e.g. {_short(only[0])}"
+            return f"other queries: {len(only)} that {who} counts are not among those of {whom}, e.g. {only[0]!r}"
     name = next(name for name in sorted(mine) if mine[name] != other[name])
-    return f"other classes: query {_short(name)} has class id {mine[name]}, in run {first.number} {other[name]}"
+    return f"other classes: query {name!r} has class id {mine[name]}, in run {first.number} {other[name]}"
 
 
 def other_settings(first: Run, run: Run) -> str | None:
     """The settings that differ between the two tests, in words; a comparison may be about just these."""
     keys = [key for key in {**first.settings, **run.settings} if first.settings.get(key) != run.settings.get(key)]
-    pairs = ((key[:40], *_short_pair(run.settings.get(key), first.settings.get(key))) for key in keys)
-    return ", ".join(f"{key} {ours} for {theirs}" for key, ours, theirs in pairs) or None
+    return ", ".join(f"{key} {run.settings.get(key)!r} for {first.settings.get(key)!r}" for key in keys) or None
 
 
 def short_names(files: Sequence[Path]) -> list[str]:
@@ -93,10 +92,10 @@ def _folders(file: Path) -> tuple[str, ...]:
     return (path.parent if path.name == "results.json" else path.with_suffix("")).parts[1:] or ("/",)
 
 
-def _shared(parts: Sequence[Sequence[str]]) -> int:
-    """Number of leading items that all have in common; each keeps one item at least."""
-    longest = min(map(len, parts)) - 1
-    return next((place for place in range(longest) if len({part[place] for part in parts}) > 1), longest)
+def _shared(parts: list[list[str]]) -> int:
+    """Number of leading items that all have in common, at least one item of each not counted."""
+    same = itertools.takewhile(lambda items: len(set(items)) == 1, zip(*parts, strict=False))
+    return min(len(list(same)), min(map(len, parts)) - 1)
 
 
 def _without_ends(part: list[str], start: int, end: int) -> str:
@@ -121,7 +120,7 @@ def _results_file(argument: Path) -> Path:
 
 def _read_run(number: int, name: str, file: Path) -> Run:
     content, per_query = _read_results(file), file.with_suffix(".npz")
-    queries = _with_p100_within_gallery(read_per_query(per_query), content["gallery"])
+    queries = read_per_query(per_query)
     counted = np.flatnonzero(queries.has_positive)
     if content["queries"] != len(queries.names) or not _agree(content, queries.rows(counted)):
         raise InputError(f"{file} and {per_query.name} are not of the same test; repeat the test, which writes both")
@@ -154,14 +153,6 @@ def _printable(facts: dict[str, Any]) -> dict[str, Any]:
     return {printable(key): printable(value) if isinstance(value, str) else value for key, value in simple.items()}
 
 
-def _with_p100_within_gallery(queries: PerQuery, gallery: int) -> PerQuery:
-    """Older tests did not write this array, but `p100`, which is equal if 100 photos or more are ranked."""
-    if gallery < 100:
-        return queries
-    values = {r: {"p100_within_gallery": part["p100"], **part} if "p100" in part else part for r, part in queries.values.items()}
-    return replace(queries, values=values)
-
-
 def _agree(content: dict[str, Any], counted: PerQuery) -> bool:
     """Whether the metrics of the results file are means of the per-query file: one of the two may be of an older test."""
     weights = {mean: query_weights(counted.labels, mean) for mean in ("query", "class")}
@@ -173,18 +164,3 @@ def _agree(content: dict[str, Any], counted: PerQuery) -> bool:
                 if not abs(mean - stated[key]) < 1e-6:  # never true of NaN
                     return False
     return True
-
-
-def _short(value: Any) -> str:
-    """A value from a file, short and on one line."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:59] + "…"
-
-
-def _short_pair(one: Any, other: Any) -> tuple[str, str]:
-    """Both as `_short`, without the beginning that long texts have in common."""
-    if isinstance(one, str) and isinstance(other, str):
-        common = _shared([one, other])
-        if common > 40:
-            one, other = "…" + one[common - 20 :], "…" + other[common - 20 :]
-    return _short(one), _short(other)

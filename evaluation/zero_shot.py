@@ -13,7 +13,7 @@ from datasets.images import decode
 from evaluation.config import ZeroShotConfig, resolve, run_name
 from evaluation.embedding import Embedder
 from evaluation.feature_cache import FeatureCache
-from evaluation.outputs import Outcome, facts_of, require_free, write_outcome
+from evaluation.outputs import facts_of, require_free, write_outcome
 from evaluation.protocols import Protocol, protocol_of, training_samples
 from models.cse_resnet import PHOTO, SKETCH
 from models.restore import recorded_image_size, recorded_option, restore_student
@@ -117,7 +117,7 @@ def _test(dataset: Dataset, config: ZeroShotConfig, distributed: Distributed) ->
         gallery_features=gallery.cpu().numpy(),
         thumbnail=lambda side, index: _thumbnail(protocol.queries if side == "query" else protocol.gallery, index),
     )
-    write_outcome(results_file, Outcome(results, protocol.queries.paths, report), with_report=not config.output.no_report)
+    write_outcome(results_file, results, protocol.queries.paths, report, with_report=not config.output.no_report)
     return results
 
 

