@@ -31,12 +31,9 @@ def best_median_worst(scores: Scores) -> dict[int, list[tuple[str, int]]]:
     for label in scores.classes():
         queries = np.flatnonzero(scores.has_positive & (scores.query_labels == label))
         queries = queries[np.argsort(-released_ap(scores)[queries], kind="stable")]
-        places = {"best": 0, "median": len(queries) // 2, "worst": len(queries) - 1}
-        if len(queries) == 2:
-            del places["median"]
-        if len(queries) == 1:
-            places = {"only query": 0}
-        chosen[int(label)] = [(role, int(queries[place])) for role, place in places.items()]
+        last = len(queries) - 1
+        roles = {0: "best", len(queries) // 2: "median", last: "worst"} if last else {0: "only query"}
+        chosen[int(label)] = [(role, int(queries[place])) for place, role in roles.items()]
     return chosen
 
 
@@ -66,9 +63,8 @@ def confusion(scores: Scores, gallery_labels: np.ndarray, labels: np.ndarray) ->
     For a class with fewer photos only as many ranks count as it has, so a perfect ranking gives every class a share of 1.
     gallery_labels: (m,). labels: `scores.classes()` in the order of the rows. Each row of the shares sums to 1.
     """
-    by_value = np.argsort(labels)
-    place = np.searchsorted(labels[by_value], gallery_labels).clip(max=len(labels) - 1)
-    columns = np.where(labels[by_value][place] == gallery_labels, by_value[place], len(labels))  # of each photo
+    column = {label: place for place, label in enumerate(labels.tolist())}
+    columns = np.array([column.get(label, len(labels)) for label in gallery_labels.tolist()])  # of each photo
     positives = np.bincount(columns, minlength=len(labels) + 1)
     counts = np.zeros((len(labels), len(labels) + 1))
     for row, label in enumerate(labels):
@@ -89,18 +85,13 @@ def disagreements(first: Scores, second: Scores, limit: int) -> list[np.ndarray]
     return [order[gain[order] > 0] for gain, order in orders]
 
 
-def stratified_sample(labels: np.ndarray, limit: int, generator: np.random.Generator) -> np.ndarray:
-    """Up to `limit` indices, ascending, each class in proportion to its size, but at least one per class if possible."""
-    shuffled = generator.permutation(len(labels))
-    _, classes, sizes = np.unique(labels[shuffled], return_inverse=True, return_counts=True)
-    rank = np.empty(len(labels), dtype=np.int64)  # of each shuffled item within its class
-    by_class = np.argsort(classes, kind="stable")
-    rank[by_class] = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    order = np.argsort(rank / sizes[classes], kind="stable")
-    return np.sort(shuffled[order[:limit]])
+def evenly_sampled(labels: np.ndarray, limit: int) -> np.ndarray:
+    """Up to `limit` indices, ascending, evenly spaced in the order of the labels: each class in proportion to its size."""
+    places = np.linspace(0, len(labels) - 1, min(limit, len(labels))).round().astype(int)
+    return np.sort(np.argsort(labels, kind="stable")[places])
 
 
-def map_in_plane(features: np.ndarray, seed: int) -> np.ndarray | None:
+def map_in_plane(features: np.ndarray) -> np.ndarray | None:
     """t-SNE of (p, d) features in the plane, (p, 2) float, started from their first two principal components.
 
     None if there are too few points, all are equal, or some are not finite.
@@ -120,9 +111,8 @@ def map_in_plane(features: np.ndarray, seed: int) -> np.ndarray | None:
     # more threads gain little on so few points, and lose much on a busy machine
     with threadpool_limits(1):
         if features.shape[1] > MAP_INPUT:
-            features = PCA(min(MAP_INPUT, len(features)), random_state=seed).fit_transform(features)
-        tsne = TSNE(init="pca", random_state=seed, perplexity=min(30, (len(features) - 1) / 3), n_jobs=1)
-        # scikit-learn 1.5 renamed this option
-        tsne.set_params(**{"max_iter" if "max_iter" in tsne.get_params() else "n_iter": MAP_ITERATIONS})
+            features = PCA(min(MAP_INPUT, len(features)), random_state=0).fit_transform(features)
+        perplexity = min(30, (len(features) - 1) / 3)
+        tsne = TSNE(init="pca", random_state=0, perplexity=perplexity, max_iter=MAP_ITERATIONS, n_jobs=1)
         points = tsne.fit_transform(features)
     return points if np.isfinite(points).all() else None

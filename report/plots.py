@@ -4,7 +4,6 @@ A unit of a figure is a CSS pixel. The functions return markup: an <img>, or for
 """
 
 import base64
-import colorsys
 import contextlib
 import io
 import warnings
@@ -25,6 +24,9 @@ if TYPE_CHECKING:
 RIGHT, WRONG = "#1a8f3c", "#c62828"
 SERIES = ("#2f7fd1", "#d9761a")  # the first and the second ranking; readable on white and on black
 OTHERS = "#8a8f98"  # gallery classes without a query
+# neighbours differ; each has a contrast of at least 3 to white and to black
+COLOURS = """#d21e1e #6a8fea #598a14 #c01bab #17a38c #b36c19 #734de6 #1ea718 #e33d75 #1870a5 #8d9816 #c241e4 #127b46 #e66e4f
+#6772e9 #387811 #e85eba #158c91 #846713 #ad79ec #159129 #d21e35 #5592e7 #668813""".split()  # noqa: SIM905
 GRID: dict[str, Any] = {"color": "#dcdfe3", "linewidth": 0.5}
 STYLE = {
     "svg.fonttype": "none",  # text stays text: the reader's fonts have letters that DejaVu Sans lacks
@@ -40,8 +42,7 @@ MANY_POINTS = 2000  # more are drawn as one bitmap
 
 def precision_recall(curves: dict[str, np.ndarray], each_class: np.ndarray, alt: str) -> "Markup":
     """One line per ranking, (101,) precision at RECALL_LEVELS, over a thin line per class, (c, 101)."""
-    with _style():
-        figure, axis = _blank(480, 380)
+    with _chart(480, 380) as (figure, axis):
         axis.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="interpolated precision")
         axis.grid(**GRID)
         axis.plot(RECALL_LEVELS, each_class.T, color="black", alpha=0.4 if len(each_class) < 40 else 0.15, linewidth=0.8)
@@ -52,20 +53,19 @@ def precision_recall(curves: dict[str, np.ndarray], each_class: np.ndarray, alt:
         return _image(figure, alt)
 
 
-def confusion_matrix(confusion: Confusion, names: Sequence[str], others: str, alt: str) -> "Markup":
+def confusion_matrix(confusion: Confusion, names: Sequence[str], alt: str) -> "Markup":
     """A row per query class, a column per gallery class; darker for larger shares, green if the class is right, else red.
 
-    names: of the classes, in the order of the rows. others: of the last column, if there is one.
+    names: of the columns, the first of which are the classes of the rows.
     """
     rows, columns = confusion.shares.shape
     cell, size = (26, 11) if rows <= 30 else (17, 11) if rows <= 60 else (11, 9)
-    labels = [shortened(name, LABEL) for name in names] + [others] * confusion.has_others
+    labels = [shortened(name, LABEL) for name in names[:columns]]
     margin = 14 + 0.68 * size * max(map(cells, labels))
     both_sides = rows > 40  # so that no label is far from its cell
     width, height = (margin + (margin if both_sides else 14) + cell * count for count in (columns, rows))
-    with _style():
-        place = (margin / width, 1 - (margin + cell * rows) / height, cell * columns / width, cell * rows / height)
-        figure, axis = _blank(width, height, place)
+    place = (margin / width, 1 - (margin + cell * rows) / height, cell * columns / width, cell * rows / height)
+    with _chart(width, height, place) as (figure, axis):
         axis.imshow(_cells(confusion), interpolation="none", aspect="auto")
         axis.tick_params(length=0, labelsize=size, top=True, labeltop=True, labelbottom=both_sides, labelright=both_sides)
         axis.set_yticks(range(rows), labels[:rows], parse_math=False)
@@ -98,23 +98,20 @@ def _cells(confusion: Confusion) -> np.ndarray:
 def class_map(points: np.ndarray, classes: np.ndarray, is_query: np.ndarray) -> "Markup":
     """Points in the plane, (p, 2): triangles are queries, dots photos, coloured by class, each class with its number.
 
-    classes: (p,), counted from 0 as in `palette`; -1 for gallery classes without a query, grey and unnumbered. The points of
+    classes: (p,), counted from 0; -1 for gallery classes without a query, grey and unnumbered. The points of
     class k are the groups `map-query-k` and `map-photo-k`.
     """
     from markupsafe import Markup
 
-    colours = palette(classes.max() + 1)
-    with _style():
-        figure, axis = _blank(680, 560, place=(0.01, 0.01, 0.98, 0.98))
+    with _chart(680, 560, place=(0.01, 0.01, 0.98, 0.98)) as (figure, axis):
         axis.set_axis_off()
         for number in np.unique(classes):  # ascending: the grey ones come first and lie below
-            colour = OTHERS if number < 0 else colours[number]
             for kind, marker, size, edge in (("photo", "o", 16, "none"), ("query", "^", 30, "black")):
                 here = points[(classes == number) & (is_query == (kind == "query"))]
                 style: dict[str, Any] = {"marker": marker, "s": size, "edgecolors": edge, "linewidths": 0.6, "alpha": 0.75}
-                axis.scatter(here[:, 0], here[:, 1], c=colour, **style, gid=f"map-{kind}-{number}")
+                axis.scatter(here[:, 0], here[:, 1], c=colour(number), **style, gid=f"map-{kind}-{number}")
         behind: dict[str, Any] = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
-        font: dict[str, Any] = {"fontsize": 11 if len(colours) <= 60 else 8, "weight": "bold", "ha": "center", "va": "center"}
+        font: dict[str, Any] = {"fontsize": 11 if classes.max() < 60 else 8, "weight": "bold", "ha": "center", "va": "center"}
         for number in np.unique(classes[classes >= 0]):
             x, y = np.median(points[classes == number], axis=0)
             axis.text(x, y, f"{number + 1}", bbox=behind, **font)
@@ -123,8 +120,7 @@ def class_map(points: np.ndarray, classes: np.ndarray, is_query: np.ndarray) -> 
 
 def agreement(first: np.ndarray, second: np.ndarray, names: Sequence[str], alt: str) -> "Markup":
     """Per-query AP in one ranking against the other, (n,) each; names: of the two rankings."""
-    with _style():
-        figure, axis = _blank(450, 430)
+    with _chart(450, 430) as (figure, axis):
         axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=f"AP, {names[0]}", ylabel=f"AP, {names[1]}", aspect="equal")
         axis.grid(**GRID)
         axis.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle=":")
@@ -134,45 +130,28 @@ def agreement(first: np.ndarray, second: np.ndarray, names: Sequence[str], alt: 
         return _image(figure, alt)
 
 
-def palette(count: int) -> list[str]:
-    """Colours of `count` classes: evenly spread hues, neighbours in number far apart, dark and light in turn.
-
-    Each has a contrast of at least 3 to white and to black.
-    """
-    turns = (np.arange(count) * 0.61803) % 1
-    luminances = np.resize([0.15, 0.29, 0.21], count)
-    return [_colour(hue, luminance) for hue, luminance in zip(turns, luminances, strict=True)]
-
-
-def _colour(hue: float, luminance: float) -> str:
-    """The saturated colour of this hue in [0, 1) with the highest relative luminance (WCAG) up to `luminance`."""
-    for lightness in np.linspace(0.8, 0.1, 141):
-        rgb = np.round(255 * np.array(colorsys.hls_to_rgb(hue, lightness, 0.75))).astype(int)
-        if np.where(rgb < 11, rgb / 3294.6, ((rgb / 255 + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722] <= luminance:
-            break
-    return "#" + "".join(f"{value:02x}" for value in rgb)
+def colour(number: int) -> str:
+    """The colour of a class of the map; -1: of the classes without a query."""
+    return OTHERS if number < 0 else COLOURS[number % len(COLOURS)]
 
 
 @contextlib.contextmanager
-def _style() -> Iterator[None]:
-    """STYLE on matplotlib's defaults instead of the user's settings, and no warnings about letters that its font lacks."""
+def _chart(
+    width: float, height: float, place: tuple[float, float, float, float] = (0.12, 0.13, 0.85, 0.84)
+) -> Iterator[tuple["Figure", "Axes"]]:
+    """Figure of this size in pixels and its axes; place: their left, bottom, width and height as fractions of the figure's.
+
+    Within, STYLE on matplotlib's defaults replaces the user's settings, and missing letters of its font cause no warnings.
+    """
     import matplotlib
+    from matplotlib.figure import Figure
 
     with warnings.catch_warnings(), matplotlib.rc_context():
         warnings.filterwarnings("ignore", message="(?s).*[Gg]lyph.*missing")
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
-        yield
-
-
-def _blank(
-    width: float, height: float, place: tuple[float, float, float, float] = (0.12, 0.13, 0.85, 0.84)
-) -> tuple["Figure", "Axes"]:
-    """Figure of this size in pixels and its axes; place: their left, bottom, width and height as fractions of the figure's."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width / 72, height / 72), dpi=144)
-    return figure, figure.add_axes(place)
+        figure = Figure(figsize=(width / 72, height / 72), dpi=144)
+        yield figure, figure.add_axes(place)
 
 
 def _svg(figure: "Figure") -> str:

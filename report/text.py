@@ -1,7 +1,9 @@
 """Class names and facts from users' files, made safe to print in the report."""
 
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"  # Persian words and joined emoji need them
 LONGEST = 100  # cells of a class name; longer ones are cut
@@ -27,16 +29,9 @@ def shortened(text: str, limit: int) -> str:
     return text.rstrip() + "…"
 
 
-class ClassNames:
-    """names[label], clean and shortened; a label without a name, or with a blank one, is called by its number."""
-
-    def __init__(self, names: Mapping[int, str] | Sequence[str]):
-        self._names = names if isinstance(names, Mapping) else dict(enumerate(names))
-
-    def __getitem__(self, label: int) -> str:
-        name = clean(str(self._names.get(int(label), "")).replace("_", " "))
-        return shortened(name, LONGEST) if name.strip(JOINERS) else f"class {int(label)}"
-
-    def alphabetical(self, labels: Iterable[int]) -> list[int]:
-        """The labels by name, ignoring case."""
-        return sorted((int(label) for label in labels), key=lambda label: (self[label].casefold(), label))
+def class_names(names: Mapping[int, str] | Sequence[str], labels: np.ndarray) -> dict[int, str]:
+    """{label: name} of these labels, by name: clean and shortened; a label with a blank name or none is called by its number."""
+    given = names if isinstance(names, Mapping) else dict(enumerate(names))
+    found = {label: clean(str(given.get(label, "")).replace("_", " ")) for label in np.unique(labels).tolist()}
+    named = {label: shortened(name, LONGEST) if name.strip(JOINERS) else f"class {label}" for label, name in found.items()}
+    return dict(sorted(named.items(), key=lambda item: (item[1].casefold(), item[0])))

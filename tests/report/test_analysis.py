@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from report.analysis import FIRST, best_median_worst, confusion, stratified_sample
-from report.plots import palette
-from report.text import ClassNames, cells, clean, shortened
+from report.analysis import FIRST, best_median_worst, confusion, evenly_sampled
+from report.plots import COLOURS
+from report.text import cells, class_names, clean, shortened
 from retrieval.scores import evaluate_ranking
 
 
@@ -75,33 +75,33 @@ def test_confusion_against_nested_loops(seed, distractors):
     assert set(found.most_frequent(100)) == {(row, column, share) for share, row, column in wrong}
 
 
-@pytest.mark.parametrize("limit", (5, 37, 200))
+@pytest.mark.parametrize("limit", (20, 37, 200))
 def test_a_sample_keeps_the_shares_of_the_classes(limit):
-    labels = np.random.default_rng(0).permutation(np.repeat([7, 1, 3, 4], [60, 3, 1, 36]))
-    chosen = stratified_sample(labels, limit, np.random.default_rng(1))
+    labels = np.random.default_rng(0).permutation(np.repeat([7, 1, 4], [58, 6, 36]))
+    chosen = evenly_sampled(labels, limit)
     assert len(set(chosen.tolist())) == len(chosen) == min(limit, 100) and (np.diff(chosen) > 0).all()
     counts = Counter(labels[chosen].tolist())
-    assert set(counts) == {7, 1, 3, 4}
-    for label, size in ((7, 60), (4, 36)):
-        assert abs(counts[label] - len(chosen) * size / 100) <= 2.5
-    assert (chosen == stratified_sample(labels, limit, np.random.default_rng(1))).all()
-    other = stratified_sample(labels, limit, np.random.default_rng(2))
-    assert limit == 200 or not np.array_equal(chosen, other)
+    for label, size in ((7, 58), (1, 6), (4, 36)):
+        assert abs(counts[label] - len(chosen) * size / 100) <= 1.5
 
 
 def test_names_are_made_fit_to_print():
-    names = ClassNames(["hot-air_balloon", "", "x" * 500, "a\n b"])
-    assert [names[label] for label in (0, 1, 3, 9)] == ["hot-air balloon", "class 1", "a b", "class 9"]
+    names = class_names(["hot-air_balloon", "", "x" * 500, "a\n b"], np.array([9, 0, 1, 2, 3, 0]))
+    assert {label: name for label, name in names.items() if label != 2} == {
+        3: "a b",
+        1: "class 1",
+        9: "class 9",
+        0: "hot-air balloon",
+    }
     assert len(names[2]) == 100 and names[2].endswith("x…")
-    assert ClassNames({np.int64(3): "B", 5: "a", 4: "b"}).alphabetical(np.array([4, 3, 5])) == [5, 3, 4]
+    assert list(class_names({np.int64(3): "B", 5: "a", 4: "b"}, np.array([4, 3, 5]))) == [5, 3, 4]
     assert clean("\ud800\u202e\x1b[1m") == "\ufffd\ufffd\ufffd[1m" and clean("👩\u200d💻") == "👩\u200d💻"
     assert cells("汉a") == 3 and shortened("汉字汉字", 5) == "汉字…" and shortened("汉字", 4) == "汉字"
 
 
 def test_colours_of_classes_differ_and_stand_out_on_white_and_black():
-    colours = palette(30)
-    assert len(set(colours)) == 30
-    for colour in colours:
-        rgb = np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)]) / 255
+    assert len(set(COLOURS)) == len(COLOURS) == 24
+    for one in COLOURS:
+        rgb = np.array([int(one[place : place + 2], 16) for place in (1, 3, 5)]) / 255
         luminance = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
         assert 1.05 / (luminance + 0.05) >= 3 and (luminance + 0.05) / 0.05 >= 3
