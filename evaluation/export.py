@@ -1,6 +1,7 @@
 """Write the embedding network of a checkpoint as an ONNX file, after comparing its embeddings with PyTorch's."""
 
 import hashlib
+import itertools
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -96,8 +97,9 @@ def export_network(options: NetworkOptions, file: FileOptions) -> Path:
         raise InputError(f"--output {path}: is the checkpoint itself; choose another name")
     require_writable(path, "--output", SUFFIX)
     side = _image_size(options.image_size, content)
-    difference = _write(student, side, options.pretrained, path, _metadata(options, side))
-    megabytes, width = path.stat().st_size / 1e6, _width(options)
+    metadata = _metadata(options, side)
+    difference = _write(student, side, options.pretrained, path, metadata)
+    megabytes, width = path.stat().st_size / 1e6, metadata["embedding_width"]
     print(f"{path}: {megabytes:.1f} MB, {width}-d, images of {side} px; differs from PyTorch by at most {difference:.1e}")
     return path
 
@@ -127,22 +129,17 @@ def _image_size(given: int | None, content: dict[str, Any]) -> int:
     return given or trained_at or IMAGE_SIZE
 
 
-def _width(options: NetworkOptions) -> int:
-    return FEATURE_DIM if options.pretrained else options.num_hashing
-
-
 def _metadata(options: NetworkOptions, side: int) -> dict[str, str]:
-    digest = hashlib.sha256(options.checkpoint.read_bytes()).hexdigest()
     return {
         "title": "DSN: sketches and photos as vectors of one space",
         "image_size": str(side),
-        "embedding_width": str(_width(options)),
+        "embedding_width": str(FEATURE_DIM if options.pretrained else options.num_hashing),
         "feature": "pooled" if options.pretrained else "embedding",
         "images": "(B, 3, image_size, image_size) uint8 RGB",
         "preprocessing": PREPROCESSING,
         "domain": f"(B,) float32, {SKETCH:.0f} for a sketch and {PHOTO:.0f} for a photo",
         "embedding": "(B, embedding_width) float32 of length 1: inner product = cosine",
-        "checkpoint_sha256": digest,
+        "checkpoint_sha256": hashlib.sha256(options.checkpoint.read_bytes()).hexdigest(),
     }
 
 
@@ -157,29 +154,21 @@ def _write(student: Student, side: int, pooled: bool, path: Path, metadata: dict
         except (InputError, OSError, MemoryError):
             raise
         except Exception as error:  # the exporter and ONNX Runtime have exceptions of their own
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise InputError(
-                f"{path}: cannot be written with PyTorch {torch.__version__} ({reason}); try another version of PyTorch"
-            ) from error
+            reason = f"PyTorch {torch.__version__}: {one_line(error)[:200] or type(error).__name__}"
+            raise InputError(f"{path}: cannot be written ({reason}); try another version of PyTorch") from error
         if not difference <= TOLERANCE:  # never true of NaN
-            raise InputError(
-                f"{path}: not written, because its embeddings differ from PyTorch's by {difference:.1e}, more than "
-                f"{TOLERANCE:.0e}; try another version of PyTorch"
-            )
+            fault = f"its embeddings differ from PyTorch's by {difference:.1e}, more than {TOLERANCE:.0e}"
+            raise InputError(f"{path}: not written, because {fault}; try another version of PyTorch")
     return difference
 
 
 def _difference(student: Student, side: int, pooled: bool, network: Network) -> float:
     differences = []
-    for count in (1, 3):
-        for first_domain in (SKETCH, PHOTO):
-            images, domain = _example(count, side, first_domain)
-            output = student(normalise(images), domain)
-            expected = F.normalize(output.pooled if pooled else output.embedding, dim=1)
-            found = network(images, domain)
-            if found.shape != expected.shape:
-                raise ValueError(f"the output has shape {tuple(found.shape)} instead of {tuple(expected.shape)}")
-            differences.append(float((found - expected).abs().max()))
+    for count, first_domain in itertools.product((1, 3), (SKETCH, PHOTO)):
+        images, domain = _example(count, side, first_domain)
+        output = student(normalise(images), domain)
+        expected = F.normalize(output.pooled if pooled else output.embedding, dim=1)
+        differences.append(float((network(images, domain) - expected).abs().max()))
     return float(np.max(differences))  # NaN if any is NaN
 
 

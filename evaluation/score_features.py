@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,7 +25,8 @@ from utils.parser import Parser, path_argument, positive_int
 MOST_BITS = 64  # of the codes, unless --bits is given
 LARGEST_LABEL = 2**31 - 1
 ARRAYS = "`features` (n, d), floats or codes (bool, 0 and 1, or -1 and 1), and `labels` (n,), class ids from 0"
-ADVICE = f"it must hold {ARRAYS}"
+ADVICE = f"it must hold {ARRAYS}, and text in `paths` and `names`, all different"
+KINDS = {"features": "bf", "labels": "iu", "paths": "U", "names": "U"}  # NumPy's letters of types
 
 
 @dataclass(frozen=True)
@@ -188,34 +189,33 @@ def _report_data(query: FeatureSet, gallery: FeatureSet, scores: dict[str, Score
 def _read(path: Path) -> FeatureSet:
     """Raises InputError on a file whose arrays are missing, of other types or shapes than ADVICE says, or not finite."""
     arrays = read_npz(path, required=("features", "labels"), optional=("paths", "names"), advice=ADVICE)
-    features, labels = _as_codes(arrays["features"]), arrays["labels"]
-    if features.ndim != 2 or not (features.dtype == bool or features.dtype.kind == "f"):
-        raise InputError(f"{path}: `features` is {features.dtype} of shape {features.shape}; {ADVICE}")
-    if not features.size:
-        raise InputError(f"{path}: `features` has shape {features.shape}, so there is nothing to rank; give at least one row")
-    if labels.shape != features.shape[:1] or labels.dtype.kind not in "iu":
-        raise InputError(f"{path}: `labels` is {labels.dtype} of shape {labels.shape} for {len(features)} rows; {ADVICE}")
-    classes = len(arrays["names"]) if "names" in arrays else LARGEST_LABEL + 1
+    arrays["features"] = features = _as_codes(arrays["features"])
+    fault = next(_faults(arrays), None)
+    if fault:
+        raise InputError(f"{path}: {fault}; {ADVICE}")
+    if features.dtype != bool:
+        features = features.astype(np.float64 if features.itemsize > 4 else np.float32)
+    return FeatureSet(features, arrays["labels"].astype(np.int64), arrays.get("paths"), arrays.get("names"))
+
+
+def _faults(arrays: dict[str, np.ndarray]) -> Iterator[str]:
+    """What is wrong with the arrays of a feature file, worst first."""
+    features, labels = arrays["features"], arrays["labels"]
+    if features.ndim != 2 or not features.size:
+        yield f"`features` has shape {features.shape}"
+    rows, classes = len(features), arrays["names"].size if "names" in arrays else LARGEST_LABEL + 1
+    shapes = {"features": features.shape, "labels": (rows,), "paths": (rows,), "names": (classes,)}
+    for name, array in arrays.items():
+        if array.dtype.kind not in KINDS[name] or array.shape != shapes[name]:
+            yield f"`{name}` is {array.dtype} of shape {array.shape} for {rows} rows"
+        if array.dtype.kind == "U" and len(np.unique(array)) < len(array):
+            yield f"`{name}` holds the same text twice"
     outside = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(outside):
-        raise InputError(f"{path}: label {labels[outside[0]]} of row {outside[0]} is outside 0 to {classes - 1}; {ADVICE}")
-    for name, shape in (("paths", labels.shape), ("names", (classes,))):
-        if name in arrays:
-            _require_distinct_text(path, name, arrays[name], shape)
-    if features.dtype != bool:
-        finite = np.isfinite(features).all(axis=1)
-        if not finite.all():
-            raise InputError(f"{path}: row {np.argmin(finite)} of `features` holds NaN or infinity; look at what made it")
-        features = features.astype(np.float64 if features.itemsize > 4 else np.float32)
-    return FeatureSet(features, labels.astype(np.int64), arrays.get("paths"), arrays.get("names"))
-
-
-def _require_distinct_text(path: Path, name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
-    if array.dtype.kind != "U" or array.shape != shape:
-        raise InputError(f"{path}: `{name}` is {array.dtype} of shape {array.shape}; make it text of shape {shape}")
-    values, counts = np.unique(array, return_counts=True)
-    if (counts > 1).any():
-        raise InputError(f"{path}: `{name}` holds {str(values[counts > 1][0])!r} twice; make all different")
+        yield f"label {labels[outside[0]]} of row {outside[0]} is outside 0 to {classes - 1}"
+    finite = np.isfinite(features).all(axis=1)
+    if not finite.all():
+        yield f"row {np.argmin(finite)} of `features` holds NaN or infinity"
 
 
 def _as_codes(features: np.ndarray) -> np.ndarray:

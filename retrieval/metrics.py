@@ -37,8 +37,8 @@ class Ranking:
     positives: np.ndarray  # (n,) int64
     photos: int  # size of the gallery
 
-    def interpolated_ap(self, k: int | None = None) -> np.ndarray:
-        """The highest precision at the rank of each hit or any later rank, summed, divided by min(k, positives).
+    def interpolated_ap(self) -> np.ndarray:
+        """The highest precision at the rank of each hit or any later rank, summed, divided by the positives.
 
         This is the area under a VOC-style precision-recall curve. Source: public code of SAKE (ICCV 2019) and DSN (IJCAI 2021).
         """
@@ -112,12 +112,11 @@ class Hits(Ranking):
     @functools.cached_property
     def _interpolated_precision(self) -> np.ndarray:
         """(n, most) float64: the highest precision at the rank of each hit or any later rank."""
-        return _highest_from_here(self._precision)
+        # between two hits precision only falls, so the highest precision from any rank on is found at a hit
+        return np.maximum.accumulate(self._precision[:, ::-1], axis=1)[:, ::-1]
 
-    def interpolated_ap(self, k: int | None = None) -> np.ndarray:
-        if k is None:
-            return self._interpolated_precision.sum(1) / np.maximum(self.positives, 1)
-        return _highest_from_here(self._precision_within(k)).sum(1) / np.clip(self.positives, 1, k)
+    def interpolated_ap(self) -> np.ndarray:
+        return self._interpolated_precision.sum(1) / np.maximum(self.positives, 1)
 
     def curve(self, levels: np.ndarray = RECALL_LEVELS) -> np.ndarray:
         """(n, levels) float64: interpolated precision at these recalls, each in [0, 1]; 0 for a query without positives."""
@@ -133,19 +132,13 @@ class Hits(Ranking):
         return ((ranks > 0) & (ranks <= k)).sum(1)
 
     def _precision_sum(self, k: int | None) -> np.ndarray:
-        return (self._precision if k is None else self._precision_within(k)).sum(1)
+        if k is None:
+            return self._precision.sum(1)
+        # the (k + 1)-th hit cannot be within the first k
+        return np.where(self.ranks[:, :k] <= k, self._precision[:, :k], 0).sum(1)
 
     def _ap_over_hits(self, k: int) -> np.ndarray:
         return self._precision_sum(k) / np.maximum(self._found(k), 1)
-
-    def _precision_within(self, k: int) -> np.ndarray:
-        """(n, up to k): 0 for hits beyond rank k; the (k + 1)-th hit cannot be within."""
-        return np.where(self.ranks[:, :k] <= k, self._precision[:, :k], 0)
-
-
-def _highest_from_here(precision: np.ndarray) -> np.ndarray:
-    # between two hits precision only falls, so the highest precision from any rank on is found at a hit
-    return np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
 
 
 PER_QUERY: dict[str, Callable[[Ranking], np.ndarray]] = {  # by the key in `Scores.per_query` and in the per-query file

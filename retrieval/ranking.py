@@ -226,12 +226,8 @@ def check_sets(distance: str, **sets: torch.Tensor) -> None:
     if distance not in ("euclidean", "hamming"):
         raise InputError(f"distance {distance!r} is unknown; use 'euclidean' or 'hamming'")
     for name, array in sets.items():
-        if array.ndim != 2:
-            raise InputError(f"{name} has shape {tuple(array.shape)}; give one row per image: (n, d)")
-        if len(array) == 0:
-            raise InputError(f"the {name} set is empty; give at least one row")
-        if array.shape[1] == 0:
-            raise InputError(f"{name} rows hold no numbers; give at least one per row")
+        if array.ndim != 2 or 0 in array.shape:
+            raise InputError(f"{name} has shape {tuple(array.shape)}; give one row of numbers per image: (n, d), at least one")
         (_require_finite if distance == "euclidean" else _require_codes)(name, array)
     (first, width), *others = ((name, array.shape[1]) for name, array in sets.items())
     for name, other in others:
@@ -240,9 +236,9 @@ def check_sets(distance: str, **sets: torch.Tensor) -> None:
 
 
 def _require_finite(name: str, array: torch.Tensor) -> None:
-    lengths = array.double().square().sum(1)  # NaN and infinity survive the sum
-    if not (lengths < _LARGEST_SQUARE).all():
-        row = int((~(lengths < _LARGEST_SQUARE)).nonzero()[0])
+    is_usable = array.double().square().sum(1) < _LARGEST_SQUARE  # NaN and infinity survive the sum
+    if not is_usable.all():
+        row = int((~is_usable).nonzero()[0])
         fault = "numbers too large to square" if array[row].isfinite().all() else "NaN or infinity"
         raise InputError(f"{name} row {row} holds {fault}; look at the model or file that made it")
 

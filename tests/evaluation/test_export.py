@@ -154,7 +154,9 @@ def test_an_exporter_that_fails_is_one_clear_line(checkpoint, tmp_path, run_scri
         raise RuntimeError("gone since 3.0\nand much more")
 
     monkeypatch.setattr(torch.onnx, "export", fails)
-    refused(run_script, "(gone since 3.0); try another version of PyTorch", checkpoint, "-o", tmp_path / "net.onnx")
+    refused(
+        run_script, ": gone since 3.0 and much more); try another version of PyTorch", checkpoint, "-o", tmp_path / "net.onnx"
+    )
     assert not list(tmp_path.iterdir())
 
 

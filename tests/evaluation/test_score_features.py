@@ -102,13 +102,13 @@ BAD = {
     "unnamed": ({}, {"names": np.array(["ape", "bee"])}, "is outside 0 to 1"),
     "float labels": ({"labels": np.zeros(30)}, {}, "Q.npz: `labels` is float64"),
     "few labels": ({"labels": np.zeros(7, int)}, {}, "`labels` is int64 of shape .7,. for 30 rows"),
-    "flat": ({"features": np.zeros(30)}, {}, "`features` is float64 of shape .30,."),
+    "flat": ({"features": np.zeros(30)}, {}, "`features` has shape .30,."),
     "objects": ({"features": np.array([[None]] * 30)}, {}, "holds object"),
     "integers": ({"features": np.full((30, 12), 2)}, {}, "`features` is int64"),
     "codes": ({"features": arrays(30)["features"] > 0}, {}, "one holds codes"),
     "strangers": ({"labels": arrays(30)["labels"] + 50}, {}, "no query has a photo of its class"),
-    "same path": ({"paths": np.array(["a"] * 30)}, {}, "`paths` holds 'a' twice"),
-    "same name": ({}, {"names": np.array(["ape", "bee", "cat", "ape"])}, "`names` holds 'ape' twice"),
+    "same path": ({"paths": np.array(["a"] * 30)}, {}, "`paths` holds the same text twice"),
+    "same name": ({}, {"names": np.array(["ape", "bee", "cat", "ape"])}, "`names` holds the same text twice"),
     "paths": ({"paths": np.array(["a"])}, {}, "`paths` is <U1 of shape"),
 }
 

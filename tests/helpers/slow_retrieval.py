@@ -4,17 +4,15 @@ import itertools
 from fractions import Fraction
 
 
-def released(hits, k=None):
+def released(hits):
     """The released protocol's steps: curve with end points, precision made non-increasing, area over recall."""
     positives = sum(hits)
-    shown = hits if k is None else hits[:k]
-    divisor = positives if k is None else min(k, positives)
     if positives == 0:
         return 0.0
     recall, precision, found = [0.0], [0.0], 0
-    for rank, hit in enumerate(shown, start=1):
+    for rank, hit in enumerate(hits, start=1):
         found += hit
-        recall.append(found / divisor)
+        recall.append(found / positives)
         precision.append(found / rank)
     recall.append(1.0)
     precision.append(0.0)

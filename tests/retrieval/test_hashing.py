@@ -114,7 +114,7 @@ BAD = {
     "bits": ((features(4, 3), features(5, 3), 4), "4 bits from 3 numbers"),
     "no bits": ((features(4, 3), features(5, 3), 0), "choose 1 to 3"),
     "dims": ((features(4, 3), features(5, 2), 2), "query rows have 3 numbers, gallery rows 2"),
-    "empty": ((features(4, 3)[:0], features(5, 3), 2), "the query set is empty"),
+    "empty": ((features(4, 3)[:0], features(5, 3), 2), r"query has shape \(0, 3\)"),
     "nan": ((features(4, 3), features(5, 3) * float("nan"), 2), "gallery row 0 holds NaN"),
     "update": ((features(4, 3), features(5, 3), 2, 0, 5, "other"), "unknown"),
 }

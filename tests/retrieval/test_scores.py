@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval import ranking
-from retrieval.metrics import METRICS, Hits
+from retrieval.metrics import METRICS
 from retrieval.scores import NEAREST, evaluate_ranking
 from tests.helpers import slow_retrieval as slow
 from tests.helpers.nearest import top_k
@@ -34,13 +34,6 @@ def test_released_metrics_of_every_query_and_class(golden):
     summary = scores.summary()
     assert summary["map_all_released"] == pytest.approx(float(golden["metric_map_class_mean"]), abs=1e-6)
     assert summary["p100_released"] == pytest.approx(float(golden["metric_p100_class_mean"]), abs=1e-6)
-
-
-def test_released_ap_cut_at_200(golden):
-    query, query_labels, gallery, gallery_labels = (array.numpy() for array in golden_sets(golden))
-    order = top_k(torch.from_numpy(query), torch.from_numpy(gallery), len(gallery))
-    released = Hits.of(gallery_labels[order] == query_labels[:, None]).interpolated_ap(200)
-    np.testing.assert_allclose(released, golden["metric_ap_top200"], atol=1e-6)
 
 
 # ---- against loops ----
@@ -193,8 +186,8 @@ def with_nan(array):
 
 BAD = {
     "dims": (one_bad(0, lambda query: query[:, :5]), "query rows have 5 numbers, gallery rows 8"),
-    "no gallery": (one_bad(2, lambda gallery: gallery[:0]), "gallery set is empty"),
-    "no query": (one_bad(0, lambda query: query[:0]), "query set is empty"),
+    "no gallery": (one_bad(2, lambda gallery: gallery[:0]), r"gallery has shape \(0, 8\)"),
+    "no query": (one_bad(0, lambda query: query[:0]), r"query has shape \(0, 8\)"),
     "flat": (one_bad(0, lambda query: query[0]), "query has shape"),
     "query nan": (one_bad(0, with_nan), "query row 2 holds NaN"),
     "gallery nan": (one_bad(2, with_nan), "gallery row 2 holds NaN"),
