@@ -3,7 +3,7 @@
 python test_cse_resnet_quickdraw_zeroshot.py                             # model_best.pth.tar of the default run folder
 python test_cse_resnet_quickdraw_zeroshot.py --checkpoint FILE           # any checkpoint, downloaded ones included
 python test_cse_resnet_quickdraw_zeroshot.py --device cpu --image_size 64 --checkpoint FILE   # a small network, on a CPU
-python test_cse_resnet_quickdraw_zeroshot.py --generalized 0.2       # photos of seen classes in the gallery too; see docs/evaluation.md
+python test_cse_resnet_quickdraw_zeroshot.py --generalized 0.2  # photos of seen classes in the gallery; see docs/evaluation.md
 """
 
 import utils.python_version  # noqa: F401  # first: ends on an old Python

@@ -31,7 +31,7 @@ class ShownOptions:
         nargs="+",
         choices=[*METRICS, "all"],
         metavar="METRIC",
-        help=f"metrics by their key in a results file, e.g. map_all p100, or all; None: {' '.join(SHOWN)}",
+        help=f"metrics by their key in a results file, e.g. map_all p100, or all; default: {' '.join(SHOWN)}",
     )
     json: Path | None = option(None, type=path_argument, help="also write the numbers to this file")
 

@@ -41,7 +41,7 @@ class DataOptions:
         False, changes_result=False, help="read all images first; skip, count and list those missing or unreadable"
     )
     num_workers: int | None = option(
-        None, type=worker_count, changes_result=False, help="data-loading processes (None: up to 8 on a GPU, 1 on a CPU)"
+        None, type=worker_count, changes_result=False, help="data-loading processes (default: up to 8 on a GPU, 1 on a CPU)"
     )
 
 
@@ -51,7 +51,7 @@ class ModelOptions:
 
     title: ClassVar[str] = "model"
     arch: str = option(ARCHITECTURES[0], "-a", choices=ARCHITECTURES, help="model architecture")
-    num_classes: int | None = option(None, type=positive_int, help="seen classes (None: read from the data or the checkpoint)")
+    num_classes: int | None = option(None, type=positive_int, help="seen classes (default: read from the data or the checkpoint)")
     num_hashing: int = option(64, type=layer_size, help="embedding length")
 
 
@@ -133,7 +133,7 @@ class OutputOptions:
     """Files that a test writes."""
 
     title: ClassVar[str] = "what is written"
-    results: Path | None = option(None, type=path_argument, help="results file (None: results.json beside the checkpoint)")
+    results: Path | None = option(None, type=path_argument, help="results file (default: results.json beside the checkpoint)")
     no_report: bool = option(False, help="do not write the HTML report")
     no_cache: bool = option(False, help="neither read nor write cached features beside the checkpoint")
 

@@ -42,7 +42,7 @@ class NetworkOptions:
     title: ClassVar[str] = "network"
     checkpoint: Path = option(None, required=True, type=path_argument, help="checkpoint file of this project, or a released one")
     image_size: int | None = option(
-        None, type=image_side, help=f"image size in pixels; None: that of the training, if recorded, else {IMAGE_SIZE}"
+        None, type=image_side, help=f"image size in pixels; default: that of the training, if recorded, else {IMAGE_SIZE}"
     )
     num_hashing: int = option(64, type=layer_size, help="embedding length")
     pretrained: bool = option(False, help="export the 2048-d pooled feature instead of the embedding")

@@ -48,7 +48,7 @@ class FeatureCodeOptions(HashCodeOptions):
     """Hash codes of the features."""
 
     no_hash: bool = option(False, dashed=True, help="rank by the features only, without hash codes")
-    bits: int | None = option(None, type=positive_int, help=f"length of the codes; None: d, but at most {MOST_BITS}")
+    bits: int | None = option(None, type=positive_int, help=f"length of the codes; default: d, but at most {MOST_BITS}")
 
 
 @dataclass(frozen=True)

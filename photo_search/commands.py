@@ -44,7 +44,7 @@ class IndexOptions:
     output: Path = option(None, "-o", type=path_argument, required=True, help="folder of the index")
     checkpoint: Path | None = option(None, type=path_argument, help="trained network; only a new index needs it")
     image_size: int | None = option(
-        None, type=image_side, help="side of the network's input; None: as the checkpoint records, else 224"
+        None, type=image_side, help="side of the network's input; default: as the checkpoint records, else 224"
     )
     remove: list[Path] | None = option(None, type=path_argument, nargs="+", help="remove these files or folders from the index")
     kind: str | None = option(
@@ -59,7 +59,7 @@ class RunningOptions:
     device: str = option("auto", help="auto, cpu, cuda, cuda:1, …")
     batch_size: int = option(64, type=positive_int, help="photos per batch")
     num_workers: int | None = option(
-        None, type=worker_count, help="number of processes that decode; None: up to 8, or 1 on a CPU"
+        None, type=worker_count, help="number of processes that decode; default: up to 8, or 1 on a CPU"
     )
 
 

@@ -42,10 +42,10 @@ class DataOptions:
         help="zeroshot1 (default) or zeroshot2 of Sketchy, zeroshot of others; a new name needs --unseen",
     )
     unseen: list[str] | None = option(
-        None, nargs="+", help="unseen classes of a new split: names, or a number or share of the classes; None: a fifth"
+        None, nargs="+", help="unseen classes of a new split: names, or a number or share of the classes; default: a fifth"
     )
     held_out: int | None = option(
-        None, type=positive_int, help="sketches of each seen class held out for validation; None: 50 or 10, by dataset"
+        None, type=positive_int, help="sketches of each seen class held out for validation; default: 50 or 10, by dataset"
     )
     seed: int = option(0, type=non_negative_int, help="seed of held-out sketches and of unseen classes that are not named")
 
@@ -56,15 +56,17 @@ class FileOptions:
 
     title: ClassVar[str] = "files"
     side: int | None = option(
-        None, type=non_negative_int, help="shrink larger images to this shorter side in pixels; 0: never; None: 256, as published"
+        None,
+        type=non_negative_int,
+        help="reduce larger images to this shorter side in pixels; 0: never; default: 256",
     )
     copy: bool = option(False, help="copy images out of folders instead of making hard links")
     force: bool = option(False, help="replace existing files and lists that differ")
     num_workers: int | None = option(
-        None, type=whole_number(1, MOST_WORKERS), help="number of worker processes; None: one per core"
+        None, type=whole_number(1, MOST_WORKERS), help="number of worker processes; default: one per core"
     )
     wordnet: Path | None = option(
-        None, type=path_argument, help="folder of WordNet 3.0, for the mask of your own classes; None: nltk's, or a download"
+        None, type=path_argument, help="folder of WordNet 3.0, for the mask of your own classes; default: nltk's, or a download"
     )
 
 

@@ -47,7 +47,7 @@ class Output:
     title: ClassVar[str] = "output"
     root: Path = option(None, type=path_argument, required=True, help="data root; the pictures are written to ROOT/Sketchy")
     contact_sheet: Path | None = option(None, type=path_argument, help="PNG file for some pictures of each class")
-    workers: int | None = option(None, type=positive_int, help="worker processes; None: one per core")
+    workers: int | None = option(None, type=positive_int, help="worker processes; default: one per core")
 
 
 def draw_dataset(root: Path, settings: Settings, workers: int | None = None) -> Path:

@@ -64,7 +64,7 @@ class OptimisationOptions:
     lr: float = option(1e-4, type=positive_float, help="initial learning rate; decays to lr × lr_decay")
     lr_decay: float = option(0.001, type=positive_float, help="final learning rate as a fraction of the initial one")
     weight_decay: float = option(5e-4, "--wd", type=non_negative_float, dashed=True, help="weight decay (L2 term of Adam)")
-    steps_per_epoch: int | None = option(None, type=positive_int, help="maximum number of steps per epoch (None: no limit)")
+    steps_per_epoch: int | None = option(None, type=positive_int, help="maximum number of steps per epoch (default: no limit)")
     validation_batches: int = option(300, type=positive_int, help="number of validation batches, of batch_size // 2 pairs each")
     seed: int = option(1, type=non_negative_int, help="random seed of weights, batches and views")
     freeze_features: bool = option(False, "-f", help="freeze the backbone; train the heads only")

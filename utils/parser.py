@@ -18,7 +18,11 @@ UNRECOGNIZED = "unrecognized arguments: "  # the start of argparse's message
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Show each option once, by its first spelling and its short names."""
+    """Show each option once, by its first spelling and its short names, with its default if that is a value."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        has_value = action.default is not None and action.default is not False
+        return super()._get_help_string(action) if has_value else action.help
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if not action.option_strings:
@@ -38,7 +42,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, description: str, operands: str = ""):
         super().__init__(
-            description=f"{description} Options may be spelt with _ or -. Numbers go up to {LARGEST} unless an option says less.",
+            description=f"{description} Options may be spelled with _ or -.",
             usage=" ".join(["%(prog)s", *([operands] if operands else []), "[options]"]),
             allow_abbrev=False,
             formatter_class=Help,

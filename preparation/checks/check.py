@@ -32,7 +32,7 @@ class DataOptions:
     title: ClassVar[str] = "data"
     dataset: str = operand(choices=tuple(DATASETS), help="dataset to check; folders: your own, prepared by prepare_dataset.py")
     data_root: Path = option(DATA_ROOT, type=path_argument, help="folder that holds the dataset's folder")
-    split: str | None = option(None, "--zero_version", "--zero-version", help="split folder; None: the train script's default")
+    split: str | None = option(None, "--zero_version", "--zero-version", help="split folder; default: the train script's default")
     batch_size: int = option(BATCH_SIZE, type=positive_int, help="training batch size; warns if the lists cannot fill it")
 
 
@@ -42,7 +42,7 @@ class RunOptions:
 
     title: ClassVar[str] = "running"
     num_workers: int | None = option(
-        None, type=worker_count, help=f"worker processes that decode images; None: one per core, up to {MOST_PROCESSES}"
+        None, type=worker_count, help=f"worker processes that decode images; default: one per core, up to {MOST_PROCESSES}"
     )
     strict: bool = option(False, help="treat warnings as errors")
 
@@ -55,7 +55,7 @@ class OutputOptions:
     contact_sheet: Path | None = option(
         None,
         type=path_argument,
-        help=f"FILE.png; the report goes to FILE.txt; None: {SHEET} and {REPORT} in the split folder",
+        help=f"FILE.png; the report goes to FILE.txt; default: {SHEET} and {REPORT} in the split folder",
     )
 
 
