@@ -2,7 +2,6 @@
 
 python benchmarks/search.py                                # 10,000, 100,000 and 1,000,000 vectors; some minutes
 python benchmarks/search.py --sizes 10000 --kinds exact codes
-python benchmarks/search.py --skip codes
 
 Synthetic unit vectors in clusters, 64 numbers each. A query is another vector of the same clusters with noise added.
 """
@@ -83,16 +82,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
-    parser.add_argument("--skip", nargs="+", default=[], choices=KINDS)
     parser.add_argument("--width", type=int, default=64, help="numbers per vector")
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help='the "all" of the table')
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    kinds = [kind for kind in options.kinds if kind not in options.skip]
     print(f"{options.width} numbers per vector, {QUERIES} queries; {options.cores} cores; faiss {faiss.__version__}")
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     for n in options.sizes:
-        for row in rows_of(n, kinds, options.width, options.cores, options.seed):
+        for row in rows_of(n, options.kinds, options.width, options.cores, options.seed):
             print(f"| {' | '.join(row)} |", flush=True)
 
 

@@ -8,60 +8,25 @@ The floor is what PyTorch takes for the network alone, uncompiled, in this preci
 pass over the step's views, and the teacher's forward pass over its photos.
 """
 
+import collections
 import contextlib
 import functools
 import itertools
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import training.step
-from benchmarks.setting import Setting, machine, milliseconds, parser, setting, side_by_side
+from benchmarks.setting import Setting, seconds, setting, side_by_side
 from datasets.batches import Batch
 from models.cse_resnet import PHOTO
 from training.step import TrainingStep
-from utils.devices import autocast
+from utils.devices import autocast, finished
 from utils.errors import report_errors
-
-
-class Phases:
-    """In place of `record_function`: measures how long each named part of a step takes.
-
-    On a GPU that is the time from its first kernel to the next part's. Nothing waits for the device before `milliseconds`.
-    """
-
-    def __init__(self, device: torch.device):
-        self.device = device
-        self.spans: list[tuple[str, Any, Any]] = []
-
-    @contextlib.contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        started = self._now()
-        yield
-        self.spans.append((name, started, self._now()))
-
-    def milliseconds(self) -> dict[str, float]:
-        """Total time of each part."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        totals: dict[str, float] = {}
-        for name, started, ended in self.spans:
-            taken = started.elapsed_time(ended) if self.device.type == "cuda" else (ended - started) * 1e3
-            totals[name] = totals.get(name, 0.0) + taken
-        return totals
-
-    def _now(self) -> Any:  # seconds, or on a GPU an event
-        if self.device.type != "cuda":
-            return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
-        event.record(torch.cuda.current_stream(self.device))
-        return event
 
 
 def floor(it: Setting, batch: Batch) -> Callable[[], None]:
@@ -95,29 +60,36 @@ def plain(it: Setting, batch: Batch) -> Callable[[], object]:
     return functools.partial(it.plain_step(), views, batch.labels)
 
 
+def phases(step: Callable[[], object], device: torch.device, times: int) -> dict[str, float]:
+    """Mean milliseconds of each named part of a step. A GPU is waited for after each, so together they take a little longer."""
+    taken = collections.defaultdict[str, float](float)
+
+    @contextlib.contextmanager
+    def timed(name: str) -> Iterator[None]:
+        started = finished(device)
+        yield
+        taken[f"  {name}"] += (finished(device) - started) * 1e3 / times
+
+    with mock.patch.object(training.step, "record_function", timed):
+        for _ in range(times):
+            step()
+    return dict(taken)
+
+
 def main() -> None:
-    arguments = parser(__doc__.splitlines()[0], steps=5)
-    arguments.add_argument("--compile", action="store_true", help="measure the compiled network too; compiling takes minutes")
-    options = arguments.parse_args()
-    with setting(options) as it:
+    with setting(__doc__.splitlines()[0], steps=5, compile="measure the compiled network too") as (it, options):
         batch = it.batch_at_hand()
         works = {"floor: bare student, bare teacher": floor(it, batch), "our step": ours(it.step(), batch)}
         if options.compile:
             works["our step, --compile"] = ours(it.step(compile=True), batch)
-            seconds = milliseconds(works["our step, --compile"], it.device, 1, warm_up=0) / 1e3
-            print(f"compiling: {seconds:.0f} s in the first step", flush=True)
+            compiling = seconds(works["our step, --compile"], it.device)
+            print(f"compiling: {compiling:.0f} s in the first step", flush=True)
         works["plain eager float32 step"] = plain(it, batch)
         taken = side_by_side(works, it.device, options.steps)
-        measured = Phases(it.device)
-        with mock.patch.object(training.step, "record_function", measured):
-            for _ in range(options.steps):
-                works["our step"]()
-        phases = {f"  {name}": total / options.steps for name, total in measured.milliseconds().items()}
-        size = f"{len(batch.labels)} images, {3 * len(batch.labels)} views of {options.image_size} px"
-        print(f"{size}; {machine(it.device, options.amp)}")
-        print(f"{'':36}{'ms':>10}{'of floor':>10}{'of step':>10}")
         least, step = list(taken.values())[:2]
-        for name, value in (taken | phases).items():
+        size = f"{len(batch.labels)} images, {3 * len(batch.labels)} views of {it.image_size} px"
+        print(f"{size}; {it.machine()}\n{'':36}{'ms':>10}{'of floor':>10}{'of step':>10}")
+        for name, value in (taken | phases(works["our step"], it.device, options.steps)).items():
             print(f"{name:36}{value:>10.1f}{value / least:>10.3f}{value / step:>10.3f}")
 
 
