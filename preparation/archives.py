@@ -11,7 +11,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from tqdm.utils import CallbackIOWrapper
 
-from preparation.sources import Folder, Source, is_hidden
+from preparation.sources import Folder, Source, Take, is_hidden
 from utils.errors import InputError
 from utils.files import report_full_disk
 from utils.progress import progress_bar
@@ -32,6 +32,7 @@ BUFFER = 1 << 20  # bytes
 # tarfile itself can decompress, but compares no checksums of a stream
 COMPRESSED: dict[bytes, Callable[[Any], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 DOWNLOAD_AGAIN, FREE_SPACE = "download it again", "free some space there, then run the same command again"
+UNPACK_IT = "unpack it yourself and give the folder as --source"
 CUT_SHORT = "unexpected end of data"
 
 
@@ -46,22 +47,17 @@ class Member:
     checksum: int | None = None
 
 
-@dataclass(frozen=True)
-class Format:
-    """How archives of one kind are listed, and unpacked into a folder from {member's name there: name}."""
-
-    list: Callable[[Path], list[Member]]
-    unpack: Callable[[Path, Path, dict[str, str]], None]
-
-
 class Archive(Source):
-    """An archive's regular files; of several members with one name the last counts, as it does when they are unpacked."""
+    """An archive's regular files; of several members with one name the last counts, as it does when they are unpacked.
 
-    def __init__(self, path: Path, form: Format):
-        self.form, self.members = form, dict[str, Member]()
+    A subclass lists the members and unpacks those with the given raw names below a folder.
+    """
+
+    def __init__(self, path: Path):
+        self.members: dict[str, Member] = {}
         folders, links, replaced = set(), 0, []
         with _damage_named(path):
-            members = form.list(path)
+            members = self._list(path)
         for member in members:
             name = _checked_name(path, member.raw)
             if member.is_folder:
@@ -81,41 +77,112 @@ class Archive(Source):
             what = f"members of {path} that a later one of the same name replaces (the first: {replaced[0]})"
             self.left_out[what] = len(replaced)
 
-    def unpacked_size(self, names: list[str]) -> int:
+    def _list(self, path: Path) -> list[Member]:
+        raise NotImplementedError
+
+    def _unpack(self, into: Path, wanted: Collection[str]) -> None:
+        raise NotImplementedError
+
+    def size(self, name: str) -> int:
+        return self.members[name].size
+
+    def unpacked_size(self, names: Sequence[str]) -> int:
         """Bytes that these images take unpacked. Raises InputError if one is too large to be an image."""
         for name in names:
-            size = self.members[name].size
-            if size > LARGEST_IMAGE:
+            if self.size(name) > LARGEST_IMAGE:
                 most = f"and no image of these datasets is larger than {LARGEST_IMAGE >> 20}"
-                raise InputError(
-                    f"{self.path}: its member {name!r} claims {size >> 20:,} MiB, {most}; remove it from the archive"
-                )
-        return sum(self.members[name].size for name in names)
+                claim = f"{self.path}: its member {name!r} claims {self.size(name) >> 20:,} MiB"
+                raise InputError(f"{claim}, {most}; remove it from the archive")
+        return sum(map(self.size, names))
 
-    def unpack(self, names: Iterable[str], into: Path) -> None:
-        """Write these files below the folder `into`. Raises InputError if the archive is damaged or the disk full."""
-        wanted = {self.members[name].raw: name for name in names}
-        if wanted:
+    @contextmanager
+    def open(self, names: Sequence[str], aside: Path, copies: bool = True) -> Iterator[Take]:
+        into = Path(tempfile.mkdtemp(dir=aside, prefix=f"{self.path.name}."))
+
+        def take(name: str, target: Path) -> None:
+            os.replace(into / self.members[name].raw, target)
+            os.utime(target)  # py7zr restores the time of change; existing_files.py needs the time of copying
+
+        if names:
             with _damage_named(self.path), report_full_disk(into, FREE_SPACE):
-                self.form.unpack(self.path, into, wanted)
-
-    def read(self, names: list[str], largest: int) -> dict[str, bytes]:
-        names = [name for name in names if self.members[name].size <= largest]
-        with tempfile.TemporaryDirectory() as aside:
-            self.unpack(names, Path(aside))
-            return {name: Path(aside, name).read_bytes() for name in names}
+                self._unpack(into, {self.members[name].raw for name in names})
+        yield take
 
     def equals(self, name: str, path: Path) -> bool:
         member = self.members[name]
-        return member.checksum is not None and path.stat().st_size == member.size and _crc32(path) == member.checksum
+        is_known = member.checksum is not None and path.stat().st_size == member.size <= LARGEST_IMAGE
+        return is_known and zlib.crc32(path.read_bytes()) == member.checksum
 
 
-def _crc32(path: Path) -> int:
-    checksum = 0
-    with path.open("rb") as file:
-        while content := file.read(BUFFER):
-            checksum = zlib.crc32(content, checksum)
-    return checksum
+class Zip(Archive):
+    """Members are unpacked one by one, straight to their places."""
+
+    def _list(self, path: Path) -> list[Member]:
+        with zipfile.ZipFile(path) as archive:
+            infos = archive.infolist()
+        members = []
+        for info in infos:
+            if info.flag_bits & 1:
+                raise _encrypted(path)
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # Python unpacks others without a limit
+                wrong = f"its member {info.filename!r} is packed by method {info.compress_type}"
+                raise InputError(f"{path}: {wrong}, and only stored and deflated ones are read here; {UNPACK_IT}")
+            is_link = stat.S_ISLNK(info.external_attr >> 16)
+            members.append(Member(info.filename, info.file_size, info.is_dir(), is_link, info.CRC))
+        return members
+
+    @contextmanager
+    def open(self, names: Sequence[str], aside: Path, copies: bool = True) -> Iterator[Take]:
+        with self.path.open("rb") as file, zipfile.ZipFile(file) as archive:
+
+            def take(name: str, target: Path) -> None:
+                raw = self.members[name].raw
+                try:
+                    with archive.open(raw) as content:
+                        _write(content, target)
+                except OSError:
+                    raise
+                except Exception as error:  # unpacking what is damaged can fail in nearly any way
+                    damage = f"its member {raw!r} is damaged ({one_line(error)})"
+                    raise InputError(f"{self.path}: {damage}; {DOWNLOAD_AGAIN}") from error
+
+            yield take
+
+
+class Tar(Archive):
+    """Read from the beginning to the end."""
+
+    def _list(self, path: Path) -> list[Member]:
+        with _open_tar(path) as archive:
+            return [Member(info.name, info.size, info.isdir(), not info.isreg()) for info in archive]
+
+    def _unpack(self, into: Path, wanted: Collection[str]) -> None:
+        with _open_tar(self.path) as archive:
+            for info in archive:
+                content = archive.extractfile(info) if info.name in wanted and info.isreg() else None
+                if content is not None and _write(content, into / info.name) != info.size:
+                    raise tarfile.ReadError(CUT_SHORT)
+
+
+class SevenZip(Archive):
+    """Needs py7zr."""
+
+    def _list(self, path: Path) -> list[Member]:
+        with _open_7z(path) as archive:
+            if archive.needs_password():
+                raise _encrypted(path)
+            infos = archive.list()
+        members = [
+            Member(info.filename, info.uncompressed or 0, info.is_directory, getattr(info, "is_symlink", False)) for info in infos
+        ]
+        names = [member.raw for member in members if not member.is_folder]
+        if len(set(names)) < len(names):  # py7zr would unpack them under other names
+            raise InputError(f"{path}: several of its members have one name; {UNPACK_IT}")
+        return members
+
+    def _unpack(self, into: Path, wanted: Collection[str]) -> None:
+        with _open_7z(self.path) as archive:
+            archive.extract(into, targets=list(wanted))
 
 
 def _write(content: IO[bytes], path: Path) -> int:
@@ -124,41 +191,6 @@ def _write(content: IO[bytes], path: Path) -> int:
     with path.open("wb") as file:
         shutil.copyfileobj(content, file, BUFFER)
         return file.tell()
-
-
-def _list_zip(path: Path) -> list[Member]:
-    with zipfile.ZipFile(path) as archive:
-        infos = archive.infolist()
-    for info in infos:
-        if info.flag_bits & 1:
-            raise _encrypted(path)
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # Python unpacks others without a limit
-            method = zipfile.compressor_names.get(info.compress_type, f"method {info.compress_type}")  # type: ignore[attr-defined]
-            wrong = f"its member {info.filename!r} is packed by {method}, and only stored and deflated ones are read here"
-            raise InputError(f"{path}: {wrong}; unpack it yourself and give the folder as --source")
-    return [
-        Member(info.filename, info.file_size, info.is_dir(), stat.S_ISLNK(info.external_attr >> 16), info.CRC) for info in infos
-    ]
-
-
-def _unpack_zip(path: Path, into: Path, wanted: dict[str, str]) -> None:
-    with zipfile.ZipFile(path) as archive:
-        for raw, name in wanted.items():
-            with archive.open(raw) as content:
-                _write(content, into / name)
-
-
-def _list_tar(path: Path) -> list[Member]:
-    with _open_tar(path) as archive:
-        return [Member(info.name, info.size, info.isdir(), not info.isreg()) for info in archive]
-
-
-def _unpack_tar(path: Path, into: Path, wanted: dict[str, str]) -> None:
-    with _open_tar(path) as archive:
-        for info in archive:
-            content = archive.extractfile(info) if info.name in wanted and info.isreg() else None
-            if content is not None and _write(content, into / wanted[info.name]) != info.size:
-                raise tarfile.ReadError(CUT_SHORT)
 
 
 @contextmanager
@@ -214,38 +246,12 @@ class _TarContent:
             raise tarfile.ReadError(CUT_SHORT)
 
 
-def _list_7z(path: Path) -> list[Member]:
-    with _open_7z(path) as archive:
-        if archive.needs_password():
-            raise _encrypted(path)
-        infos = archive.list()
-    names = [info.filename for info in infos if not info.is_directory]
-    if len(set(names)) < len(names):  # py7zr would unpack them under other names
-        raise InputError(f"{path}: several of its members have one name; unpack it yourself and give the folder as --source")
-    return [
-        Member(info.filename, info.uncompressed or 0, info.is_directory, getattr(info, "is_symlink", False)) for info in infos
-    ]
-
-
-def _unpack_7z(path: Path, into: Path, wanted: dict[str, str]) -> None:
-    with _open_7z(path) as archive:
-        archive.extract(into, targets=list(wanted))
-    for raw, name in wanted.items():
-        (into / name).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(into / raw, into / name)
-
-
 def _open_7z(path: Path) -> Any:
     try:
         import py7zr
     except ImportError as error:
         raise InputError("a .7z archive needs py7zr: pip install py7zr, or unpack it yourself and give the folder") from error
     return py7zr.SevenZipFile(path)
-
-
-ZIP = Format(_list_zip, _unpack_zip)
-TAR = Format(_list_tar, _unpack_tar)
-SEVEN_ZIP = Format(_list_7z, _unpack_7z)
 
 
 def open_source(path: Path) -> Source:
@@ -257,13 +263,11 @@ def open_source(path: Path) -> Source:
         raise InputError(f"--source {path}: {wrong}; give what you downloaded, packed or unpacked")
     with path.open("rb") as file:
         start = file.read(600)
-    for form, signatures in ((ZIP, b"PK"), (SEVEN_ZIP, b"7z\xbc\xaf\x27\x1c"), (TAR, tuple(COMPRESSED))):
-        if start.startswith(signatures) or (form is TAR and start[257:262] == b"ustar"):
-            return Archive(path, form)
+    for form, signatures in ((Zip, b"PK"), (SevenZip, b"7z\xbc\xaf\x27\x1c"), (Tar, tuple(COMPRESSED))):
+        if start.startswith(signatures) or (form is Tar and start[257:262] == b"ustar"):
+            return form(path)
     if b"<html" in start.lower() or b"<!doctype" in start.lower():
         raise InputError(f"{path}: is a web page, not an archive; open its address in a browser to download the file itself")
-    if not start:
-        raise InputError(f"{path}: is empty; {DOWNLOAD_AGAIN}")
     raise InputError(f"{path}: is neither a folder nor a zip, tar or 7z archive; unpack it, or {DOWNLOAD_AGAIN}")
 
 
@@ -272,9 +276,7 @@ def _checked_name(archive: Path, name: str) -> str:
     name = name.replace("\\", "/")
     parts = name.split("/")
     if name.startswith("/") or re.match("[A-Za-z]:", name) or ".." in parts:
-        raise InputError(
-            f"{archive}: its member {name!r} climbs out of the folder it is unpacked into; do not trust this archive"
-        )
+        raise InputError(f"{archive}: its member {name!r} climbs out of the folder; do not trust this archive")
     return "/".join(part for part in parts if part not in ("", "."))
 
 

@@ -12,6 +12,8 @@ from preparation.sources import JOURNAL, Folder, Source
 from utils.errors import InputError
 from utils.files import atomic_write
 
+Journal = list[dict[str, Any]]  # an entry for each source and way of copying
+
 
 def images_to_copy(images: list[Image], options: CopyOptions, sources: list[Source], force: bool) -> list[Image]:
     """The images that are not in their places yet; with `force`, all except source files that are in their own places.
@@ -19,15 +21,13 @@ def images_to_copy(images: list[Image], options: CopyOptions, sources: list[Sour
     A link to the source's file is replaced if a copy is wanted, and any equal file if it may have to be shrunk. Raises InputError
     if another file has an image's place.
     """
-    noted, since = _entries(options.root), {}
-    for source in sources:
-        entry = _entry(source, options)
-        since[source] = min((other["since"] for other in noted if entry.items() <= other.items()), default=None)
+    journal = _journal(options.root)
+    since = {source: _since(journal, source, options) for source in sources}
     return [image for image in images if _is_missing(image, options, since[image.source], force)]
 
 
 def _is_missing(image: Image, options: CopyOptions, since: int | None, force: bool) -> bool:
-    """Whether to copy an image; `since`: when, in ns, an earlier run with the same options began to copy from its source."""
+    """Whether to copy an image; `since` as `_since` returns it."""
     target = options.root / image.target
     if not os.path.lexists(target) or (not target.is_symlink() and not target.stat().st_size):  # a power failure empties files
         return True
@@ -57,25 +57,27 @@ def _was_copied(original: Path | None, target: Path, since: int) -> bool:
 
 def note_sources(sources: list[Source], options: CopyOptions, force: bool) -> None:
     """Add the sources to the journal before their first image is copied; with `force`, remove all others."""
-    noted = [] if force else _entries(options.root)
+    journal = [] if force else _journal(options.root)
     with tempfile.NamedTemporaryFile(dir=options.root) as probe:
         now = Path(probe.name).stat().st_mtime_ns  # by the clock of the disk
-    for source in sources:
-        entry = _entry(source, options)
-        if not any(entry.items() <= other.items() for other in noted):
-            noted.append({**entry, "since": now})
+    journal += [{**_entry(source, options), "since": now} for source in sources if _since(journal, source, options) is None]
     with atomic_write(options.root / JOURNAL) as temporary:
-        temporary.write_text(json.dumps(noted, indent=1) + "\n", encoding="utf-8", errors="surrogateescape")
+        temporary.write_text(json.dumps(journal, indent=1) + "\n", encoding="utf-8", errors="surrogateescape")
+
+
+def _since(journal: Journal, source: Source, options: CopyOptions) -> int | None:
+    """When, in ns, the first run with the same options began to copy from this source; None: no run did."""
+    entry = _entry(source, options)
+    return next((noted["since"] for noted in journal if entry.items() <= noted.items()), None)
 
 
 def _entry(source: Source, options: CopyOptions) -> dict[str, Any]:
     return {"source": source.identity(), "side": options.side, "copies": options.copies}
 
 
-def _entries(root: Path) -> list[dict[str, Any]]:
+def _journal(root: Path) -> Journal:
     try:
         found = json.loads((root / JOURNAL).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return [entry for entry in found if isinstance(entry["since"], int)]
+    except (OSError, ValueError, TypeError, LookupError):
         return []
-    entries = found if isinstance(found, list) else []
-    return [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("since"), int)]

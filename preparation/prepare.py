@@ -18,7 +18,7 @@ from preparation.existing_files import images_to_copy, note_sources
 from preparation.layouts import recognise
 from preparation.lists import new_lists, published_lists, require_unchanged, write_lists
 from preparation.mask import mask_files
-from preparation.shrinking import unreadable
+from preparation.shrinking import strict_decoding, unreadable
 from preparation.splits import Classes, SplitImages, classes_of_split, images_of_split, split_name
 from utils.cores import usable_cores
 from utils.errors import InputError
@@ -63,7 +63,7 @@ class FileOptions:
     copy: bool = option(False, help="copy images out of folders instead of making hard links")
     force: bool = option(False, help="replace existing files and lists that differ")
     num_workers: int | None = option(
-        None, type=whole_number(1, MOST_WORKERS), help="number of worker processes; default: one per core"
+        None, type=whole_number(1, MOST_WORKERS), help="number of threads that copy and shrink images; default: one per core"
     )
     wordnet: Path | None = option(
         None, type=path_argument, help="folder of WordNet 3.0, for the mask of your own classes; default: nltk's, or a download"
@@ -105,12 +105,11 @@ def prepare(data: DataOptions, files: FileOptions) -> Path:
         options = CopyOptions(folder.parent, files.side, files.copy, files.num_workers or usable_cores())
         images = images_to_copy(found.all(), options, sources, files.force)
         require_space(images, data.output)
-        with report_full_disk(options.root, f"{FREE_SPACE}, or choose another --output"):
+        with strict_decoding(), report_full_disk(options.root, f"{FREE_SPACE}, or choose another --output"):
             options.root.mkdir(parents=True, exist_ok=True)
             note_sources(sources, options, files.force)
             shrunk = copy_images(images, options)
-            targets = [image.target for image in found.all()]
-            faults = [f"{target}: {fault}" for target, fault in unreadable(options.root, targets).items()]
+            faults = unreadable(options.root, [image.target for image in found.all()])
             write_lists(folder, lists)
         facts = {
             "dataset": dataset.key,

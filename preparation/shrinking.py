@@ -2,19 +2,28 @@
 
 import contextlib
 import io
-import json
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
 from datasets.images import FORMATS
+from utils.text import one_line
 
 JPEG_QUALITY = 95
 DRAFT = 2  # a JPEG may be decoded at a fraction of its size, at least so many times the wanted one
 KEPT_MODES = ("L", "RGB", "RGBA", "LA")  # other modes cannot be averaged
-NOTES = ".unreadable.jsonl"  # below the dataset's folder: a line [target, fault] for each image
+NOTES = ".unreadable.txt"  # below the dataset's folder: a line for each image that could not be read
+
+
+@contextlib.contextmanager
+def strict_decoding() -> Iterator[None]:
+    """Within the block, in all threads, Pillow refuses images that may be decompression bombs, and prints no warnings."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
 
 
 def shrunk(path: Path, side: int) -> bytes | None:
@@ -23,13 +32,10 @@ def shrunk(path: Path, side: int) -> bytes | None:
     Raises ValueError if it cannot be read.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as opened:
-                return None if min(opened.size) <= side else _smaller(opened, side)
+        with Image.open(path, formats=FORMATS) as opened:
+            return None if min(opened.size) <= side else _smaller(opened, side)
     except Exception as error:  # a broken file can make a decoder raise nearly anything
-        raise ValueError(str(error)) from error
+        raise ValueError(one_line(error).replace(repr(str(path)), "it")) from error
 
 
 def _smaller(image: Image.Image, side: int) -> bytes | None:
@@ -50,26 +56,20 @@ def _smaller(image: Image.Image, side: int) -> bytes | None:
     return content.getvalue()
 
 
-def note_unreadable(root: Path, target: str, fault: str) -> None:
-    """Add a line to the notes; several processes may do so at once."""
+def note_unreadable(root: Path, target: str) -> None:
+    """Add a line to the notes, for this run and later ones; several threads may do so at once."""
     with (root / NOTES).open("a", encoding="utf-8") as file:
-        file.write(f"{json.dumps([target, fault])}\n")
+        file.write(f"{target}\n")
 
 
-def unreadable(root: Path, targets: Iterable[str]) -> dict[str, str]:
-    """{target: fault}, sorted, of the noted targets that still cannot be read."""
-    noted = {}
-    with contextlib.suppress(FileNotFoundError):
-        for line in (root / NOTES).read_text(encoding="utf-8", errors="replace").split("\n"):
-            with contextlib.suppress(ValueError, TypeError):  # a power failure may cut a line short
-                target, fault = json.loads(line)
-                noted[target] = str(fault)
-    return {target: noted[target] for target in sorted(noted.keys() & set(targets)) if _is_unreadable(root / target)}
-
-
-def _is_unreadable(path: Path) -> bool:
-    try:
-        shrunk(path, 1)  # decodes all of it
-    except ValueError:
-        return True
-    return False
+def unreadable(root: Path, targets: Iterable[str]) -> list[str]:
+    """`<target>: <fault>`, sorted, of the noted targets that still cannot be read."""
+    notes = root / NOTES
+    noted = notes.read_text(encoding="utf-8", errors="replace").split("\n") if notes.exists() else []
+    faults = []
+    for target in sorted(set(noted).intersection(targets)):
+        try:
+            shrunk(root / target, 1)  # decodes all of it
+        except ValueError as error:
+            faults.append(f"{target}: {error}")
+    return faults

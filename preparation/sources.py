@@ -2,14 +2,18 @@
 
 import filecmp
 import os
+import shutil
+import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from datasets.images import IMAGE_SUFFIXES
 from utils.errors import InputError
 
 JOURNAL = ".placed.json"  # in a dataset's folder: the sources of its images and how they were copied
+Take = Callable[[str, Path], None]  # writes the file of this name to a path; threads may call it at the same time
 
 
 class Source:
@@ -31,9 +35,26 @@ class Source:
         status = self.path.stat()
         return [str(self.path.resolve()), *([] if self.path.is_dir() else [status.st_size, status.st_mtime_ns])]
 
+    def size(self, name: str) -> int:
+        """Bytes of a file."""
+        raise NotImplementedError
+
+    def open(self, names: Sequence[str], aside: Path, copies: bool = True) -> AbstractContextManager[Take]:
+        """Yield a `Take` of these files, each to be taken once; InputError, also from `Take`, if the source is damaged.
+
+        aside: an existing folder on the disk of the target paths. copies: never make hard links.
+        """
+        raise NotImplementedError
+
     def read(self, names: list[str], largest: int) -> dict[str, bytes]:
         """Content of these files except those of more than `largest` bytes. Raises InputError if the source is damaged."""
-        raise NotImplementedError
+        small = [name for name in names if self.size(name) <= largest]
+        content = {}
+        with tempfile.TemporaryDirectory() as aside, self.open(small, Path(aside)) as take:
+            for name in small:
+                take(name, Path(aside, "taken"))
+                content[name] = Path(aside, "taken").read_bytes()
+        return content
 
     def equals(self, name: str, path: Path) -> bool:
         """Whether the file at `path` has the content of `name`; False if that cannot be known without unpacking."""
@@ -67,11 +88,26 @@ class Folder(Source):
     def file(self, name: str) -> Path:
         return self.path / name
 
-    def read(self, names: list[str], largest: int) -> dict[str, bytes]:
-        return {name: self.file(name).read_bytes() for name in names if self.file(name).stat().st_size <= largest}
+    def size(self, name: str) -> int:
+        return self.file(name).stat().st_size
+
+    def open(self, names: Sequence[str], aside: Path, copies: bool = True) -> AbstractContextManager[Take]:
+        real = os.path.realpath(self.path)
+        copy = shutil.copyfile if copies else _link
+        return nullcontext(lambda name, target: copy(f"{real}/{name}", target))
 
     def equals(self, name: str, path: Path) -> bool:
         return filecmp.cmp(self.file(name), path, shallow=False)
+
+
+def _link(source: str, target: Path) -> None:
+    """A hard link; a copy if that is impossible, or if the file is reached through a symbolic link."""
+    try:
+        if os.path.realpath(source) != source:
+            raise OSError("reached through a symbolic link")
+        os.link(source, target)
+    except OSError:  # another disk, a file system without links, another user's file
+        shutil.copyfile(source, target)
 
 
 def is_hidden(name: str) -> bool:

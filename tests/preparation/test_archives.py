@@ -91,7 +91,7 @@ def test_other_files_than_archives_are_told_apart(tmp_path):
     for content, wrong in [
         (b"<!DOCTYPE html><html>Quota exceeded</html>", "is a web page, not an archive"),
         (b"Rar!\x1a\x07\x00" + bytes(600), "is neither a folder nor a zip, tar or 7z archive"),
-        (b"", "is empty"),
+        (b"", "is neither a folder nor a zip"),
         (b"PK\x03\x04" + bytes(600), "download it again"),
         (b"\x1f\x8b" + bytes(600), "download it again"),
         (b"7z\xbc\xaf\x27\x1c" + bytes(600), "download it again"),
