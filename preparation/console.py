@@ -9,7 +9,7 @@ from preparation.layouts import PHOTOS, SKETCHES
 from preparation.lists import list_names
 from preparation.splits import Classes, SplitImages
 from utils.files import atomic_write
-from utils.text import printable
+from utils.text import printable, some_of
 
 RECORD = "prepared.json"  # in the split's folder
 SHOWN = 8  # items of one kind
@@ -19,8 +19,7 @@ TOLERANCE = 0.01  # relative difference to a published count; some are rounded
 def print_some(title: str, items: list[str]) -> None:
     """Print the first few items after a title; nothing if there are none."""
     if items:
-        more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-        print(printable(f"{title}: {', '.join(items[:SHOWN])}{more}"))
+        print(printable(f"{title}: {some_of(items, SHOWN)}"))
 
 
 def print_classes(dataset: Dataset, split: str, classes: Classes, found: SplitImages) -> None:
@@ -45,32 +44,28 @@ def print_outcome(
     dataset: Dataset, folder: Path, found: SplitImages, lists: dict[str, bytes], copied: str, unreadable: list[str]
 ) -> None:
     """Print counts, unreadable images, and the command that checks the dataset."""
-    counts = {kind: sum(map(len, found.by_class[kind].values())) for kind in (PHOTOS, SKETCHES)}
-    print(printable(f"{folder.parent}: {counts[PHOTOS]:,} photos and {counts[SKETCHES]:,} sketches; {copied}"))
+    photos, sketches = (sum(map(len, found.by_class[kind].values())) for kind in (PHOTOS, SKETCHES))
+    print(printable(f"{folder.parent}: {photos:,} photos and {sketches:,} sketches; {copied}"))
     if unreadable:
-        count = f"{len(unreadable):,} of {sum(counts.values()):,} images cannot be read, and are taken as they are"
+        count = f"{len(unreadable):,} of {photos + sketches:,} images cannot be read, and are taken as they are"
         print(printable(f"{count} (the first: {unreadable[0]}); check_dataset.py lists them all"))
     print(printable(f"{folder}:"))
     for name in list_names(dataset):
         if name in lists:
             print(f"  {name}: {len(lists[name].splitlines()):,}")
-    _print_other_counts(dataset, folder.name, counts)
+    counts = dataset.splits.get(folder.name, Counts())
+    _compare(PHOTOS, photos, counts.train_photos, counts.gallery_photos)
+    _compare(SKETCHES, sketches, counts.train_sketches, counts.held_out_sketches, counts.query_sketches)
     root = [] if folder.parent.parent == DATA_ROOT else ["--data_root", str(folder.parent.parent)]
     split = [] if folder.name == dataset.default_split else ["--split", folder.name]
     print(printable(f"next: {shlex.join(['python', 'check_dataset.py', dataset.key, *root, *split])}"))
 
 
-def _print_other_counts(dataset: Dataset, split: str, counts: dict[str, int]) -> None:
+def _compare(kind: str, count: int, *published: int | None) -> None:
     """Print if there are more or fewer images than published: a download may be missing."""
-    published = dataset.splits.get(split, Counts())
-    parts = {
-        PHOTOS: (published.train_photos, published.gallery_photos),
-        SKETCHES: (published.train_sketches, published.held_out_sketches, published.query_sketches),
-    }
-    for kind, known in parts.items():
-        total = sum(part or 0 for part in known)
-        if None not in known and abs(counts[kind] - total) > TOLERANCE * total:
-            print(f"note: {counts[kind]:,} {kind} instead of the published {total:,}; was every part of the dataset named?")
+    total = sum(part or 0 for part in published)
+    if None not in published and abs(count - total) > TOLERANCE * total:
+        print(f"note: {count:,} {kind} instead of the published {total:,}; was every part of the dataset named?")
 
 
 def write_record(folder: Path, facts: dict[str, object]) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.catalog import SAME_SPLIT, Dataset
-from datasets.file_lists import MASK_ARRAYS, MASK_PICKLE, FileList, Split
+from datasets.catalog import HELD_OUT, SAME_SPLIT, TRAIN, UNSEEN, Dataset
+from datasets.file_lists import MASK_ARRAYS, MASK_PICKLE, SEEN_NAMES, UNSEEN_NAMES, FileList, Split
 from preparation.layouts import PHOTOS, SKETCHES
 from preparation.splits import Classes, ImagesByClass, SplitImages
 from utils.errors import InputError
@@ -18,8 +18,6 @@ from utils.text import printable
 
 LARGEST = 1 << 28  # bytes of a list or a mask
 LEAST_SHARE = 5  # at most a fifth of a class's sketches is held out, but one of two
-SEEN_NAMES, UNSEEN_NAMES = "cname_cid.txt", "cname_cid_zero.txt"
-PARTS = ("train", "test", "zero")  # seen classes, held-out sketches of seen classes, unseen classes
 
 
 def new_lists(dataset: Dataset, classes: Classes, by_class: ImagesByClass, held_out: int, seed: int) -> dict[str, bytes]:
@@ -35,16 +33,16 @@ def new_lists(dataset: Dataset, classes: Classes, by_class: ImagesByClass, held_
     if not any(test.values()):
         raise InputError("no seen class has two sketches, so none can be held out to validate with; draw some more")
     train = {name: [path for path in sketches[name] if path not in test[name]] for name in classes.seen}
-    texts = {
-        dataset.photo_list.format(part="train"): _lines(classes.seen, photos),
-        dataset.photo_list.format(part="zero"): _lines(classes.unseen, photos),
-        dataset.sketch_list.format(part="train"): _lines(classes.seen, train),
-        dataset.sketch_list.format(part="test"): _lines(classes.seen, test),
-        dataset.sketch_list.format(part="zero"): _lines(classes.unseen, sketches),
-        SEEN_NAMES: _lines(classes.seen, {name: [name] for name in classes.seen}),
-        UNSEEN_NAMES: _lines(classes.unseen, {name: [name] for name in classes.unseen}),
+    names = {name: [name] for name in classes}
+    return {
+        dataset.photo_list.format(part=TRAIN): _lines(classes.seen, photos),
+        dataset.photo_list.format(part=UNSEEN): _lines(classes.unseen, photos),
+        dataset.sketch_list.format(part=TRAIN): _lines(classes.seen, train),
+        dataset.sketch_list.format(part=HELD_OUT): _lines(classes.seen, test),
+        dataset.sketch_list.format(part=UNSEEN): _lines(classes.unseen, sketches),
+        SEEN_NAMES: _lines(classes.seen, names),
+        UNSEEN_NAMES: _lines(classes.unseen, names),
     }
-    return {name: text.encode() for name, text in texts.items()}
 
 
 def _held_out(paths: list[str], count: int, name: str, seed: int) -> list[str]:
@@ -53,39 +51,33 @@ def _held_out(paths: list[str], count: int, name: str, seed: int) -> list[str]:
     return sorted(paths[row] for row in order[: min(count, most)])
 
 
-def _lines(names: list[str], paths: dict[str, list[str]]) -> str:
-    return "".join(f"{path} {label}\n" for label, name in enumerate(names) for path in paths[name])
+def _lines(names: list[str], paths: dict[str, list[str]]) -> bytes:
+    return "".join(f"{path} {label}\n" for label, name in enumerate(names) for path in paths[name]).encode()
 
 
 def list_names(dataset: Dataset) -> list[str]:
     """File names of the lists of a split."""
-    return [pattern.format(part=part) for pattern in (dataset.photo_list, dataset.sketch_list) for part in PARTS]
+    parts = (TRAIN, HELD_OUT, UNSEEN)
+    return [pattern.format(part=part) for pattern in (dataset.photo_list, dataset.sketch_list) for part in parts]
 
 
 def published_lists(dataset: Dataset, split: str, classes: Classes, found: SplitImages) -> dict[str, bytes]:
     """{file name: bytes} of the lists, class names and pickled mask that came with the images; empty if there are none.
 
-    Lists that do not fit the images are not used, and a printed line says why.
+    They are in the split's folder of the first source that has the dataset's layout and class names. Lists that do not fit the
+    images are not used, and a printed line says why.
     """
-    content = _lists_beside(dataset, split, found)
-    if SEEN_NAMES not in content:
-        return {}
-    fault = _fault(dataset, split, content, classes, found)
-    if fault:
-        print(printable(f"the lists of {split} that came with the images are not used: {fault}"))
-    return {} if fault else content
-
-
-def _lists_beside(dataset: Dataset, split: str, found: SplitImages) -> dict[str, bytes]:
-    """The files of the split's folder in the first source that has the dataset's layout and class names."""
     names = {SEEN_NAMES, UNSEEN_NAMES, MASK_PICKLE, *list_names(dataset)}
     folders = [split, *(other for other, same in SAME_SPLIT.items() if same == split)]
     for source, prefix in dict.fromkeys((image.source, image.prefix) for image in found.all() if image.name != image.prefix):
-        for folder in folders:
-            start = f"{prefix}{folder}/"
+        for start in (f"{prefix}{folder}/" for folder in folders):
             paths = [path for path in source.names if path.startswith(start) and path.removeprefix(start) in names]
             if f"{start}{SEEN_NAMES}" in paths:
-                return {path.removeprefix(start): data for path, data in source.read(paths, LARGEST).items()}
+                content = {path.removeprefix(start): data for path, data in source.read(paths, LARGEST).items()}
+                fault = _fault(dataset, split, content, classes, found)
+                if fault:
+                    print(printable(f"the lists of {split} that came with the images are not used: {fault}"))
+                return {} if fault else content
     return {}
 
 
@@ -98,16 +90,16 @@ def _fault(dataset: Dataset, split: str, content: dict[str, bytes], classes: Cla
         _write_changed(folder, content)
         try:
             lists = Split(dataset, aside, split, filter_list=lambda files: files)
-            if (lists.class_names("train"), lists.class_names("zero")) != (classes.seen, classes.unseen):
+            if (lists.class_names(TRAIN), lists.class_names(UNSEEN)) != (classes.seen, classes.unseen):
                 return "their classes or class ids are not the published ones"
-            seen = [lists.photos("train"), lists.sketches("train"), lists.sketches("test")]
-            unseen = [lists.photos("zero"), lists.sketches("zero")]
+            seen = [lists.photos(TRAIN), lists.sketches(TRAIN), lists.sketches(HELD_OUT)]
+            unseen = [lists.photos(UNSEEN), lists.sketches(UNSEEN)]
             if MASK_PICKLE in content:
                 lists.semantic_mask()
         except InputError as error:
             return str(error).replace(f"{folder}/", "")
-    faults = [_misfit(files, classes.seen, class_of) for files in seen]
-    faults += [_misfit(files, classes.unseen, class_of) for files in unseen]
+    sides = ((seen, classes.seen), (unseen, classes.unseen))
+    faults = (_misfit(files, names, class_of) for listed, names in sides for files in listed)
     return next(filter(None, faults), None)
 
 

@@ -1,6 +1,5 @@
 """Which classes of a split are seen and unseen, and the images of each class."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from datasets.catalog import CUSTOM, DATASETS, SAME_SPLIT, Dataset, published_classes
-from datasets.file_lists import read_class_names
+from datasets.file_lists import UNSEEN_NAMES, read_class_names
 from preparation.layouts import PHOTOS, SKETCHES, Image, Layout
 from preparation.spellings import classes_of_folders, nearest, require_apart
 from utils.errors import InputError
-from utils.text import printable
+from utils.text import printable, some_of
 
 EMPTY = "this class folder holds no images; fill it, or remove it"
 SHARE = 0.2  # of the classes is unseen by default
@@ -74,15 +73,13 @@ def classes_of_split(dataset: Dataset, folder: Path, unseen: list[str] | None, l
         known = ", ".join(dataset.splits)
         raise InputError(f"--split {split}: not published for {dataset.name} ({known}); a new split needs --unseen CLASS…")
     names = _classes_with_both(layout)
-    before = folder / "cname_cid_zero.txt"
+    before = folder / UNSEEN_NAMES
     if unseen is None and before.exists():
         print(printable(f"unseen classes as in {before}; change them with --unseen"))
-        kept = [name for name in read_class_names(before) if name in names]
-        return Classes([name for name in names if name not in kept], kept)
-    chosen = _chosen(names, unseen, seed)
-    if chosen == set(names):
-        raise InputError("--unseen: names every class; leave some to learn from")
-    return Classes([name for name in names if name not in chosen], [name for name in names if name in chosen])
+        chosen = [name for name in read_class_names(before) if name in names]
+    else:
+        chosen = _chosen(names, unseen or [str(SHARE)], seed)
+    return Classes([name for name in names if name not in chosen], chosen)
 
 
 def _classes_with_both(layout: Layout) -> list[str]:
@@ -98,30 +95,33 @@ def _classes_with_both(layout: Layout) -> list[str]:
     return names
 
 
-def _chosen(names: list[str], unseen: list[str] | None, seed: int) -> set[str]:
-    words = unseen or []
-    number: float | None = None if words else SHARE
-    if len(words) == 1 and words[0] not in names:
-        number = _number(words[0])
+def _chosen(names: list[str], words: list[str], seed: int) -> list[str]:
+    """The classes that `words` name; or if it is a number or a share of the classes, so many drawn ones."""
+    number = _number(words[0]) if len(words) == 1 and words[0] not in names else None
     if number is None:
         spelt = classes_of_folders(words, names)
         unknown = [name for name in words if name not in spelt]
         if unknown:
             hint = nearest(unknown[0], names)
-            raise InputError(f"--unseen {unknown[0]}: no such class with photos and sketches{hint}; there is {_some(names)}")
-        return set(spelt.values())
-    count = max(1, round(number * len(names))) if 0 < number < 1 else number
-    if not (1 <= count < len(names) and count == int(count)):
-        raise InputError(f"--unseen {words[0]}: give class names, a whole number below {len(names)}, or a share below 1")
-    return set(np.random.default_rng(seed).permutation(names)[: int(count)].tolist())
+            raise InputError(
+                f"--unseen {unknown[0]}: no such class with photos and sketches{hint}; there is {some_of(names, SHOWN)}"
+            )
+        chosen = set(spelt.values())
+        if chosen == set(names):
+            raise InputError("--unseen: names every class; leave some to learn from")
+    else:
+        count = max(1, round(number * len(names))) if 0 < number < 1 else number
+        if count not in range(1, len(names)):
+            raise InputError(f"--unseen {words[0]}: give class names, a whole number below {len(names)}, or a share below 1")
+        chosen = set(np.random.default_rng(seed).permutation(names)[: int(count)].tolist())
+    return [name for name in names if name in chosen]
 
 
 def _number(text: str) -> float | None:
     try:
-        number = float(text)
+        return float(text)
     except ValueError:
         return None
-    return number if math.isfinite(number) else 0.0
 
 
 def images_of_split(layout: Layout, classes: Classes, split: str) -> SplitImages:
@@ -150,8 +150,6 @@ def _require_images(by_class: ImagesByClass, layout: Layout, classes: Classes, s
         lacking = [name for name in classes if name not in found]
         if lacking:
             hint = nearest(lacking[0], (folder.rpartition("/")[2] for folder in others))
-            raise InputError(f"no {kind} of {len(lacking)} classes of {split}: {_some(lacking)}{hint}; name every --source")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+            raise InputError(
+                f"no {kind} of {len(lacking)} classes of {split}: {some_of(lacking, SHOWN)}{hint}; name every --source"
+            )

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 CONTROLS = ("Cc", "Cs", "Zl", "Zp")  # escape bytes, newlines, bytes that are not UTF-8, line and paragraph separators
 LINE_BREAK = re.compile(r"\s*[\r\n]\s*")
@@ -21,6 +22,11 @@ def one_line(text: object) -> str:
 def counted(count: int, one: str, more: str) -> str:
     """`1 class is` or `2 classes are`: the number with its words in the singular or plural."""
     return f"{count:,} {one if count == 1 else more}"
+
+
+def some_of(items: Sequence[str], shown: int) -> str:
+    """`a, b and 2 more`: the first `shown` of the items, and the number of the others."""
+    return ", ".join(items[:shown]) + (f" and {len(items) - shown:,} more" if len(items) > shown else "")
 
 
 def _escaped(letter: str) -> str:

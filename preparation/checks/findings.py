@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partialmethod
 
 from utils.errors import InputError
-from utils.text import printable
+from utils.text import printable, some_of
 
 LEVELS = INFO, WARNING, ERROR = "info", "warning", "error"
 
@@ -22,11 +22,8 @@ class Finding:
 
     def summary(self) -> str:
         """One line for the screen, with the first `shown` items."""
-        text = f"{self.level}: {self.message}"
-        if self.items and self.shown:
-            more = len(self.items) - self.shown
-            text += f": {', '.join(self.items[: self.shown])}" + (f" and {more:,} more" if more > 0 else "")
-        return printable(text)
+        items = f": {some_of(self.items, self.shown)}" if self.items and self.shown else ""
+        return printable(f"{self.level}: {self.message}{items}")
 
     def full(self) -> str:
         """The message and all items, one per line."""
