@@ -8,7 +8,6 @@ they are equal or one is a hyponym, at any depth, of the other; else WordNet's p
 import io
 import pickle
 import re
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datasets.catalog import IMAGENET_CLASSES, WNID, Dataset, imagenet_wnids, published_mask_rows
-from datasets.file_lists import MASK_ARRAYS, MASK_PICKLE, SEEN_MASK, UNSEEN_MASK, read_semantic_mask
+from datasets.file_lists import MASK_ARRAYS, MASK_PICKLE, SEEN_MASK, UNSEEN_MASK
 from preparation.console import print_mask
 from preparation.layouts import PHOTOS
 from preparation.spellings import counterparts
@@ -24,6 +23,7 @@ from preparation.splits import Classes, SplitImages
 from preparation.wordnet import GET_IT, noun, open_wordnet, wnid_of
 from utils.errors import InputError
 from utils.text import one_line, printable
+from utils.unpickling import as_vector, load_numbers
 
 if TYPE_CHECKING:
     from nltk.corpus.reader.wordnet import Synset, WordNetCorpusReader
@@ -69,11 +69,9 @@ def mask_files(
 
 
 def _kept(pickled: bytes, expected: np.ndarray) -> np.ndarray:
-    """Rows of the mask that came with the images."""
-    with tempfile.TemporaryDirectory() as aside:
-        file = Path(aside, MASK_PICKLE)
-        file.write_bytes(pickled)
-        seen = read_semantic_mask(file, len(expected), np.float64)
+    """Rows of the mask that came with the images, which was checked with its lists."""
+    mask = load_numbers(pickled)
+    seen = np.stack([as_vector(mask[label]).astype(np.float64) for label in range(len(expected))])
     if seen.shape != expected.shape or not np.allclose(seen, expected, atol=SAME):
         print("note: the mask that came with the images is kept, though it differs from the one made here")
     return seen
@@ -102,7 +100,7 @@ def mask_rows(
     rows: dict[str, np.ndarray] = {}
     by_name: ByName = {}
     try:
-        columns = [_Lineage(synset) for synset in _columns(wordnet, published_columns() if wnids is None else wnids)]
+        columns = [_Lineage(_column(wordnet, wnid)) for wnid in (published_columns() if wnids is None else wnids)]
         for name, paths in photos.items():
             synsets = synsets_of_photos(sorted(path.rpartition("/")[2] for path in paths), wordnet)
             if not synsets and (synset := synset_of_name(name, wordnet)) is not None:
@@ -123,12 +121,11 @@ def published_columns() -> list[str]:
     return [CRANE_THE_MACHINE if wnid == CRANE_THE_BIRD else wnid for wnid in imagenet_wnids()]
 
 
-def _columns(wordnet: "WordNetCorpusReader", wnids: Sequence[str]) -> "Iterable[Synset]":
-    for wnid in wnids:
-        synset = noun(wordnet, wnid)
-        if synset is None:
-            raise InputError(f"{wordnet.root}: this WordNet has no {wnid}, a class of ImageNet; {GET_IT}")
-        yield synset
+def _column(wordnet: "WordNetCorpusReader", wnid: str) -> "Synset":
+    synset = noun(wordnet, wnid)
+    if synset is None:
+        raise InputError(f"{wordnet.root}: this WordNet has no {wnid}, a class of ImageNet; {GET_IT}")
+    return synset
 
 
 def synsets_of_photos(file_names: Iterable[str], wordnet: "WordNetCorpusReader") -> "list[Synset]":
@@ -150,29 +147,18 @@ def synset_of_name(name: str, wordnet: "WordNetCorpusReader") -> "Synset | None"
 
 
 class _Lineage:
-    """A synset and its ancestors: `edges` {offset: edges up to it}, and the offsets of those it is a hyponym of."""
+    """A synset's ancestors by instance or kind, with the edges up to each, and those that it is a hyponym of."""
 
     def __init__(self, synset: "Synset"):
-        self.offset = synset.offset()
-        self.edges = _ancestors(synset, with_instances=True)
-        self.kinds = _ancestors(synset, with_instances=False).keys()
+        self.synset = synset
+        farthest_first = sorted(synset.hypernym_distances(), key=lambda pair: -pair[1])
+        self.edges: dict[Synset, int] = dict(farthest_first)
+        self.kinds = {synset, *synset.closure(lambda each: each.hypernyms())}
 
     def nearness(self, other: "_Lineage") -> float:
         """The rule above; path similarity is 1 / (1 + edges of the shortest way over a common ancestor)."""
-        if self.offset in other.kinds or other.offset in self.kinds:
+        if self.synset in other.kinds or other.synset in self.kinds:
             return 1.0
-        ways = [edges + other.edges[offset] for offset, edges in self.edges.items() if offset in other.edges]
+        ways = [edges + other.edges[synset] for synset, edges in self.edges.items() if synset in other.edges]
         similarity = 1 / (1 + min(ways)) if ways else 0.0
         return similarity if similarity > LEAST_SIMILAR else 0.0
-
-
-def _ancestors(synset: "Synset", with_instances: bool) -> dict[int, int]:
-    """{offset: edges up to it} of a synset and its hypernyms at any depth, with or without instance hypernyms."""
-    found: dict[int, int] = {}
-    level, edges = [synset], 0
-    while level:
-        level = [each for each in level if each.offset() not in found]
-        found |= {each.offset(): edges for each in level}
-        level = [up for each in level for up in each.hypernyms() + (each.instance_hypernyms() if with_instances else [])]
-        edges += 1
-    return found

@@ -7,7 +7,6 @@ nltk open no file outside their data folders or that others may write.
 
 import contextlib
 import io
-import os
 import re
 import socket
 import warnings
@@ -32,24 +31,21 @@ GET_IT = (
 )
 
 
-class NoWordNet(InputError):
-    """There is no WordNet on this machine, and it could not be downloaded."""
-
-
 def open_wordnet(folder: Path | None = None, landmark: tuple[str, str] = LANDMARK) -> "WordNetCorpusReader":
     """nltk's reader of the nouns of WordNet 3.0.
 
     folder: WordNet's own, one above it, nltk's data folder, or wordnet.zip as nltk downloads it. None: nltk's data folders,
-    then Debian's, then a download. landmark: an id and its word, which identify the version. Raises NoWordNet if there is none,
-    and InputError if nltk is missing, or the folder is not WordNet 3.0 or damaged.
+    then Debian's, then a download. landmark: an id and its word, which identify the version. Raises InputError if
+    there is none, nltk is missing, or the folder is not WordNet 3.0 or damaged.
     """
     try:
         import nltk  # noqa: F401
     except ImportError as error:
         raise InputError("WordNet is read with nltk, which is not installed: pip install nltk") from error
-    place = _found_or_downloaded() if folder is None else _place(Path(folder))
+    place = _found_or_downloaded() if folder is None else _place(folder)
     if place is None:
-        raise InputError(f"{folder}: no WordNet, it holds no {NOUNS}; {GET_IT}")
+        where = "on this machine, and nltk could not download it" if folder is None else f"in {folder}, it holds no {NOUNS}"
+        raise InputError(f"no WordNet {where}; {GET_IT}")
     texts = _texts(place)
     _require_whole(place, texts)
     wordnet = _reader(place, texts)
@@ -72,15 +68,12 @@ def wnid_of(synset: "Synset") -> str:
     return f"n{synset.offset():08d}"
 
 
-def _found_or_downloaded() -> Path:
+def _found_or_downloaded() -> Path | None:
     place = on_this_machine()
     if place is None:
         print("no WordNet on this machine: nltk downloads it (11 MB)", flush=True)
         _download()
-        place = on_this_machine()
-    if place is None:
-        raise NoWordNet(f"no WordNet on this machine, and nltk could not download it; {GET_IT}")
-    return place
+    return place or on_this_machine()
 
 
 def on_this_machine() -> Path | None:
@@ -93,13 +86,10 @@ def on_this_machine() -> Path | None:
 
 def _place(folder: Path) -> Path | None:
     """The folder or zip file that holds WordNet's files."""
-    for place in (folder, folder / "corpora" / "wordnet", folder / "wordnet"):
-        if os.path.isfile(place / NOUNS):
-            return place
-    for place in (folder / "corpora" / "wordnet.zip", folder / "wordnet.zip", folder):
-        if os.path.isfile(place):
-            return place
-    return folder if any(folder.glob(f"*/{NOUNS}")) else None
+    folders = (folder, folder / "corpora" / "wordnet", folder / "wordnet", *sorted(folder.glob("*/")))
+    files = (folder / "corpora" / "wordnet.zip", folder / "wordnet.zip", folder)
+    found = [place for place in folders if (place / NOUNS).is_file()] + [file for file in files if file.is_file()]
+    return found[0] if found else None
 
 
 def _download() -> None:
@@ -117,24 +107,21 @@ def _download() -> None:
 
 def _texts(place: Path) -> dict[str, str]:
     """{name: content} of the files of nouns, with one character for each byte, which keeps offsets valid."""
+    texts = {}
     try:
         root = place if place.is_dir() else zipfile.Path(place)
         folder = next((each for each in (root, *root.iterdir()) if (each / NOUNS).is_file()), root)
-        contents = {name: _content(folder / name) for name in FILES if (folder / name).is_file()}
+        for file in (folder / name for name in FILES if (folder / name).is_file()):
+            with file.open("rb") as opened:
+                texts[file.name] = opened.read(LARGEST + 1).decode("latin-1")
+            if len(texts[file.name]) > LARGEST:
+                raise ValueError(f"its {file.name} is larger than {LARGEST >> 20} MiB")
     except Exception as error:  # unzipping a damaged file can fail in nearly any way
         raise InputError(f"{place}: cannot be read, or is damaged ({one_line(error)}); {GET_IT}") from error
-    missing = [name for name in (NOUNS, INDEX) if name not in contents]
-    if missing:
-        raise InputError(f"{place}: no WordNet, it holds no {missing[0]}; {GET_IT}")
-    return {name: content.decode("latin-1") for name, content in contents.items()}
-
-
-def _content(file: Path | zipfile.Path) -> bytes:
-    with file.open("rb") as opened:
-        content: bytes = opened.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise ValueError(f"its {file.name} is larger than {LARGEST >> 20} MiB")
-    return content
+    for name in (NOUNS, INDEX):
+        if name not in texts:
+            raise InputError(f"{place}: no WordNet, it holds no {name}; {GET_IT}")
+    return texts
 
 
 def _require_whole(place: Path, texts: dict[str, str]) -> None:

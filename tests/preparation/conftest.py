@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import preparation.mask
-from preparation.wordnet import NoWordNet
 from tests.helpers.trees import write_tree
+from utils.errors import InputError
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +16,7 @@ def no_wordnet(monkeypatch: pytest.MonkeyPatch) -> None:
     """WordNet is neither looked for on the machine nor downloaded."""
 
     def none(folder: Path | None = None) -> None:
-        raise NoWordNet("no WordNet in this test")
+        raise InputError("no WordNet in this test")
 
     monkeypatch.setattr(preparation.mask, "open_wordnet", none)
 

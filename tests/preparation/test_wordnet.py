@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from preparation import wordnet as room
-from preparation.wordnet import NoWordNet, noun, open_wordnet, wnid_of
+from preparation.wordnet import noun, open_wordnet, wnid_of
 from tests.helpers.tiny_wordnet import LICENCE, write_wordnet
 from utils.errors import InputError
 
@@ -75,7 +75,7 @@ def test_it_is_downloaded_at_last_and_time_limits_are_restored(nowhere, tmp_path
 
     monkeypatch.setattr(nltk, "download", download)
     monkeypatch.setattr(nltk.downloader, "NETWORK_TIMEOUT", 77, raising=False)
-    with pytest.raises(NoWordNet, match=r"wordnet\.zip .*--wordnet FOLDER.*wordnet-base"):
+    with pytest.raises(InputError, match=r"wordnet\.zip .*--wordnet FOLDER.*wordnet-base"):
         open_wordnet()
     assert open_wordnet(landmark=(wnids["cat"], "cat")).synsets("taxi", "n")
     assert patience == [("wordnet", room.DOWNLOAD_SECONDS, room.DOWNLOAD_SECONDS)] * 2
