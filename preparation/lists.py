@@ -4,12 +4,13 @@ import os
 import shutil
 import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from datasets.catalog import HELD_OUT, SAME_SPLIT, TRAIN, UNSEEN, Dataset
-from datasets.file_lists import MASK_ARRAYS, MASK_PICKLE, SEEN_NAMES, UNSEEN_NAMES, FileList, Split
+from datasets.file_lists import BLANKS, MASK_ARRAYS, MASK_PICKLE, SEEN_NAMES, UNSEEN_NAMES
 from preparation.layouts import PHOTOS, SKETCHES
 from preparation.splits import Classes, ImagesByClass, SplitImages
 from utils.errors import InputError
@@ -55,10 +56,10 @@ def _lines(names: list[str], paths: dict[str, list[str]]) -> bytes:
     return "".join(f"{path} {label}\n" for label, name in enumerate(names) for path in paths[name]).encode()
 
 
-def list_names(dataset: Dataset) -> list[str]:
-    """File names of the lists of a split."""
-    parts = (TRAIN, HELD_OUT, UNSEEN)
-    return [pattern.format(part=part) for pattern in (dataset.photo_list, dataset.sketch_list) for part in parts]
+def list_names(dataset: Dataset) -> dict[str, str]:
+    """{file name: part} of the lists of a split."""
+    photos = {dataset.photo_list.format(part=part): part for part in (TRAIN, UNSEEN)}
+    return photos | {dataset.sketch_list.format(part=part): part for part in (TRAIN, HELD_OUT, UNSEEN)}
 
 
 def published_lists(dataset: Dataset, split: str, classes: Classes, found: SplitImages) -> dict[str, bytes]:
@@ -74,42 +75,38 @@ def published_lists(dataset: Dataset, split: str, classes: Classes, found: Split
             paths = [path for path in source.names if path.startswith(start) and path.removeprefix(start) in names]
             if f"{start}{SEEN_NAMES}" in paths:
                 content = {path.removeprefix(start): data for path, data in source.read(paths, LARGEST).items()}
-                fault = _fault(dataset, split, content, classes, found)
+                fault = _fault(dataset, content, classes, found)
                 if fault:
                     print(printable(f"the lists of {split} that came with the images are not used: {fault}"))
                 return {} if fault else content
     return {}
 
 
-def _fault(dataset: Dataset, split: str, content: dict[str, bytes], classes: Classes, found: SplitImages) -> str | None:
+def _fault(dataset: Dataset, content: dict[str, bytes], classes: Classes, found: SplitImages) -> str | None:
     """Why these lists cannot be used; None if they can."""
-    class_of = {image.target: name for names in found.by_class.values() for name, images in names.items() for image in images}
-    with tempfile.TemporaryDirectory() as aside:
-        folder = Path(aside, dataset.folder, split)
-        folder.mkdir(parents=True)
-        _write_changed(folder, content)
-        try:
-            lists = Split(dataset, aside, split, filter_list=lambda files: files)
-            if (lists.class_names(TRAIN), lists.class_names(UNSEEN)) != (classes.seen, classes.unseen):
-                return "their classes or class ids are not the published ones"
-            seen = [lists.photos(TRAIN), lists.sketches(TRAIN), lists.sketches(HELD_OUT)]
-            unseen = [lists.photos(UNSEEN), lists.sketches(UNSEEN)]
-            if MASK_PICKLE in content:
-                lists.semantic_mask()
-        except InputError as error:
-            return str(error).replace(f"{folder}/", "")
-    sides = ((seen, classes.seen), (unseen, classes.unseen))
-    faults = (_misfit(files, names, class_of) for listed, names in sides for files in listed)
-    return next(filter(None, faults), None)
-
-
-def _misfit(files: FileList, names: list[str], class_of: dict[str, str]) -> str | None:
-    for path, label in zip(files.paths, files.labels.tolist(), strict=True):
-        if path not in class_of:
-            return f"{files.source.name} names {path}, which is not among the images"
-        if class_of[path] != names[label]:
-            return f"{files.source.name} says that {path} shows {names[label]!r}"
+    for file, names in ((SEEN_NAMES, classes.seen), (UNSEEN_NAMES, classes.unseen)):
+        if dict(_entries(content.get(file, b""))) != {name: str(label) for label, name in enumerate(names)}:
+            return "their classes or class ids are not the published ones"
+    for file, part in list_names(dataset).items():
+        names = classes.unseen if part == UNSEEN else classes.seen
+        kinds = found.by_class.values()
+        labels = {image.target: str(label) for label, name in enumerate(names) for kind in kinds for image in kind[name]}
+        if not content.get(file):
+            return f"{file} is missing or empty"
+        for path, label in _entries(content[file]):
+            if path not in labels:
+                return f"{file} names {path}, which is not among the images of its classes"
+            if label != labels[path]:
+                return f"{file} says that {path} is of class {label}"
     return None
+
+
+def _entries(content: bytes) -> Iterator[tuple[str, str]]:
+    """(path or class name, id) of each line."""
+    for line in content.decode("utf-8-sig", errors="replace").replace("\t", " ").split("\n"):
+        name, _, label = line.strip(BLANKS).rpartition(" ")
+        if label:
+            yield name.strip(BLANKS), label
 
 
 def require_unchanged(folder: Path, files: dict[str, bytes]) -> None:

@@ -8,6 +8,7 @@ they are equal or one is a hyponym, at any depth, of the other; else WordNet's p
 import io
 import pickle
 import re
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datasets.catalog import IMAGENET_CLASSES, WNID, Dataset, imagenet_wnids, published_mask_rows
-from datasets.file_lists import MASK_ARRAYS, MASK_PICKLE, SEEN_MASK, UNSEEN_MASK
+from datasets.file_lists import MASK_ARRAYS, MASK_PICKLE, SEEN_MASK, UNSEEN_MASK, read_semantic_mask
 from preparation.console import print_mask
 from preparation.layouts import PHOTOS
 from preparation.spellings import counterparts
@@ -23,7 +24,6 @@ from preparation.splits import Classes, SplitImages
 from preparation.wordnet import GET_IT, noun, open_wordnet, wnid_of
 from utils.errors import InputError
 from utils.text import one_line, printable
-from utils.unpickling import as_vector, load_numbers
 
 if TYPE_CHECKING:
     from nltk.corpus.reader.wordnet import Synset, WordNetCorpusReader
@@ -63,15 +63,20 @@ def mask_files(
     seen, unseen = (
         np.reshape([rows[name] for name in names], (-1, IMAGENET_CLASSES)) for names in (classes.seen, classes.unseen)
     )
-    if pickled is None:
-        return written_masks(seen, unseen), facts
-    return written_masks(_kept(pickled, seen), unseen) | {MASK_PICKLE: pickled}, facts
+    if pickled is not None:
+        try:
+            return written_masks(_kept(pickled, seen), unseen) | {MASK_PICKLE: pickled}, facts
+        except InputError as error:
+            print(f"note: the mask that came with the images is not used: {printable(error).partition(': ')[2]}")
+    return written_masks(seen, unseen), facts
 
 
 def _kept(pickled: bytes, expected: np.ndarray) -> np.ndarray:
-    """Rows of the mask that came with the images, which was checked with its lists."""
-    mask = load_numbers(pickled)
-    seen = np.stack([as_vector(mask[label]).astype(np.float64) for label in range(len(expected))])
+    """Rows of the mask that came with the images. Raises InputError if it cannot be used."""
+    with tempfile.TemporaryDirectory() as aside:
+        file = Path(aside, MASK_PICKLE)
+        file.write_bytes(pickled)
+        seen = read_semantic_mask(file, len(expected), np.float64)
     if seen.shape != expected.shape or not np.allclose(seen, expected, atol=SAME):
         print("note: the mask that came with the images is kept, though it differs from the one made here")
     return seen
