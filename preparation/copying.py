@@ -18,6 +18,7 @@ from utils.progress import progress_bar
 from utils.text import one_line
 
 CHUNK = 16  # images that a thread takes at a time
+LARGEST_IMAGE = 1 << 28  # bytes
 SIDE = 256  # pixels of the shorter side of the published images
 UNPACKED = ".unpacked"  # below the dataset's folder, while tar and 7z archives are unpacked
 
@@ -39,21 +40,18 @@ class CopyOptions:
 
 
 def require_space(images: list[Image], at: Path) -> None:
-    """Raise InputError if the images in archives do not fit on the disk of the folder `at`."""
-    names = _names_by_source(images)
-    needed = sum(source.unpacked_size(found) for source, found in names.items() if isinstance(source, Archive))
-    free = shutil.disk_usage(at).free
+    """Raise InputError if the images in archives do not fit on the disk of the folder `at`, or one is too large for an image."""
+    sizes = {image: image.source.size(image.name) for image in images if isinstance(image.source, Archive)}
+    for image, size in sizes.items():
+        if size > LARGEST_IMAGE:
+            claim = f"{image.source.path}: its member {image.name!r} claims {size >> 20:,} MiB"
+            most = f"no image of these datasets is larger than {LARGEST_IMAGE >> 20}"
+            raise InputError(f"{claim}, and {most}; remove it from the archive")
+    needed, free = sum(sizes.values()), shutil.disk_usage(at).free
     if needed > free:
         raise InputError(
             f"{at}: {needed / 1e6:,.0f} MB are to be unpacked, {free / 1e6:,.0f} MB are free; choose another --output"
         )
-
-
-def _names_by_source(images: list[Image]) -> dict[Source, list[str]]:
-    names: dict[Source, list[str]] = defaultdict(list)
-    for image in images:
-        names[image.source].append(image.name)
-    return names
 
 
 def copy_images(images: list[Image], options: CopyOptions) -> int:
@@ -61,16 +59,16 @@ def copy_images(images: list[Image], options: CopyOptions) -> int:
 
     Raises InputError if the disk is full, a folder cannot be written, or an archive turns out to be damaged.
     """
+    names: dict[Source, list[str]] = defaultdict(list)
+    for image in images:
+        names[image.source].append(image.name)
     aside = options.root / UNPACKED
     shutil.rmtree(aside, ignore_errors=True)  # a killed run's
     aside.mkdir()
     count = 0
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, aside, ignore_errors=True)
-        opened = {
-            source: stack.enter_context(source.open(names, aside, options.copies))
-            for source, names in _names_by_source(images).items()
-        }
+        opened = {source: stack.enter_context(source.open(found, aside, options.copies)) for source, found in names.items()}
         pool = stack.enter_context(ThreadPoolExecutor(options.workers))
         bar = stack.enter_context(progress_bar(len(images), "copying images", "img"))
         chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]

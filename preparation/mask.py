@@ -67,7 +67,8 @@ def mask_files(
         try:
             return written_masks(_kept(pickled, seen), unseen) | {MASK_PICKLE: pickled}, facts
         except InputError as error:
-            print(f"note: the mask that came with the images is not used: {printable(error).partition(': ')[2]}")
+            reason = printable(error).partition(": ")[2]
+            print(f"note: the mask that came with the images is not used: {reason}")
     return written_masks(seen, unseen), facts
 
 

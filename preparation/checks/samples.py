@@ -1,13 +1,23 @@
 """Numbers of images: beside the published numbers, and per class."""
 
-from collections.abc import Callable, Sized
+from collections.abc import Sized
 
 import numpy as np
 
-from preparation.checks.findings import Findings
-from preparation.checks.split_lists import TITLES, SplitLists
+from preparation.checks.findings import ERROR, WARNING, Findings
+from preparation.checks.split_lists import TITLES, UNSEEN_LISTS, SplitLists
 
 TOLERANCE = {("TUBerlin", "train_photos"): 0.01}  # the published number is "about"; relative difference allowed
+TRAINED = ("train_sketches", "train_photos")
+LACK = {"held_out_sketches": "no held-out sketch; validation leaves them out"}
+BOTH = (  # a class must have images in both lists
+    (
+        "held_out_sketches",
+        "train_photos",
+        "no held-out sketch is of a class with training photos: there is nothing to validate with",
+    ),
+    ("query_sketches", "gallery_photos", "no unseen class has both a query sketch and a gallery photo: nothing can be retrieved"),
+)
 FEW = 10  # training images per class
 P_AT = 100  # rank of the published precision
 
@@ -35,36 +45,25 @@ def counts_table(lists: SplitLists, findings: Findings) -> str:
 
 def check_samples(lists: SplitLists, findings: Findings) -> None:
     """Check for classes with no images or too few: one finding for all classes that lack the same."""
-    seen, unseen = lists.seen or [], lists.unseen or []
-    count = {key: lists.images_per_class(key) for key in TITLES}
-    for key in ("train_sketches", "train_photos"):
-        number, title = count[key], TITLES[key]
-        if number is not None:
-            _add(findings.error, number == 0, seen, "seen", f"no {title}")
-            _add(findings.warning, (number > 0) & (number < FEW), seen, "seen", f"fewer than {FEW} {title}")
-    held_out, photos = count["held_out_sketches"], count["train_photos"]
-    if held_out is not None and photos is not None and not ((held_out > 0) & (photos > 0)).any():
-        findings.error("no held-out sketch is of a class with training photos: there is nothing to validate with")
-    elif held_out is not None:
-        _add(findings.warning, held_out == 0, seen, "seen", "no held-out sketch; validation leaves them out")
-    queries, gallery = count["query_sketches"], count["gallery_photos"]
-    for key in ("query_sketches", "gallery_photos"):
-        number = count[key]
-        if number is not None:
-            _add(findings.warning, number == 0, unseen, "unseen", f"no {TITLES[key]}")
-    if queries is None or gallery is None:
-        return
-    if not ((queries > 0) & (gallery > 0)).any():
-        findings.error("no unseen class has both a query sketch and a gallery photo: nothing can be retrieved")
-        return
-    bound = np.minimum(gallery, P_AT)[queries > 0].mean() / P_AT
-    few = (queries > 0) & (gallery > 0) & (gallery < P_AT)
-    _add(findings.warning, few, unseen, "unseen", f"fewer than {P_AT} gallery photos: P@{P_AT} cannot exceed {bound:.3f}")
+    count = {key: number for key in TITLES if (number := lists.images_per_class(key)) is not None}
 
+    def add(level: str, key: str, is_affected: np.ndarray, lack: str) -> None:
+        side, names = ("unseen", lists.unseen or []) if key in UNSEEN_LISTS else ("seen", lists.seen or [])
+        affected = [names[row] for row in np.flatnonzero(is_affected)]
+        findings.add(level, f"{len(affected)} of {len(names)} {side} classes with {lack}", affected)
 
-def _add(add: Callable, is_affected: np.ndarray, names: list[str], side: str, lack: str) -> None:
-    affected = [names[row] for row in np.flatnonzero(is_affected)]
-    add(f"{len(affected)} of {len(names)} {side} classes with {lack}", affected)
+    for key, number in count.items():
+        add(ERROR if key in TRAINED else WARNING, key, number == 0, LACK.get(key, f"no {TITLES[key]}"))
+        if key in TRAINED:
+            add(WARNING, key, (number > 0) & (number < FEW), f"fewer than {FEW} {TITLES[key]}")
+    for sketches, photos, wrong in BOTH:
+        if {sketches, photos} <= count.keys() and not ((count[sketches] > 0) & (count[photos] > 0)).any():
+            findings.error(wrong)
+    if {"query_sketches", "gallery_photos"} <= count.keys():
+        has_query, gallery = count["query_sketches"] > 0, count["gallery_photos"]
+        bound = np.minimum(gallery, P_AT)[has_query].mean() / P_AT if has_query.any() else 0
+        few = has_query & (gallery > 0) & (gallery < P_AT)
+        add(WARNING, "gallery_photos", few, f"fewer than {P_AT} gallery photos: P@{P_AT} cannot exceed {bound:.3f}")
 
 
 def _length(items: Sized | None) -> int | None:

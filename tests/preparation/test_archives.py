@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import preparation.archives
+import preparation.copying
 from datasets.catalog import CUSTOM
 from preparation.archives import Archive, open_source
 from preparation.copying import CopyOptions, copy_images, require_space
@@ -244,7 +245,7 @@ def test_a_zip_member_larger_than_it_claims_is_stopped_at_its_claim(tmp_path):
 def test_a_member_larger_than_any_image_is_refused_before_anything_is_written(tmp_path, prepare, monkeypatch, kind):
     others = [(f"{folder}/bell/{n}.png", picture(n)) for n in range(2) for folder in ("photos", "sketches")]
     path = packed(tmp_path / f"large.{kind}", [("photos/cup/a.jpg", bytes(3 << 20)), SKETCH, *others])
-    monkeypatch.setattr(preparation.archives, "LARGEST_IMAGE", 1 << 20)
+    monkeypatch.setattr(preparation.copying, "LARGEST_IMAGE", 1 << 20)
     code, _, err = prepare("folders", path, "--unseen", "cup", "--output", str(tmp_path / "out"))
     assert code == 2 and "member 'photos/cup/a.jpg' claims 3 MiB, and no image of these datasets is larger than 1" in err
     assert not (tmp_path / "out").exists()
