@@ -14,7 +14,7 @@ BOTH = (  # a class must have images in both lists
     (
         "held_out_sketches",
         "train_photos",
-        "no held-out sketch is of a class with training photos: there is nothing to validate with",
+        "no held-out sketch is of a class with training photos: nothing to validate with",
     ),
     ("query_sketches", "gallery_photos", "no unseen class has both a query sketch and a gallery photo: nothing can be retrieved"),
 )
