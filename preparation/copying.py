@@ -7,13 +7,17 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from preparation.archives import FREE_SPACE, Archive
 from preparation.layouts import Image
 from preparation.shrinking import note_unreadable, shrunk
 from preparation.sources import Source, Take
+from utils.cores import usable_cores
 from utils.errors import InputError
 from utils.files import hidden_beside, report_full_disk
+from utils.options import option
+from utils.parser import MOST_WORKERS, non_negative_int, path_argument, whole_number
 from utils.progress import progress_bar
 from utils.text import one_line
 
@@ -24,16 +28,26 @@ UNPACKED = ".unpacked"  # below the dataset's folder, while tar and 7z archives 
 
 
 @dataclass(frozen=True)
-class CopyOptions:
-    """side: pixels that larger images are shrunk to, 0 for never; None: 256, except for images as published."""
+class FileOptions:
+    """How files are copied."""
 
-    root: Path
-    side: int | None
-    copies: bool  # rather than hard links
-    workers: int
+    title: ClassVar[str] = "files"
+    side: int | None = option(
+        None,
+        type=non_negative_int,
+        help="reduce larger images to this shorter side in pixels; 0: never; default: 256",
+    )
+    copy: bool = option(False, help="copy images out of folders instead of making hard links")
+    force: bool = option(False, help="replace existing files and lists that differ")
+    num_workers: int | None = option(
+        None, type=whole_number(1, MOST_WORKERS), help="number of threads that copy and shrink images; default: one per core"
+    )
+    wordnet: Path | None = option(
+        None, type=path_argument, help="folder of WordNet 3.0, for the mask of your own classes; default: nltk's, or a download"
+    )
 
     def side_of(self, image: Image) -> int:
-        """Pixels that this image is shrunk to if it is larger; 0: never."""
+        """Pixels that this image is shrunk to if it is larger; 0: never. Images as published stay as they are by default."""
         if self.side is None:
             return 0 if image.is_ready else SIDE
         return self.side
@@ -54,7 +68,7 @@ def require_space(images: list[Image], at: Path) -> None:
         )
 
 
-def copy_images(images: list[Image], options: CopyOptions) -> int:
+def copy_images(images: list[Image], root: Path, options: FileOptions) -> int:
     """Bring images to their places, each complete under another name first; returns how many were shrunk.
 
     Raises InputError if the disk is full, a folder cannot be written, or an archive turns out to be damaged.
@@ -62,33 +76,33 @@ def copy_images(images: list[Image], options: CopyOptions) -> int:
     names: dict[Source, list[str]] = defaultdict(list)
     for image in images:
         names[image.source].append(image.name)
-    aside = options.root / UNPACKED
+    aside = root / UNPACKED
     shutil.rmtree(aside, ignore_errors=True)  # a killed run's
     aside.mkdir()
     count = 0
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, aside, ignore_errors=True)
-        opened = {source: stack.enter_context(source.open(found, aside, options.copies)) for source, found in names.items()}
-        pool = stack.enter_context(ThreadPoolExecutor(options.workers))
+        opened = {source: stack.enter_context(source.open(found, aside, options.copy)) for source, found in names.items()}
+        pool = stack.enter_context(ThreadPoolExecutor(options.num_workers or usable_cores()))
         bar = stack.enter_context(progress_bar(len(images), "copying images", "img"))
         chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
-        tasks = pool.map(lambda chunk: [_copy(image, opened[image.source], options) for image in chunk], chunks)
+        tasks = pool.map(lambda chunk: [_copy(image, opened[image.source], root, options) for image in chunk], chunks)
         for are_smaller in tasks:
             bar.update(len(are_smaller))
             count += sum(are_smaller)
     return count
 
 
-def _copy(image: Image, take: Take, options: CopyOptions) -> bool:
+def _copy(image: Image, take: Take, root: Path, options: FileOptions) -> bool:
     """Copy an image; returns whether it was shrunk."""
-    path = options.root / image.target
+    path = root / image.target
     temporary = hidden_beside(path, "placing")
     try:
         temporary.unlink(missing_ok=True)  # a killed run may have left a link to the user's own file
         with report_full_disk(path, f"{FREE_SPACE}, or choose another --output"):
             path.parent.mkdir(parents=True, exist_ok=True)
             take(image.name, temporary)
-            is_smaller = _shrink(temporary, image, options)
+            is_smaller = _shrink(temporary, image.target, options.side_of(image), root)
         os.replace(temporary, path)
         return is_smaller
     except OSError as error:
@@ -100,13 +114,12 @@ def _copy(image: Image, take: Take, options: CopyOptions) -> bool:
         temporary.unlink(missing_ok=True)
 
 
-def _shrink(copied: Path, image: Image, options: CopyOptions) -> bool:
-    """Shrink the copied file if it is larger than wanted; one that cannot be read is noted, and stays as it is."""
-    side = options.side_of(image)
+def _shrink(copied: Path, target: str, side: int, root: Path) -> bool:
+    """Shrink the copied file if it is larger than `side`; one that cannot be read is noted, and stays as it is."""
     try:
         content = shrunk(copied, side) if side else None
     except ValueError:
-        note_unreadable(options.root, image.target)
+        note_unreadable(root, target)
         return False
     if content is not None:
         copied.unlink()  # it may be a link to the user's own file

@@ -13,18 +13,17 @@ from datasets.catalog import CUSTOM, DATA_ROOT, DATASETS, Dataset
 from datasets.file_lists import MASK_PICKLE
 from preparation.archives import FREE_SPACE, open_source
 from preparation.console import print_classes, print_outcome, print_some, write_record
-from preparation.copying import CopyOptions, copy_images, require_space
+from preparation.copying import FileOptions, copy_images, require_space
 from preparation.existing_files import images_to_copy, note_sources
 from preparation.layouts import recognise
 from preparation.lists import new_lists, published_lists, require_unchanged, write_lists
 from preparation.mask import mask_files
 from preparation.shrinking import strict_decoding, unreadable
 from preparation.splits import Classes, SplitImages, classes_of_split, images_of_split, split_name
-from utils.cores import usable_cores
 from utils.errors import InputError
 from utils.files import exclusive_lock, report_full_disk
 from utils.options import operand, option, parse
-from utils.parser import MOST_WORKERS, Parser, non_negative_int, path_argument, positive_int, whole_number
+from utils.parser import Parser, non_negative_int, path_argument, positive_int
 
 
 @dataclass(frozen=True)
@@ -48,26 +47,6 @@ class DataOptions:
         None, type=positive_int, help="sketches of each seen class held out for validation; default: 50 or 10, by dataset"
     )
     seed: int = option(0, type=non_negative_int, help="seed of held-out sketches and of unseen classes that are not named")
-
-
-@dataclass(frozen=True)
-class FileOptions:
-    """How files are copied."""
-
-    title: ClassVar[str] = "files"
-    side: int | None = option(
-        None,
-        type=non_negative_int,
-        help="reduce larger images to this shorter side in pixels; 0: never; default: 256",
-    )
-    copy: bool = option(False, help="copy images out of folders instead of making hard links")
-    force: bool = option(False, help="replace existing files and lists that differ")
-    num_workers: int | None = option(
-        None, type=whole_number(1, MOST_WORKERS), help="number of threads that copy and shrink images; default: one per core"
-    )
-    wordnet: Path | None = option(
-        None, type=path_argument, help="folder of WordNet 3.0, for the mask of your own classes; default: nltk's, or a download"
-    )
 
 
 def preparation_options(arguments: list[str] | None = None) -> tuple[DataOptions, FileOptions]:
@@ -102,14 +81,14 @@ def prepare(data: DataOptions, files: FileOptions) -> Path:
         lists |= mask
         if not files.force:
             require_unchanged(folder, lists)
-        options = CopyOptions(folder.parent, files.side, files.copy, files.num_workers or usable_cores())
-        images = images_to_copy(found.all(), options, sources, files.force)
+        root = folder.parent
+        images = images_to_copy(found.all(), root, sources, files)
         require_space(images, data.output)
-        with strict_decoding(), report_full_disk(options.root, f"{FREE_SPACE}, or choose another --output"):
-            options.root.mkdir(parents=True, exist_ok=True)
-            note_sources(sources, options, files.force)
-            shrunk = copy_images(images, options)
-            faults = unreadable(options.root, [image.target for image in found.all()])
+        with strict_decoding(), report_full_disk(root, f"{FREE_SPACE}, or choose another --output"):
+            root.mkdir(parents=True, exist_ok=True)
+            note_sources(sources, root, files)
+            shrunk = copy_images(images, root, files)
+            faults = unreadable(root, [image.target for image in found.all()])
             write_lists(folder, lists)
         facts = {
             "dataset": dataset.key,

@@ -19,9 +19,9 @@ WORKER_ENDED = re.compile(r"DataLoader worker .*?(killed by signal: [\w ]+|exite
 
 
 @contextlib.contextmanager
-def process_pool(workers: int, initializer: Callable[[], object] | None = None) -> Iterator[ProcessPoolExecutor | None]:
+def process_pool(workers: int) -> Iterator[ProcessPoolExecutor | None]:
     """A pool of spawned processes that have all answered; None, after a note, where processes cannot be started."""
-    pool = _start_pool(workers, initializer)
+    pool = _start_pool(workers)
     try:
         yield pool
     finally:
@@ -29,10 +29,10 @@ def process_pool(workers: int, initializer: Callable[[], object] | None = None) 
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_pool(workers: int, initializer: Callable[[], object] | None) -> ProcessPoolExecutor | None:
+def _start_pool(workers: int) -> ProcessPoolExecutor | None:
     pool = None
     try:
-        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer)
+        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
         for answer in [pool.submit(os.getpid) for _ in range(workers)]:
             answer.result()
     except CANNOT_START as error:

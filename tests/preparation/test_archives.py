@@ -19,7 +19,7 @@ import preparation.archives
 import preparation.copying
 from datasets.catalog import CUSTOM
 from preparation.archives import Archive, open_source
-from preparation.copying import CopyOptions, copy_images, require_space
+from preparation.copying import FileOptions, copy_images, require_space
 from preparation.layouts import Layout, recognise
 from tests.helpers.trees import packed, packed_tree, picture, put, refusal
 from utils.errors import InputError
@@ -32,7 +32,7 @@ SKETCH = ("sketches/cup/b.png", picture(2))
 def copied(folder: Path, source: Path) -> Layout:
     folder.mkdir()
     layout = recognise(CUSTOM, [open_source(source)])
-    copy_images(layout.images, CopyOptions(folder, side=0, copies=False, workers=1))
+    copy_images(layout.images, folder, FileOptions(side=0, num_workers=1))
     return layout
 
 

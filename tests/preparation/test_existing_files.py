@@ -6,7 +6,7 @@ import pytest
 
 from datasets.catalog import CUSTOM
 from preparation.archives import open_source
-from preparation.copying import CopyOptions, copy_images
+from preparation.copying import FileOptions, copy_images
 from preparation.existing_files import images_to_copy, note_sources
 from preparation.layouts import recognise
 from tests.helpers.trees import packed_tree, picture, write_tree
@@ -30,10 +30,10 @@ def small(tmp_path):
 def run(source, out, force=False, side=0, copies=False):
     """Copy as one preparation does; returns how many images were copied."""
     sources = [open_source(source)]
-    options = CopyOptions(out, side, copies, workers=1)
-    images = images_to_copy(recognise(CUSTOM, sources).images, options, sources, force)
-    note_sources(sources, options, force)
-    copy_images(images, options)
+    options = FileOptions(side=side, copy=copies, force=force, num_workers=1)
+    images = images_to_copy(recognise(CUSTOM, sources).images, out, sources, options)
+    note_sources(sources, out, options)
+    copy_images(images, out, options)
     return len(images)
 
 

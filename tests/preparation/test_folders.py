@@ -6,7 +6,7 @@ from pathlib import Path
 from datasets.catalog import CUSTOM
 from datasets.file_lists import Split
 from preparation.archives import open_source
-from preparation.copying import CopyOptions, copy_images
+from preparation.copying import FileOptions, copy_images
 from preparation.layouts import Layout, recognise
 from tests.helpers.trees import packed, picture, put, refusal, write_tree
 
@@ -16,7 +16,7 @@ SKETCH = ("sketches/cup/b.png", picture(2))
 def copied(folder: Path, source: Path) -> Layout:
     folder.mkdir()
     layout = recognise(CUSTOM, [open_source(source)])
-    copy_images(layout.images, CopyOptions(folder, side=0, copies=False, workers=1))
+    copy_images(layout.images, folder, FileOptions(side=0, num_workers=1))
     return layout
 
 
