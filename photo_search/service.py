@@ -78,14 +78,14 @@ class Service:
 
     def photo(self, request: Request) -> Response:
         """An indexed photo → a small JPEG."""
-        side = request.query_params.get("side", str(SIDES[0]))
+        side, id_ = request.query_params.get("side", str(SIDES[0])), _photo_id(request)
         with self.store_lock:
-            photo = self.store.photo(_photo_id(request))
-            if photo is None or side not in map(str, SIDES):
+            path = self.store.paths_of([id_]).get(id_)
+            if path is None or side not in map(str, SIDES):
                 raise Refusal(404, "there is no such photo")
-            real_path = self.store.real_path(photo.path)
+            real_path = self.store.real_path(path)
         try:
-            jpeg = thumbnail(photo.path, real_path, int(side))
+            jpeg = thumbnail(path, real_path, int(side))
         except InputError as error:
             raise Refusal(404, "the photo is gone, or has changed since it was indexed") from error
         is_this_index = request.query_params.get("of") == self.identity

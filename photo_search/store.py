@@ -112,18 +112,26 @@ class Store:
         """{path: reason}."""
         return {os.fsdecode(path): reason for path, reason in self._rows("SELECT path, reason FROM unreadable")}
 
-    def put(self, photos: Sequence[PhotoFile], vectors: np.ndarray, faults: dict[PhotoFile, str]) -> None:
-        """Add photos, or replace them under new ids; vectors (len(photos), d). faults: unreadable photos and the reasons."""
+    def put(
+        self, photos: Sequence[PhotoFile], vectors: np.ndarray, faults: dict[PhotoFile, str], gone: Iterable[str] = ()
+    ) -> None:
+        """Add photos, or replace them under new ids; vectors (len(photos), d). Forget paths that are `gone`.
+
+        faults: unreadable photos and the reasons.
+        """
         revision, pairs = self.revision + 1, zip(photos, vectors, strict=True)
         readable = [(os.fsencode(p.path), p.size, p.changed, vector.astype("<f4").tobytes(), revision) for p, vector in pairs]
         unreadable = [(os.fsencode(photo.path), photo.size, photo.changed, reason) for photo, reason in faults.items()]
-        with self._changed([photo.path for photo in (*photos, *faults)], revision) as connection:
+        forgotten = [(os.fsencode(path),) for path in (*(photo.path for photo in (*photos, *faults)), *gone)]
+        with self.changes() as connection:
+            connection.executemany("DELETE FROM photos WHERE path = ?", forgotten)
+            connection.executemany("DELETE FROM unreadable WHERE path = ?", forgotten)
             connection.executemany("INSERT INTO photos (path, size, changed, vector, revision) VALUES (?, ?, ?, ?, ?)", readable)
             connection.executemany("INSERT INTO unreadable VALUES (?, ?, ?, ?)", unreadable)
+            connection.execute("INSERT OR REPLACE INTO facts VALUES ('revision', ?)", (json.dumps(revision),))
 
     def remove(self, paths: Iterable[str]) -> None:
-        with self._changed(paths, self.revision + 1):
-            pass
+        self.put([], np.empty((0, 0)), {}, paths)
 
     def vectors(self, above: int = -1, most: int = -1) -> tuple[np.ndarray, np.ndarray]:
         """Ids (n,) int64, ascending, and vectors (n, d) of the first `most` photos (-1: all) with higher ids than `above`."""
@@ -143,11 +151,6 @@ class Store:
         rows = self._rows("SELECT id, path FROM photos WHERE id IN (SELECT value FROM json_each(?))", wanted)
         return {id_: os.fsdecode(path) for id_, path in rows}
 
-    def photo(self, id_: int) -> PhotoFile | None:
-        """The photo as it was when it was indexed; None if it is not, or no longer, indexed."""
-        rows = self._rows("SELECT path, size, changed FROM photos WHERE id = ?", int(id_))
-        return PhotoFile(os.fsdecode(rows[0][0]), *rows[0][1:]) if rows else None
-
     def keep_links(self, links: dict[str, str], places: Iterable[str]) -> None:
         """Record {path of a file or folder: its target}, in place of what was recorded of paths in `places`."""
         rows = [(os.fsencode(path), os.fsencode(real)) for path, real in links.items()]
@@ -164,16 +167,6 @@ class Store:
             if rows:
                 return os.path.normpath(os.path.join(os.fsdecode(rows[0][0]), os.path.relpath(path, place)))
         return path
-
-    @contextlib.contextmanager
-    def _changed(self, paths: Iterable[str], revision: int) -> Iterator[sqlite3.Connection]:
-        """Forget these paths, and count the change."""
-        forgotten = [(os.fsencode(path),) for path in paths]
-        with self.changes() as connection:
-            connection.executemany("DELETE FROM photos WHERE path = ?", forgotten)
-            connection.executemany("DELETE FROM unreadable WHERE path = ?", forgotten)
-            yield connection
-            connection.execute("INSERT OR REPLACE INTO facts VALUES ('revision', ?)", (json.dumps(revision),))
 
     def _rows(self, query: str, *values: Any) -> list[tuple]:
         with self._faults_named():
