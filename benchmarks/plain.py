@@ -11,13 +11,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import nn
 from torch.utils.data import Dataset
 from torchvision import transforms as T
 
 from datasets.views import IMAGENET_MEAN, IMAGENET_STD
 from losses.objective import Losses
 from models.cse_resnet import PHOTO, SKETCH
+from training.step import TrainingStep
 
 
 class PlainImages(Dataset):
@@ -118,22 +118,14 @@ def distillation(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tenso
     return total / len(student)
 
 
-def plain_step(
-    student: nn.Module,
-    teacher: nn.Module,
-    mask: torch.Tensor,
-    bank: PlainBank,
-    optimizer: torch.optim.Optimizer,
-    views: torch.Tensor,
-    labels: torch.Tensor,
-    sketches: int,
-) -> Losses:
-    """One step on views (B, 3, 3, side, side) float32 and labels (B,) from the host, the first `sketches` of them sketches."""
-    device = mask.device
-    views, labels = views.to(device), labels.to(device)
-    domain = torch.tensor([SKETCH] * sketches + [PHOTO] * (len(labels) - sketches), device=device)
-    output = student(torch.cat([views[:, 0], views[:, 1], views[:, 2]]), domain.repeat(3))
-    teacher_logits = teacher(views[:, 0], domain)
+def plain_step(step: TrainingStep, bank: PlainBank, views: torch.Tensor, labels: torch.Tensor) -> Losses:
+    """One step of the networks and the optimizer of `step`; views (B, 3, 3, side, side) float32 and labels (B,) on the host."""
+    assert step.teacher is not None
+    sketches, mask = step.sketches, step.semantic_mask
+    views, labels = views.to(step.device), labels.to(step.device)
+    domain = torch.tensor([SKETCH] * sketches + [PHOTO] * (len(labels) - sketches), device=step.device)
+    output = step.student(torch.cat([views[:, 0], views[:, 1], views[:, 2]]), domain.repeat(3))
+    teacher_logits = step.teacher(views[:, 0], domain)
     count = len(labels)
     photo_labels, pooled = labels[sketches:], output.pooled[:count]
     bank.update(pooled[:sketches], labels[:sketches], pooled[sketches:], photo_labels)
@@ -144,7 +136,7 @@ def plain_step(
         bank.loss(pooled[sketches:], photo_labels),
     )
     total = losses.classification + losses.distillation + 0.1 * losses.contrastive + losses.memory
-    optimizer.zero_grad()
+    step.optimizer.zero_grad()
     total.backward()
-    optimizer.step()
+    step.optimizer.step()
     return Losses(*(loss.item() for loss in losses))

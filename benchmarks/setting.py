@@ -81,13 +81,12 @@ class Setting(NamedTuple):
 
     def plain_step(self) -> Callable[[torch.Tensor, torch.Tensor], Losses]:
         """A function (views, labels) that takes a plain step with networks of its own."""
-        step = self.step(amp="off")
-        networks = (network.to(memory_format=torch.contiguous_format) for network in (step.student, step.teacher) if network)
-        student, teacher = networks
-        schedule = self.config.optimisation
-        adam = torch.optim.Adam(student.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay)
-        bank = PlainBank(self.config.objective.topk)
-        return functools.partial(plain_step, student, teacher, step.semantic_mask, bank, adam, sketches=step.sketches)
+        step, schedule = self.step(amp="off"), self.config.optimisation
+        for network in (step.student, step.teacher):
+            if network is not None:
+                network.to(memory_format=torch.contiguous_format)
+        step.optimizer = torch.optim.Adam(step.student.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay)
+        return functools.partial(plain_step, step, PlainBank(self.config.objective.topk))
 
     def trainer(self, step: TrainingStep, batches: MixedBatches, epochs: int = 0) -> Trainer:
         """A trainer that neither validates nor saves, after `epochs` epochs."""
