@@ -55,7 +55,7 @@ def readable(files: FileList, num_workers: int, distributed: Distributed | None 
     Raises InputError if no image is left.
     """
     distributed = distributed or Distributed()
-    shard = files.subset(np.arange(len(files))[distributed.shard_slice(len(files))])
+    shard = files.subset(distributed.own_positions(len(files)))
     faults = [fault for part in distributed.all_gather_objects(_faults(shard, num_workers)) for fault in part]
     good = np.flatnonzero([fault is None for fault in faults])
     messages = [fault for fault in faults if fault is not None]

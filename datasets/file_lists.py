@@ -14,10 +14,9 @@ import hashlib
 import os
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -47,7 +46,7 @@ class FileList:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def subset(self, rows: np.ndarray) -> "FileList":
+    def subset(self, rows: np.ndarray | Sequence[int]) -> "FileList":
         """The images at these positions, in the order of `rows`."""
         return replace(self, paths=[self.paths[row] for row in rows], labels=self.labels[rows])
 
@@ -241,44 +240,30 @@ def read_semantic_mask(path: Path, num_classes: int, dtype: type = np.float32) -
 
     Raises InputError if the file is missing or damaged, would run code, lacks a class, or has values outside [0, 1].
     """
-    rows = (_array_rows if path.suffix == ".npz" else _pickled_rows)(path, num_classes, dtype)
-    if rows.shape[1] == 0:
-        raise InputError(f"{path}: its vectors are empty; get the file again")
-    if not ((rows >= 0) & (rows <= 1)).all():
-        raise InputError(f"{path}: values outside 0 to 1; get the file again")
+    rows = _array_rows(path, num_classes) if path.suffix == ".npz" else _pickled_rows(path, num_classes)
+    with np.errstate(over="ignore"):  # infinity is refused below
+        rows = rows.astype(dtype)
+    if rows.shape[1] == 0 or not ((rows >= 0) & (rows <= 1)).all():
+        raise InputError(f"{path}: its vectors are empty, or have values outside 0 to 1; get the file again")
     return rows
 
 
-def _array_rows(path: Path, num_classes: int, dtype: type) -> np.ndarray:
+def _array_rows(path: Path, num_classes: int) -> np.ndarray:
     rows = read_npz(path, [SEEN_MASK], largest=LARGEST_MASK, advice=REMAKE_MASK)[SEEN_MASK]
     if rows.ndim != 2 or rows.dtype.kind != "f" or len(rows) < num_classes:
         found = f"`{SEEN_MASK}` is {rows.dtype} of shape {rows.shape}"
         raise InputError(f"{path}: {found}, not a row for each of {num_classes} classes; {REMAKE_MASK}")
-    with np.errstate(over="ignore"):  # the caller refuses infinity
-        return rows[:num_classes].astype(dtype)
+    return rows[:num_classes]
 
 
-def _pickled_rows(path: Path, num_classes: int, dtype: type) -> np.ndarray:
-    mask = _pickled_mask(path)
-    missing = [i for i in range(num_classes) if i not in mask]
-    if missing:
-        raise InputError(f"{path}: no vector for class id {missing[0]}; get the mask of this split")
+def _pickled_rows(path: Path, num_classes: int) -> np.ndarray:
     try:
-        with np.errstate(over="ignore"):
-            return np.stack([as_vector(mask[i]).astype(dtype, casting="same_kind") for i in range(num_classes)])
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{path}: its vectors are not real numbers of one length; get the file again") from error
-
-
-def _pickled_mask(path: Path) -> dict[Any, Any]:
-    try:
-        mask = load_numbers(path.read_bytes())
+        mask = dict(load_numbers(path.read_bytes()))
+        return np.stack([as_vector(mask[label]) for label in range(num_classes)]).astype(np.float64, casting="same_kind")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); {REMAKE_MASK}") from error
     except CodeInPickle as error:
         raise InputError(f"{path}: refused, because its pickle calls {error}; get the file from its source") from error
     except Exception as error:  # a damaged pickle can raise nearly anything
-        raise InputError(f"{path}: damaged, or not a pickle of arrays; get the file again") from error
-    if not isinstance(mask, dict):
-        raise InputError(f"{path}: holds a {type(mask).__name__}, not {{class id: vector}}; get the file again")
-    return mask
+        wanted = f"{{class id: vector}} with real numbers, of one length, for the ids 0 to {num_classes - 1}"
+        raise InputError(f"{path}: damaged, or not {wanted}; get the mask of this split again") from error

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -61,7 +60,7 @@ class Embedder:
     @torch.inference_mode()
     def _embed(self, files: FileList, domain: float, title: str) -> torch.Tensor:
         self.student.eval()
-        shard = files.subset(np.arange(len(files))[self.distributed.shard_slice(len(files))])
+        shard = files.subset(self.distributed.own_positions(len(files)))
         batches = plain_batches(
             shard,
             side=self.image_size,
@@ -78,5 +77,4 @@ class Embedder:
                     output = self.student(images, domains)
                 features.append((output.pooled if self.pooled else output.embedding).float())
                 bar.update(len(images))
-        every = self.distributed.all_gather(torch.cat(features), self.distributed.shard_sizes(len(files)))
-        return F.normalize(every, dim=1)
+        return F.normalize(self.distributed.gather(torch.cat(features), len(files)), dim=1)

@@ -68,7 +68,7 @@ class TrainingStep:
         `batch` holds the labels (B,) of the whole batch, and the images of this process's shard.
         """
         sketches, photos = self.sketches, len(batch.labels) - self.sketches
-        own_sketches = self.distributed.shard_sizes(sketches)[self.distributed.rank]
+        own_sketches = len(self.distributed.own_positions(sketches))
         most_frequent = int(torch.bincount(batch.labels[:sketches]).max())  # while the labels are on the host
         with record_function("views"):
             labels = batch.labels.to(self.device, non_blocking=True)
@@ -86,13 +86,16 @@ class TrainingStep:
             with record_function("teacher forward"):
                 teacher_logits = None if self.teacher is None else self.teacher(views[0][own_sketches:], domain[own_sketches:])
 
-        gather, gather_photos = self.distributed.batch_gatherer(sketches, photos), self.distributed.batch_gatherer(photos)
+        def gather(rows: torch.Tensor) -> torch.Tensor:
+            return self.distributed.gather(rows, sketches, photos)
+
         distillation = contrastive = memory = torch.zeros((), device=self.device)
         with record_function("losses"):
             classification = self._classification(gather(output.class_logits[:own]), labels, epoch)
             if teacher_logits is not None:
-                student_logits = gather_photos(output.teacher_space_logits[own_sketches:own])
-                distillation = self._distillation(student_logits, gather_photos(teacher_logits), labels[sketches:])
+                student_logits = self.distributed.gather(output.teacher_space_logits[own_sketches:own], photos)
+                teacher_logits = self.distributed.gather(teacher_logits, photos)
+                distillation = self._distillation(student_logits, teacher_logits, labels[sketches:])
             if self.weights.contrastive > 0:
                 contrasted = output.contrasted[own:].unflatten(0, (2, own)).transpose(0, 1)  # (B, 2, d)
                 contrasted = F.normalize(gather(contrasted).float(), dim=2)

@@ -219,25 +219,17 @@ def _require_plain_tensors(content: Any, path: Path) -> None:
     """Raise InputError unless all tensors are dense CPU arrays of real numbers no larger than the file."""
     size = path.stat().st_size
     for key, value in _tensors(content):
-        fault = _fault(value, size)
-        if fault:
-            raise InputError(f"{path}: `{key}` is {fault}, not a plain tensor of weights; fetch or save it again")
+        if not _is_plain(value, size):
+            raise InputError(f"{path}: `{key}` is no dense array of real numbers that the file holds; fetch or save it again")
 
 
-def _fault(value: torch.Tensor, size: int) -> str:
-    """Why a tensor from a file of `size` bytes is not plain, or an empty text."""
+def _is_plain(value: torch.Tensor, file_size: int) -> bool:
     if type(value) not in (torch.Tensor, torch.nn.Parameter) or value.__dict__:
-        return "of another kind"
-    if value.layout != torch.strided or value.is_quantized:
-        return "quantized" if value.is_quantized else "sparse"
-    if value.device.type != "cpu":
-        return f"on the {value.device.type} device"
-    if value.is_complex():
-        return "complex"
+        return False
+    if value.layout != torch.strided or value.is_quantized or value.is_complex() or value.device.type != "cpu":
+        return False
     room = value.untyped_storage().nbytes()
-    if room > size or value.numel() * value.element_size() > room:
-        return "larger than what the file holds"
-    return ""
+    return room <= file_size and value.numel() * value.element_size() <= room
 
 
 def _tensors(content: Any) -> Iterator[tuple[str, torch.Tensor]]:

@@ -7,10 +7,11 @@ import contextlib
 import datetime
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
@@ -49,32 +50,20 @@ class Distributed:
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
             yield
 
-    def shard_slice(self, count: int) -> slice:
-        """This rank's slice of `count` items; slices follow each other in rank order and differ in length by at most 1."""
-        return _shard(count, self.rank, self.world_size)
-
-    def shard_sizes(self, count: int) -> list[int]:
-        """How many of `count` items each rank has."""
-        return [len(range(count)[_shard(count, rank, self.world_size)]) for rank in range(self.world_size)]
-
     def own_positions(self, *parts: int) -> list[int]:
         """Positions of this rank's shard of a batch that consists of `parts` (so many sketches, then so many photos)."""
         return shard_positions(parts, self.rank, self.world_size)
 
-    def all_gather(self, rows: torch.Tensor, counts: list[int]) -> torch.Tensor:
-        """Gather rows (n, …) of all ranks, in rank order; `counts` are each rank's n.
+    def gather(self, rows: torch.Tensor, *parts: int) -> torch.Tensor:
+        """Gather the rows (n, …) of a batch of `parts`, in its order, from the shards of all ranks.
 
         Differentiable for a loss that every rank computes from the same gathered rows and whose parameter gradients are then
         averaged over the ranks, as DistributedDataParallel does. The backward pass needs no communication.
         """
-        return rows if self.world_size == 1 else _AllGather.apply(rows, counts, self.rank)
-
-    def batch_gatherer(self, *parts: int) -> Callable[[torch.Tensor], torch.Tensor]:
-        """A function that gathers a batch of `parts`, in its order, from the shards of all ranks (see `all_gather`)."""
         if self.world_size == 1:
-            return lambda rows: rows
+            return rows
         counts = [len(shard_positions(parts, rank, self.world_size)) for rank in range(self.world_size)]
-        return lambda rows: self.all_gather(rows, counts).index_select(0, _batch_order(parts, self.world_size, rows.device))
+        return _AllGather.apply(rows, counts, self.rank).index_select(0, _batch_order(parts, self.world_size, rows.device))
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is true on any rank (all_reduce with MAX)."""
@@ -105,17 +94,9 @@ class Distributed:
 
 @functools.lru_cache
 def shard_positions(parts: tuple[int, ...], rank: int, world_size: int) -> list[int]:
-    """Positions of a rank's shard of each of the consecutive `parts` of a batch."""
-    starts = [sum(parts[:number]) for number in range(len(parts))]
-    shards = [range(start, start + count)[_shard(count, rank, world_size)] for start, count in zip(starts, parts, strict=True)]
-    return [position for shard in shards for position in shard]
-
-
-def _shard(count: int, rank: int, world_size: int) -> slice:
-    """The first `count % world_size` ranks have one item more."""
-    least, more = divmod(count, world_size)
-    start = rank * least + min(rank, more)
-    return slice(start, start + least + (rank < more))
+    """Positions of a rank's shard of each of the consecutive `parts` of a batch; shards differ in length by at most 1."""
+    positions = np.split(np.arange(sum(parts)), np.cumsum(parts)[:-1])
+    return [position for part in positions for position in np.array_split(part, world_size)[rank].tolist()]
 
 
 @functools.lru_cache

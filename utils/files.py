@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import glob
 import hashlib
 import os
 import tempfile
@@ -16,12 +15,11 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-MAX_NAME = 200  # bytes; most file systems allow 255, and temporary names are longer than the file's
-
 
 def hidden_beside(path: Path, purpose: str) -> Path:
     """`.<digest>.<purpose>` in the folder of `path`; the digest depends on the name alone and is short for any name."""
-    return path.with_name(f".{_digest(path)}.{purpose}")
+    digest = hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()
+    return path.with_name(f".{digest}.{purpose}")
 
 
 @contextlib.contextmanager
@@ -83,7 +81,7 @@ def atomic_write(path: Path, previous: Path | None = None) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_temporary_prefix(path), suffix=path.suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=hidden_beside(path, "").name, suffix=path.suffix)
         os.close(handle)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
@@ -112,21 +110,9 @@ def umask() -> int:
 
 def remove_unfinished(path: Path) -> None:
     """Remove what killed processes left of `atomic_write` with `path` as file or as `previous`; nobody may be writing it now."""
-    for left in [*path.parent.glob(f"{glob.escape(_temporary_prefix(path))}*{glob.escape(path.suffix)}"), _link_beside(path)]:
+    for left in path.parent.glob(hidden_beside(path, "*").name):
         with contextlib.suppress(OSError):
             left.unlink()
-
-
-def _digest(path: Path) -> str:
-    return hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()
-
-
-def _temporary_prefix(path: Path) -> str:
-    return f".{path.stem if len(os.fsencode(path.name)) <= MAX_NAME else _digest(path)}."
-
-
-def _link_beside(path: Path) -> Path:
-    return hidden_beside(path, "link")
 
 
 def _sync(path: Path) -> None:
@@ -139,7 +125,7 @@ def _sync(path: Path) -> None:
 
 def _keep_as(previous: Path, path: Path) -> None:
     """Make `previous` a hard link to `path`, replacing what it was, so that `path` itself never disappears."""
-    link = _link_beside(previous)
+    link = hidden_beside(previous, "link")
     try:
         link.unlink(missing_ok=True)
         os.link(path, link)

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field, fields
 from typing import Any, TypeVar
 
-from utils.parser import Group, Parser
+from utils.parser import Parser
 
 Bundle = TypeVar("Bundle")
 
@@ -39,15 +39,20 @@ def operand(*, help: str, **rules: Any) -> Any:
 
 
 def add_options(parser: Parser, kind: Any, **changes: Mapping[str, Any]) -> None:
-    """Add the fields of a dataclass as one group, titled `kind.title`; `changes` replace argparse's rules of single fields."""
-    group = Group(parser, kind.title)
+    """Add the fields of a dataclass as one group, titled `kind.title`; `changes` replace argparse's rules of single fields.
+
+    Each option is accepted with _ and with -.
+    """
+    group = parser.add_argument_group(kind.title)
     for each in fields(kind):
         known = each.metadata
         if "operand" in known:
             parser.add_argument(each.name, help=known["help"], **known["rules"])
             continue
+        spellings = ["--" + each.name, "--" + each.name.replace("_", "-")]
         rules = {"default": each.default, "help": known["help"], **known["rules"], **changes.get(each.name, {})}
-        group.add("--" + (each.name.replace("_", "-") if known["dashed"] else each.name), *known["short"], **rules)
+        names = [*(reversed(spellings) if known["dashed"] else spellings), *known["short"]]
+        group.add_argument(*dict.fromkeys(names), dest=each.name, **rules)
 
 
 def parse(
@@ -56,9 +61,7 @@ def parse(
     """One instance of each dataclass in `kinds`, filled from the command line; a mistake exits with code 2 after one line."""
     for kind in kinds:
         add_options(parser, kind, **{name: rules for name, rules in changes.items() if name in _names(kind)})
-    has_operands = any("operand" in each.metadata for kind in kinds for each in fields(kind))
-    # options may stand between operands; without operands, parse_args explains mistakes better
-    found = parser.parse_intermixed_args(arguments) if has_operands else parser.parse_args(arguments)
+    found = parser.parse_intermixed_args(arguments)  # options may stand between operands
     return tuple(kind(**{name: getattr(found, name) for name in _names(kind)}) for kind in kinds)
 
 

@@ -2,11 +2,9 @@
 
 import argparse
 import difflib
-import itertools
 import math
-import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -48,17 +46,9 @@ class Parser(argparse.ArgumentParser):
             formatter_class=Help,
         )
 
-    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> tuple[Any, list[str]]:  # type: ignore[override]
-        """As in argparse; also keeps the words, so that a mistake can be explained by the word before it."""
-        self._words = sys.argv[1:] if args is None else list(args)
-        return super().parse_known_args(self._words, namespace)
-
     def error(self, message: str) -> NoReturn:
         """End with exit code 2 after one line."""
-        flag_with_value = re.match(r"argument (\S+): ignored explicit argument (.*)", message, re.DOTALL)
-        if flag_with_value:
-            message = _takes_no_value(flag_with_value[1].split("/")[0], flag_with_value[2])
-        elif message.startswith(UNRECOGNIZED):
+        if message.startswith(UNRECOGNIZED):
             message = self._explained(message.removeprefix(UNRECOGNIZED))
         self.exit(2, f"error: {printable(' '.join(message.split()))} (see {self.prog} --help)\n")
 
@@ -70,31 +60,10 @@ class Parser(argparse.ArgumentParser):
     def _explained(self, unknown: str) -> str:
         """What is wrong with the first of the unrecognized words, which come joined by blanks."""
         if not unknown.startswith("-"):
-            for flag, word in itertools.pairwise(self._words):
-                action = self._option_string_actions.get(flag)
-                if action is not None and action.nargs == 0 and f"{unknown} ".startswith(f"{word} "):
-                    return _takes_no_value(flag, repr(word))
-            return f"unknown option {unknown[:40]!r}; an option takes one value, and a value that holds blanks needs quotes"
+            return f"unexpected {unknown[:40]!r}; a flag takes no value, any other option one, in quotes if it holds blanks"
         name = unknown.split()[0].split("=")[0]
         near = difflib.get_close_matches(name, self._option_string_actions, n=1)
         return f"unknown option {name}" + (f"; did you mean {near[0]}?" if near else "")
-
-
-class Group:
-    """One titled group of options."""
-
-    def __init__(self, parser: Parser, title: str):
-        self.group = parser.add_argument_group(title)
-
-    def add(self, name: str, *short: str, help: str, **rules: Any) -> None:
-        """Add an option by its canonical spelling; the other spelling is accepted too. `rules` go to argparse."""
-        inner = name.removeprefix("--")
-        spellings = dict.fromkeys([name, "--" + inner.replace("-", "_"), "--" + inner.replace("_", "-")])
-        self.group.add_argument(*spellings, *short, dest=inner.replace("-", "_"), help=help, **rules)
-
-
-def _takes_no_value(flag: str, value: str) -> str:
-    return f"{flag} takes no value, but {value} follows it; leave the value out"
 
 
 def whole_number(low: int, high: int = LARGEST, kind: str = "a whole number") -> Callable[[str], int]:

@@ -27,7 +27,7 @@ class NumberType:
     @property
     def dtype(self) -> np.dtype:
         """Raises ValueError if it is another type."""
-        if not re.fullmatch(r"[<>=|]([biuf][1248]|c8|c16)", f"{self.order}{self.name}"):
+        if not re.fullmatch(r"[<>=|][biuf][1248]", f"{self.order}{self.name}"):
             raise ValueError("not a type of numbers")
         return np.dtype(f"{self.order}{self.name}")
 
@@ -72,11 +72,6 @@ def _array(data: bytes | str, kind: NumberType, shape: tuple, order: str) -> np.
     return np.frombuffer(data, kind.dtype).reshape(shape, order="F" if order == "F" else "C")
 
 
-def _bytearray(content: bytes | str = b"", encoding: str = "latin1") -> bytearray:
-    """Never of a given length, which can exceed the memory."""
-    return bytearray(_latin1_bytes(content) if isinstance(content, str) else bytes(memoryview(content)))
-
-
 def _latin1_bytes(text: str, encoding: str = "latin1") -> bytes:
     """Python 2 pickles call `_codecs.encode` for this codec only."""
     return text.encode("latin1")
@@ -90,15 +85,11 @@ _ADMITTED: dict[str, Callable] = {
     "numpy.core.numeric._frombuffer": _frombuffer,
     "_codecs.encode": _latin1_bytes,
     "collections.OrderedDict": dict,
-    "builtins.set": set,
-    "builtins.frozenset": frozenset,
-    "builtins.bytearray": _bytearray,
-    "builtins.complex": complex,
 }
 
 
 class CodeInPickle(Exception):
-    """A pickle names something other than an array or a builtin container."""
+    """A pickle names something other than an array, a number or a container of them."""
 
 
 _PythonUnpickler: Any = pickle._Unpickler  # type: ignore[attr-defined, unused-ignore]
@@ -109,7 +100,7 @@ class _NumberUnpickler(_PythonUnpickler):
 
     def find_class(self, module: str, name: str) -> Callable:
         # NumPy renamed its `core` to `_core` in version 2
-        qualified = f"{module}.{name}".replace("numpy._core.", "numpy.core.").replace("__builtin__.", "builtins.")
+        qualified = f"{module}.{name}".replace("numpy._core.", "numpy.core.")
         if qualified not in _ADMITTED:
             raise CodeInPickle(f"{module}.{name}")
         return _ADMITTED[qualified]
@@ -124,7 +115,7 @@ class _NumberUnpickler(_PythonUnpickler):
 
 
 def load_numbers(content: bytes) -> Any:
-    """Load a pickle of numbers, arrays (as `NumberArray`), text and builtin containers.
+    """Load a pickle of numbers, arrays (as `NumberArray`), text, lists, tuples and dicts.
 
     Raises CodeInPickle if it calls anything else, and nearly any exception if it is damaged.
     """
@@ -140,6 +131,6 @@ def as_vector(value: Any) -> np.ndarray:
     if isinstance(value, NumberArray):
         return value.vector()
     numbers = value if isinstance(value, (list, tuple)) else [value]
-    if not all(isinstance(number, (int, float, complex, np.number)) for number in numbers):
+    if not all(isinstance(number, (int, float, np.number)) for number in numbers):
         raise TypeError("not numbers")  # lists that contain each other would be endless as an array
     return np.array(numbers)

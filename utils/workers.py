@@ -21,26 +21,18 @@ WORKER_ENDED = re.compile(r"DataLoader worker .*?(killed by signal: [\w ]+|exite
 @contextlib.contextmanager
 def process_pool(workers: int) -> Iterator[ProcessPoolExecutor | None]:
     """A pool of spawned processes that have all answered; None, after a note, where processes cannot be started."""
-    pool = _start_pool(workers)
-    try:
+    with contextlib.ExitStack() as ending:
+        pool = None
+        try:
+            pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+            ending.callback(pool.shutdown, wait=True, cancel_futures=True)
+            for answer in [pool.submit(os.getpid) for _ in range(workers)]:
+                answer.result()
+        except CANNOT_START as error:
+            ending.close()
+            pool = None
+            print(f"note: worker processes cannot be started ({one_line(error)}); this process does all the work", flush=True)
         yield pool
-    finally:
-        if pool is not None:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_pool(workers: int) -> ProcessPoolExecutor | None:
-    pool = None
-    try:
-        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
-        for answer in [pool.submit(os.getpid) for _ in range(workers)]:
-            answer.result()
-    except CANNOT_START as error:
-        if pool is not None:
-            pool.shutdown(wait=True, cancel_futures=True)
-        print(f"note: worker processes cannot be started ({one_line(error)}); this process does all the work", flush=True)
-        return None
-    return pool
 
 
 def ignore_stop_signals(worker: int) -> None:

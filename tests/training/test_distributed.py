@@ -180,7 +180,7 @@ def test_what_the_library_says_of_processes_that_cannot_join_is_one_line(monkeyp
 
 @pytest.mark.parametrize("count, size", [(0, 3), (2, 4), (9, 2), (9, 4), (8, 4)])
 def test_parts_go_round_once_and_in_order(count, size):
-    parts = [range(count)[Distributed(rank, size).shard_slice(count)] for rank in range(size)]
+    parts = [Distributed(rank, size).own_positions(count) for rank in range(size)]
     assert [position for share in parts for position in share] == list(range(count))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
