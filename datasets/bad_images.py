@@ -1,17 +1,16 @@
 """`--skip_bad_images`: find the images of a list that cannot be decoded, leave them out, and record them in a file."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
-from torch.utils.data import Dataset
 
 from datasets.file_lists import FileList
 from datasets.images import decode
-from datasets.loading import Loading
+from datasets.loading import map_in_workers
 from utils.distributed import Distributed
 from utils.errors import InputError
 from utils.files import atomic_write
-from utils.progress import progress_bar
 from utils.text import printable
 
 SKIPPED = "skipped_images.txt"
@@ -56,7 +55,9 @@ def readable(files: FileList, num_workers: int, distributed: Distributed | None 
     """
     distributed = distributed or Distributed()
     shard = files.subset(distributed.own_positions(len(files)))
-    faults = [fault for part in distributed.all_gather_objects(_faults(shard, num_workers)) for fault in part]
+    paths = [f"{shard.root}/{path}" for path in shard.paths]
+    faults = list(itertools.chain(*map_in_workers(_fault, paths, CHUNK, num_workers, "checking images")))
+    faults = list(itertools.chain(*distributed.all_gather_objects(faults)))
     good = np.flatnonzero([fault is None for fault in faults])
     messages = [fault for fault in faults if fault is not None]
     if not len(good):
@@ -65,30 +66,10 @@ def readable(files: FileList, num_workers: int, distributed: Distributed | None 
     return files.subset(good), messages
 
 
-def _faults(files: FileList, num_workers: int) -> list[str | None]:
-    faults: list[str | None] = []
-    with progress_bar(len(files), "checking images", "img") as bar:
-        for chunk in Loading(_Faults(files), CHUNK, num_workers) if len(files) else []:
-            faults += chunk
-            bar.update(len(chunk))
-    return faults
-
-
-class _Faults(Dataset):
-    """For each image of a list a message, or None if it can be decoded."""
-
-    def __init__(self, files: FileList):
-        self.files = files
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitems__(self, rows: list[int]) -> list[str | None]:
-        return [self._fault(f"{self.files.root}/{self.files.paths[row]}") for row in rows]
-
-    def _fault(self, path: str) -> str | None:
-        try:
-            decode(path, SIDE)
-        except InputError as error:
-            return printable(error)
-        return None
+def _fault(path: str) -> str | None:
+    """A message, or None if the image can be decoded."""
+    try:
+        decode(path, SIDE)
+    except InputError as error:
+        return printable(error)
+    return None

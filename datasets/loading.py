@@ -7,14 +7,13 @@ that finds no room there is lost, and the main process waits forever. Here a bat
 
 import atexit
 import contextlib
-import errno
 import functools
 import mmap
 import multiprocessing
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.util import get_temp_dir
 from typing import Any
 
@@ -23,8 +22,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from tqdm import tqdm
 
+from utils.progress import progress_bar
 from utils.signals import signals_held
 from utils.workers import ignore_stop_signals, kill_workers
+
+WORKERS_NEED = "allow more processes or memory, give /dev/shm more room (Docker: --shm-size=1g)"
 
 
 class Loading:
@@ -80,15 +82,30 @@ class Loading:
 
 
 def _fewer_workers(workers: int, error: ImportError | OSError) -> str:
-    advice_of = {
-        errno.EAGAIN: "allow more processes",
-        errno.ENOMEM: "free memory",
-        errno.ENOSPC: "give /dev/shm more room (Docker: --shm-size=1g)",
-    }
-    advice = advice_of.get(getattr(error, "errno", None) or 0, "make /dev/shm a folder that can be written")
     who = f"{workers} decode" if workers else "the main process decodes"
     reason = getattr(error, "strerror", None) or error
-    return f"note: worker processes cannot be started ({reason}): {who} the images; {advice}, or set --num_workers lower"
+    return f"note: worker processes cannot be started ({reason}): {who} the images; {WORKERS_NEED}, or lower --num_workers"
+
+
+def map_in_workers(
+    function: Callable[[Any], Any], items: Sequence[Any], chunk: int, num_workers: int, title: str
+) -> Iterator[list[Any]]:
+    """`function` of each item, in order, in lists of `chunk` results, with a progress bar; computed by worker processes."""
+    with progress_bar(len(items), title, "img") as bar:
+        for results in Loading(_Mapped(function, items), chunk, num_workers) if items else ():
+            yield results
+            bar.update(len(results))
+
+
+class _Mapped(Dataset):
+    def __init__(self, function: Callable[[Any], Any], items: Sequence[Any]):
+        self.function, self.items = function, items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitems__(self, rows: list[int]) -> list[Any]:
+        return [self.function(self.items[row]) for row in rows]
 
 
 @functools.cache

@@ -1,20 +1,18 @@
 """Bringing an index up to date with the photos on disk: only new and changed photos are embedded."""
 
+import functools
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch.utils.data import Dataset
 
 from datasets.images import decode
-from datasets.loading import Loading
+from datasets.loading import map_in_workers
 from photo_search.collecting import Collected, collect, deepest, is_below
 from photo_search.encoder import Network
 from photo_search.store import PhotoFile, Store
 from utils.errors import InputError
-from utils.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -35,25 +33,15 @@ class _Fault:
     may_pass: bool
 
 
-class _Photos(Dataset):
-    """Pixels (side, side, 3) uint8 of photos, or what is wrong with them."""
-
-    def __init__(self, photos: Sequence[PhotoFile], side: int):
-        self.photos, self.side = photos, side
-
-    def __len__(self) -> int:
-        return len(self.photos)
-
-    def __getitems__(self, rows: list[int]) -> list[tuple[PhotoFile, np.ndarray | _Fault]]:
-        return [(self.photos[row], self._decoded(self.photos[row].path)) for row in rows]
-
-    def _decoded(self, path: str) -> np.ndarray | _Fault:
-        try:
-            return decode(path, self.side)
-        except InputError as error:
-            cause = error.__cause__
-            from_system = isinstance(cause, OSError) and cause.errno is not None  # Pillow's own errors have no number
-            return _Fault(" ".join(str(error).split()), from_system or isinstance(cause, (FileNotFoundError, MemoryError)))
+def _decoded(photo: PhotoFile, side: int) -> tuple[PhotoFile, np.ndarray | _Fault]:
+    """The photo with its pixels (side, side, 3) uint8, or with what is wrong with it."""
+    try:
+        return photo, decode(photo.path, side)
+    except InputError as error:
+        cause = error.__cause__
+        from_system = isinstance(cause, OSError) and cause.errno is not None  # Pillow's own errors have no number
+        may_pass = from_system or isinstance(cause, (FileNotFoundError, MemoryError))
+        return photo, _Fault(" ".join(str(error).split()), may_pass)
 
 
 def update(store: Store, network: Network, roots: list[Path], batch_size: int, num_workers: int) -> Changes:
@@ -112,14 +100,13 @@ def _embed(
 ) -> tuple[int, dict[str, str]]:
     """Store the photos batch by batch. Returns how many were readable, and {path: reason} of those to be tried again."""
     added, postponed = 0, dict[str, str]()
-    with progress_bar(len(photos), "indexing photos", "img") as bar:
-        for batch in Loading(_Photos(photos, network.side), batch_size, num_workers) if photos else ():
-            faults = {photo: content for photo, content in batch if isinstance(content, _Fault)}
-            readable = [photo for photo, _ in batch if photo not in faults]
-            pixels = [content for photo, content in batch if photo not in faults]
-            vectors = network.embed_photos(np.stack(pixels)) if pixels else np.zeros((0, network.width), np.float32)
-            store.put(readable, vectors, {photo: fault.reason for photo, fault in faults.items() if not fault.may_pass})
-            postponed |= {photo.path: fault.reason for photo, fault in faults.items() if fault.may_pass}
-            added += len(readable)
-            bar.update(len(batch))
+    decoded = functools.partial(_decoded, side=network.side)
+    for batch in map_in_workers(decoded, photos, batch_size, num_workers, "indexing photos"):
+        faults = {photo: content for photo, content in batch if isinstance(content, _Fault)}
+        readable = [photo for photo, _ in batch if photo not in faults]
+        pixels = [content for photo, content in batch if photo not in faults]
+        vectors = network.embed_photos(np.stack(pixels)) if pixels else np.zeros((0, network.width), np.float32)
+        store.put(readable, vectors, {photo: fault.reason for photo, fault in faults.items() if not fault.may_pass})
+        postponed |= {photo.path: fault.reason for photo, fault in faults.items() if fault.may_pass}
+        added += len(readable)
     return added, postponed

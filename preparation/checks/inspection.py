@@ -1,20 +1,19 @@
 """Decode every image of a dataset once: decoding errors, digests of the files, and thumbnails of the photos."""
 
 import hashlib
+import itertools
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from torch.utils.data import Dataset
 
 from datasets.images import decode
-from datasets.loading import Loading
+from datasets.loading import map_in_workers
 from preparation.checks.findings import Findings
 from preparation.checks.split_lists import TITLES, SplitLists
 from utils.errors import InputError
-from utils.progress import progress_bar
 
 SIDE = 32  # pixels of a thumbnail; decoding reads the whole file at any size
 CHUNK = 64  # images that a worker process takes at a time
@@ -32,19 +31,6 @@ class Inspection:
         return rows[self.digests[rows] != 0]
 
 
-class _Files(Dataset):
-    """(row, decoding error or None, digest, thumbnail) of each file."""
-
-    def __init__(self, root: Path, paths: list[str]):
-        self.root, self.paths = root, paths
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitems__(self, rows: list[int]) -> list[tuple[int, str | None, int, np.ndarray]]:
-        return [(row, *_examined(self.root / self.paths[row])) for row in rows]
-
-
 def inspect(lists: SplitLists, num_workers: int, findings: Findings) -> Inspection:
     """Decode all files in worker processes, with a progress bar; files that cannot be decoded are an error of their list.
 
@@ -54,16 +40,14 @@ def inspect(lists: SplitLists, num_workers: int, findings: Findings) -> Inspecti
     found = Inspection(np.zeros(count, np.uint64), np.zeros((lists.photos, SIDE, SIDE), np.uint8))
     errors: dict[int, str] = {}
     started = time.perf_counter()
-    loader = Loading(_Files(lists.split.root, lists.paths), CHUNK, num_workers if count > CHUNK else 0)
-    with progress_bar(count, "checking images", "img") as bar:
-        for chunk in loader if count else ():
-            for row, error, digest, thumbnail in chunk:
-                found.digests[row] = digest
-                if row < lists.photos:
-                    found.thumbnails[row] = thumbnail
-                if error is not None:
-                    errors[row] = error
-            bar.update(len(chunk))
+    paths = [f"{lists.split.root}/{path}" for path in lists.paths]
+    chunks = map_in_workers(_examined, paths, CHUNK, num_workers if count > CHUNK else 0, "checking images")
+    for row, (error, digest, thumbnail) in enumerate(itertools.chain.from_iterable(chunks)):
+        found.digests[row] = digest
+        if row < lists.photos:
+            found.thumbnails[row] = thumbnail
+        if error is not None:
+            errors[row] = error
     seconds = max(time.perf_counter() - started, 1e-9)
     speed = f"{count / seconds:,.0f} images/s with {num_workers} processes"
     findings.info(f"{count:,} images decoded in {seconds:,.1f} s: {speed}")
@@ -73,10 +57,11 @@ def inspect(lists: SplitLists, num_workers: int, findings: Findings) -> Inspecti
     return found
 
 
-def _examined(path: Path) -> tuple[str | None, int, np.ndarray]:
+def _examined(path: str) -> tuple[str | None, int, np.ndarray]:
+    """Decoding error or None, digest, thumbnail."""
     try:
         thumbnail = np.asarray(Image.fromarray(decode(path, SIDE)).convert("L"))
-        digest = hashlib.blake2b(path.read_bytes(), digest_size=8).digest()
+        digest = hashlib.blake2b(Path(path).read_bytes(), digest_size=8).digest()
         return None, int.from_bytes(digest, "little"), thumbnail
     except (InputError, OSError) as error:
         message = str(error) if isinstance(error, InputError) else f"{path}: cannot be read ({error.strerror})"

@@ -345,7 +345,7 @@ def short_mask(path):
     [
         (lambda path: path.unlink(), "cannot be read"),
         (lambda path: path.write_bytes(b"none"), "damaged"),
-        (short_mask, "no vector for class id 1"),
+        (short_mask, "for the ids 0 to"),
     ],
     ids=["missing", "damaged", "other split's"],
 )
