@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -56,10 +57,7 @@ def decode(path: str | os.PathLike, side: int) -> np.ndarray:
 
 def opened(path: str | os.PathLike) -> Image.Image:
     """The upright image in RGBA at its own size. Raises InputError as `decode` does."""
-    with _opened(path) as file:
-        image, turn = _loaded(file)
-        image = image.convert("RGBA")
-        return image if turn is None else image.transpose(turn)
+    return opened_within(path, sys.maxsize, sys.maxsize)[0]
 
 
 def opened_within(source: str | os.PathLike | BinaryIO, longest: int, most_pixels: int) -> tuple[Image.Image, bool]:

@@ -4,7 +4,6 @@ Its arrays are `names` (n,) unicode, `labels` (n,) int64, `has_positive` (n,) bo
 `<ranking>/<key of PER_QUERY>` (n,) float64 in [0, 1].
 """
 
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from utils.files import atomic_write
 
 LARGEST = 256 * 2**20  # bytes: more than a hundred thousand queries with long names need
 TYPES: dict[str, type] = {"names": np.str_, "labels": np.int64, "has_positive": np.bool_}  # the others are float64
-VALUES = re.compile(r"[a-z0-9_]{1,20}/[a-z0-9_]{1,40}")
+VALUES = r"[a-z0-9_]{1,20}/[a-z0-9_]{1,40}"
 ADVICE = "repeat the test, which writes it again"
 
 

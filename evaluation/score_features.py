@@ -188,7 +188,7 @@ def _report_data(query: FeatureSet, gallery: FeatureSet, scores: dict[str, Score
 
 def _read(path: Path) -> FeatureSet:
     """Raises InputError on a file whose arrays are missing, of other types or shapes than ADVICE says, or not finite."""
-    arrays = read_npz(path, required=("features", "labels"), optional=("paths", "names"), advice=ADVICE)
+    arrays = read_npz(path, required=("features", "labels"), optional="paths|names", advice=ADVICE)
     arrays["features"] = features = _as_codes(arrays["features"])
     fault = next(_faults(arrays), None)
     if fault:

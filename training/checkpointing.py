@@ -160,7 +160,7 @@ def _print_changed_options(before: object, config: TrainConfig) -> None:
 
 @dataclass
 class Checkpointer:
-    """Writes a run's checkpoints, in the main process only. `prepare` is called once, before the first file is written."""
+    """Writes a run's checkpoints, in the main process only. `prepare` is called before any file is written."""
 
     folder: Path
     config: TrainConfig
@@ -168,7 +168,6 @@ class Checkpointer:
     batches: MixedBatches
     prepare: Callable[[], None]
     _saved_at: float = field(default_factory=time.monotonic)
-    _is_prepared: bool = False
 
     def is_due(self) -> bool:
         """Whether `--save_minutes` have passed since the last checkpoint."""
@@ -181,7 +180,7 @@ class Checkpointer:
 
     def save_epoch(self, state: TrainingState, value: float) -> None:
         """Write the last checkpoint, and the best one if `value`, the validation mAP, is the best so far or the first."""
-        self.prepare_once()
+        self.prepare()
         is_best = value > state.best or not (self.folder / BEST).exists()
         state.best = max(state.best, value)
         if is_best:
@@ -196,16 +195,10 @@ class Checkpointer:
             with atomic_write(self.folder / "not_finite.json") as temporary:
                 temporary.write_text(json.dumps({**record, "files": files}, indent=2) + "\n")
 
-    def prepare_once(self) -> None:
-        """Prepare the folder, unless this was done before."""
-        if self.step.distributed.is_main and not self._is_prepared:
-            self.prepare()
-        self._is_prepared = True
-
     def _write(self, name: str, state: TrainingState, previous: Path | None = None) -> None:
         if not self.step.distributed.is_main:
             return
-        self.prepare_once()
+        self.prepare()
         within_epoch = {}
         if state.sums is not None:
             bank, order = self.step.bank.state_dict(), self.batches.order.identity

@@ -1,6 +1,7 @@
 """`train`: a whole run of a train script, from its config to its last checkpoint."""
 
 import contextlib
+import functools
 from pathlib import Path
 
 from datasets.bad_images import SKIPPED, BadImages
@@ -69,8 +70,10 @@ def _train(recipe: Recipe, config: TrainConfig, distributed: Distributed, stop: 
             print(f"nothing to do: {state.epochs} of {config.optimisation.epochs} epochs are trained; raise --epochs to go on")
             return state.best
 
+        @functools.cache  # called before each file is written; until the first, an earlier run's files are not touched
         def prepare_folder() -> None:
-            """Called before the first file is written; until then an earlier run's files are not touched."""
+            if not distributed.is_main:
+                return
             archive_previous_run(folder, is_new)
             record = folder / ("options.json" if is_new else f"options_from_epoch_{state.epochs + 1}.json")
             resolved = {"num_classes": split.seen_classes, "device": str(resources.device), "steps": len(batches)}

@@ -50,7 +50,7 @@ class Trainer:
     def _finish_epoch(self, losses: dict[str, float], value: float, curves: Curves) -> None:
         """Write curves and checkpoints, and print one line; `value` is the validation mAP. Raises Stopped on a stop request."""
         state = self.state
-        self.checkpointer.prepare_once()
+        self.checkpointer.prepare()
         state.finish_epoch()
         curves.write(state.epochs, {**{f"loss/{name}": mean for name, mean in losses.items()}, "validation/map_hash": value})
         with self.stop.without_deadline():

@@ -15,11 +15,11 @@ from utils.files import why_no_file
 def read_npz(
     path: Path,
     required: Sequence[str],
-    optional: Sequence[str] | re.Pattern = (),
+    optional: str = "",
     advice: str = "write the file again",
     largest: int | None = None,
 ) -> dict[str, np.ndarray]:
-    """Load the `required` arrays, and the `optional` ones that exist (names or a pattern), as {name: array}.
+    """Load the `required` arrays, and those whose names match the pattern `optional`, as {name: array}.
 
     largest: bytes that all arrays together may unpack to; None: no limit but memory. `advice` ends each error message. Raises
     InputError if the file is missing or damaged, lacks a required array, holds objects, or declares more than it has or may have.
@@ -34,7 +34,7 @@ def read_npz(
             missing = [name for name in required if name not in members]
             if missing:
                 raise InputError(f"{path}: has no array `{missing[0]}`; {advice}")
-            wanted = [*required, *_among(members, optional)]
+            wanted = [*required, *(name for name in members if re.fullmatch(optional, name))]
             return {name: _read(path, archive, members[name], advice) for name in wanted}
     except InputError:
         raise
@@ -42,12 +42,6 @@ def read_npz(
         raise InputError(f"{path}: does not fit into memory; {advice}") from error
     except Exception as error:  # a damaged archive can fail anywhere in unzipping and in reading a header
         raise InputError(f"{path}: damaged, or not a .npz file of plain arrays; {advice}") from error
-
-
-def _among(members: dict, optional: Sequence[str] | re.Pattern) -> list[str]:
-    if isinstance(optional, re.Pattern):
-        return [name for name in members if optional.fullmatch(name)]
-    return [name for name in optional if name in members]
 
 
 def _read(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, advice: str) -> np.ndarray:

@@ -108,13 +108,11 @@ def load_state(module: torch.nn.Module, state: dict[str, torch.Tensor], path: Pa
     Raises InputError naming the first key that is missing, no tensor, of another shape, not floating point, or not finite.
     """
     for key, parameter in module.state_dict().items():
-        if key not in state:
-            # files from before PyTorch 0.4.1 lack num_batches_tracked, and nothing reads it
-            if key.endswith("num_batches_tracked") or key.startswith(optional):
-                continue
-            raise InputError(f"{path}: `{key}` is missing; this is not a whole checkpoint of this network")
-        if not isinstance(state[key], torch.Tensor):
-            raise InputError(f"{path}: `{key}` is not a tensor; this is not a checkpoint of this network")
+        # files from before PyTorch 0.4.1 lack num_batches_tracked, and nothing reads it
+        if key not in state and (key.endswith("num_batches_tracked") or key.startswith(optional)):
+            continue
+        if not isinstance(state.get(key), torch.Tensor):
+            raise InputError(f"{path}: `{key}` is missing or not a tensor; this is not a whole checkpoint of this network")
         is_same_counter = key.endswith("num_batches_tracked") and state[key].numel() == 1  # some files hold a vector
         if state[key].shape != parameter.shape and not is_same_counter:
             found, wanted = tuple(state[key].shape), tuple(parameter.shape)
@@ -190,11 +188,12 @@ def _require_intact(path: Path) -> None:
 
 
 def _require_intact_records(archive: zipfile.ZipFile, path: Path) -> None:
-    if len(set(archive.namelist())) < len(archive.namelist()):
-        raise InputError(f"{path}: damaged: it holds two records of one name; fetch or save it again")
-    for record in archive.infolist():
-        if record.compress_type != zipfile.ZIP_STORED or record.compress_size != record.file_size:
-            raise InputError(f"{path}: refused, because {record.filename} is compressed; save it again with torch.save")
+    records = archive.infolist()
+    are_stored = all(
+        record.compress_type == zipfile.ZIP_STORED and record.compress_size == record.file_size for record in records
+    )
+    if not are_stored or len(set(archive.namelist())) < len(records):
+        raise InputError(f"{path}: refused, because it has compressed records, or two of one name; save it again with torch.save")
     damaged = archive.testzip()
     if damaged:
         name = damaged.partition("/")[2]

@@ -348,7 +348,7 @@ def test_a_file_that_claims_more_than_it_has_is_one_line_in_every_script(shared_
 def test_a_mask_that_claims_more_than_it_has_is_one_line(tiny_dataset, tmp_path, run_script):
     (tiny_dataset / "Sketchy/zeroshot1/cid_mask.pickle").write_bytes(CLAIMS_2_TO_THE_60_BYTES)
     words = [TRAIN, *SMALL, *SHORT, "--data_root", tiny_dataset, "--savedir", tmp_path / "runs"]
-    refused(run_script, "cid_mask.pickle: damaged, or not a pickle of arrays; get the file again", *words)
+    refused(run_script, "cid_mask.pickle: damaged, or not {class id: vector} with real numbers", *words)
 
 
 @pytest.mark.slow

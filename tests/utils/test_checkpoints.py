@@ -106,9 +106,9 @@ def test_load_state_names_what_is_wrong_and_returns_what_it_ignores(tmp_path):
     assert load_state(layer, good | {"head.weight": torch.ones(1)}, tmp_path) == ["head.weight"]
     assert layer.weight.sum() == 6
     for bad, said in (
-        ({"weight": torch.ones(3, 2)}, "`bias` is missing"),
+        ({"weight": torch.ones(3, 2)}, "`bias` is missing or not a tensor"),
         (good | {"weight": torch.ones(4, 2)}, r"`weight` is \(4, 2\)"),
-        (good | {"bias": "text"}, "`bias` is not a tensor"),
+        (good | {"bias": "text"}, "`bias` is missing or not a tensor"),
     ):
         with pytest.raises(InputError, match=said):
             load_state(layer, bad, tmp_path)
@@ -170,7 +170,7 @@ def test_a_compressed_archive_is_refused_before_it_is_unpacked(tmp_path):
     path = tmp_path / "bomb.pth.tar"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a/data.pkl", bytes(50_000_000))
-    refused(path, "a/data.pkl is compressed")
+    refused(path, "compressed records")
 
 
 def test_two_records_of_one_name_are_refused(tmp_path):
@@ -179,7 +179,7 @@ def test_two_records_of_one_name_are_refused(tmp_path):
     with zipfile.ZipFile(path, "a") as archive, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         archive.writestr(archive.namelist()[0], b"")
-    refused(path, "two records of one name")
+    refused(path, "two of one name")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
