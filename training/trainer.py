@@ -4,8 +4,6 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import torch
-
 from datasets.batches import Batch, MixedBatches
 from models.dsn import Student
 from training.checkpointing import Checkpointer
@@ -40,7 +38,8 @@ class Trainer:
         with Curves(self.checkpointer.folder, enabled=is_main) as curves, self.stop.deferred():
             try:
                 for epoch in range(self.state.epochs, schedule.epochs):
-                    set_learning_rate(self.step.optimizer, learning_rate(schedule.lr, schedule.lr_decay, epoch, schedule.epochs))
+                    for group in self.step.optimizer.param_groups:
+                        group["lr"] = learning_rate(schedule.lr, schedule.lr_decay, epoch, schedule.epochs)
                     losses = self.train_one_epoch()
                     value = self._validate()
                     self._finish_epoch(losses, value, curves)
@@ -154,9 +153,3 @@ class Trainer:
 def learning_rate(base: float, decay: float, epoch: int, epochs: int) -> float:
     """base · decay^(epoch/epochs), for epochs counted from 0."""
     return base * decay ** (epoch / epochs)
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
-    """Set the learning rate of all parameters."""
-    for group in optimizer.param_groups:
-        group["lr"] = value

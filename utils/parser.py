@@ -68,34 +68,28 @@ class Parser(argparse.ArgumentParser):
 
 def whole_number(low: int, high: int = LARGEST, kind: str = "a whole number") -> Callable[[str], int]:
     """A parser of whole numbers from `low` to `high`, both included; its error calls them `kind` and states the range."""
-    return _number(_whole, lambda value: low <= value <= high, f"{kind} from {low} to {high}")
+    # NaN for more digits than any limit has: int() raises on thousands of them
+    return _number(lambda text: int(text) if len(text) < 20 else math.nan, low, high, f"{kind} from {low} to {high}")
 
 
 def real_number(low: float, high: float = LARGEST, includes_low: bool = True) -> Callable[[str], float]:
     """A parser of numbers from `low`, included or not, to `high`; its error states the range."""
     if includes_low:
-        return _number(float, lambda value: low <= value <= high, f"a number from {low} to {high}")
-    return _number(float, lambda value: low < value <= high, f"a number above {low}, up to {high}")
+        return _number(float, low, high, f"a number from {low} to {high}")
+    return _number(float, math.nextafter(low, math.inf), high, f"a number above {low}, up to {high}")
 
 
-def _number(convert: Callable[[str], float], is_admitted: Callable[[float], bool], wanted: str) -> Callable[[str], Any]:
-    """`is_admitted` must be false for NaN."""
-
+def _number(convert: Callable[[str], float], low: float, high: float, wanted: str) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         try:
             value = convert(text)
         except ValueError:
             value = math.nan
-        if not is_admitted(value):
+        if not low <= value <= high:  # true of NaN
             raise argparse.ArgumentTypeError(f"must be {wanted}, not {text[:40]!r}")
         return value
 
     return parse
-
-
-def _whole(text: str) -> float:
-    """NaN for more digits than any limit has: int() raises on thousands of them."""
-    return int(text) if len(text) < 20 else math.nan
 
 
 def path_argument(text: str) -> Path:

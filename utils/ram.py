@@ -8,6 +8,9 @@ import torch
 
 from utils.errors import InputError
 
+ON_CPU = "DefaultCPUAllocator"
+SIGNS = (ON_CPU, "out of memory", "ALLOC_FAILED")  # in messages of PyTorch's plain RuntimeErrors
+
 
 def peak_memory(device: torch.device) -> str:
     """Peak memory of this process, and on a GPU of its tensors, as text."""
@@ -28,21 +31,12 @@ def report_out_of_memory(hint: str) -> Iterator[None]:
     """Raise InputError, with `hint` as advice, if the block runs out of memory on the CPU or the GPU."""
     try:
         yield
-    except MemoryError as error:
-        raise InputError(f"out of memory; {hint}") from error
-    except RuntimeError as error:  # PyTorch raises OutOfMemoryError, a RuntimeError, on a GPU, and a plain RuntimeError on a CPU
-        place = _where_memory_ran_out(str(error))
-        if isinstance(error, torch.OutOfMemoryError) or place:
-            raise InputError(f"out of memory {place or 'on the GPU'}; {hint}") from error
-        raise
-
-
-def _where_memory_ran_out(message: str) -> str:
-    if "DefaultCPUAllocator" in message:
-        return "on the CPU"
-    if "out of memory" in message or "ALLOC_FAILED" in message:
-        return "on the GPU"
-    return ""
+    except (MemoryError, RuntimeError) as error:
+        is_known = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(sign in str(error) for sign in SIGNS)
+        if not is_known:
+            raise
+        place = "CPU" if isinstance(error, MemoryError) or ON_CPU in str(error) else "GPU"
+        raise InputError(f"out of memory on the {place}; {hint}") from error
 
 
 def _format_bytes(count: int) -> str:
