@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from report.analysis import Confusion
-from report.text import cells, shortened
 from retrieval.metrics import RECALL_LEVELS
 
 if TYPE_CHECKING:
@@ -36,7 +34,6 @@ STYLE = {
     "axes.spines.right": False,
     "axes.axisbelow": True,
 }
-LABEL = 26  # cells of a class name beside the confusion matrix
 MANY_POINTS = 2000  # more are drawn as one bitmap
 
 
@@ -51,48 +48,6 @@ def precision_recall(curves: dict[str, np.ndarray], each_class: np.ndarray, alt:
             axis.plot(RECALL_LEVELS, curve, linewidth=3, label=ranking, **style)
         axis.legend(loc="upper right", handlelength=3)
         return _image(figure, alt)
-
-
-def confusion_matrix(confusion: Confusion, names: Sequence[str], alt: str) -> "Markup":
-    """A row per query class, a column per gallery class; darker for larger shares, green if the class is right, else red.
-
-    names: of the columns, the first of which are the classes of the rows.
-    """
-    rows, columns = confusion.shares.shape
-    cell, size = (26, 11) if rows <= 30 else (17, 11) if rows <= 60 else (11, 9)
-    labels = [shortened(name, LABEL) for name in names[:columns]]
-    margin = 14 + 0.68 * size * max(map(cells, labels))
-    both_sides = rows > 40  # so that no label is far from its cell
-    width, height = (margin + (margin if both_sides else 14) + cell * count for count in (columns, rows))
-    place = (margin / width, 1 - (margin + cell * rows) / height, cell * columns / width, cell * rows / height)
-    with _chart(width, height, place) as (figure, axis):
-        axis.imshow(_cells(confusion), interpolation="none", aspect="auto")
-        axis.tick_params(length=0, labelsize=size, top=True, labeltop=True, labelbottom=both_sides, labelright=both_sides)
-        axis.set_yticks(range(rows), labels[:rows], parse_math=False)
-        axis.set_xticks(range(columns), labels, parse_math=False, rotation=90, rotation_mode="anchor", va="center")
-        for tick in axis.xaxis.get_major_ticks():
-            tick.label1.set(ha="right")  # below the cells
-            tick.label2.set(ha="left")  # above
-        axis.hlines(np.arange(rows + 1) - 0.5, -0.5, columns - 0.5, **GRID)
-        axis.vlines(np.arange(columns + 1) - 0.5, -0.5, rows - 0.5, **GRID)
-        axis.spines[:].set_visible(False)
-        axis.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
-        for row, column in zip(*np.nonzero(confusion.shares >= 0.01), strict=True) if rows <= 30 else ():
-            share = f"{100 * confusion.shares[row, column]:.0f}"
-            axis.text(column, row, share, ha="center", va="center_baseline", fontsize=9.5)
-        return _image(figure, alt)
-
-
-def _cells(confusion: Confusion) -> np.ndarray:
-    """(rows, columns, 4) RGBA: opacity is the square root of the share, so that small shares are visible."""
-    from matplotlib.colors import to_rgb
-
-    picture = np.empty((*confusion.shares.shape, 4))
-    picture[..., :3] = to_rgb(WRONG)
-    diagonal = np.arange(len(confusion.labels))
-    picture[diagonal, diagonal, :3] = to_rgb(RIGHT)
-    picture[..., 3] = np.sqrt(confusion.shares)
-    return picture
 
 
 def class_map(points: np.ndarray, classes: np.ndarray, is_query: np.ndarray) -> "Markup":

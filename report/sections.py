@@ -23,7 +23,7 @@ from report.text import class_names, clean
 from report.thumbnails import Thumbnails
 from retrieval.metrics import METRICS, Scores
 
-MOST_DRAWN = 250  # classes in the confusion matrix: with more, rows are unreadable
+MOST_SHOWN = 100  # classes in the confusion matrix: with more, it is unreadable
 CONFUSIONS = 12  # in the list of the most frequent ones
 DISAGREEMENTS = 8  # queries shown for each direction
 OTHER_CLASSES = "other (seen) classes"
@@ -111,11 +111,10 @@ def _confusion(data: ReportData, names: dict[int, str]) -> dict[str, Any]:
     shown = set(data.main.classes().tolist())
     rows = [label for label in names if label in shown]
     found = confusion(data.main, data.gallery_labels, np.array(rows))
-    columns = [*(names[label] for label in rows), OTHER_CLASSES]
+    columns = [*(names[label] for label in rows), OTHER_CLASSES][: found.shares.shape[1]]
     frequent = [(columns[row], columns[column], share) for row, column, share in found.most_frequent(CONFUSIONS)]
-    alt = "Share of each class among the first photos of each query class"
-    chart = plots.confusion_matrix(found, columns, alt) if len(rows) <= MOST_DRAWN else None
-    return {"chart": chart, "frequent": frequent, "first": FIRST, "has_others": found.has_others}
+    shares = found.shares.tolist() if len(rows) <= MOST_SHOWN else []
+    return {"columns": columns, "shares": shares, "frequent": frequent, "first": FIRST, "has_others": found.has_others}
 
 
 def _map(data: ReportData, names: dict[int, str]) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ import torch
 
 from report.analysis import FIRST, best_median_worst, confusion, evenly_sampled
 from report.plots import COLOURS
-from report.text import cells, class_names, clean, shortened
+from report.text import class_names, clean
 from retrieval.scores import evaluate_ranking
 
 
@@ -93,10 +93,9 @@ def test_names_are_made_fit_to_print():
         9: "class 9",
         0: "hot-air balloon",
     }
-    assert len(names[2]) == 100 and names[2].endswith("x…")
+    assert names[2] == "x" * 100
     assert list(class_names({np.int64(3): "B", 5: "a", 4: "b"}, np.array([4, 3, 5]))) == [5, 3, 4]
     assert clean("\ud800\u202e\x1b[1m") == "\ufffd\ufffd\ufffd[1m" and clean("👩\u200d💻") == "👩\u200d💻"
-    assert cells("汉a") == 3 and shortened("汉字汉字", 5) == "汉字…" and shortened("汉字", 4) == "汉字"
 
 
 def test_colours_of_classes_differ_and_stand_out_on_white_and_black():
