@@ -125,7 +125,7 @@ def _lacking(run: Run, keys: Sequence[str]) -> dict[str, str]:
 
 
 def _run_entry(first: Run, run: Run, reason: str | None, keys: Sequence[str]) -> dict[str, Any]:
-    named = {"run": run.number, "name": run.name, "results": run.file, **run.about}
+    named = {"run": run.number, "name": run.name, "results": str(run.file), **run.about}
     counts = {"queries": len(run.queries.names), "matched_by_row": run.matched_by_row, "left_out": run.left_out}
     notes = {"not_compared": reason, "other_settings": other_settings(first, run), "figures_lacking": list(_lacking(run, keys))}
     return named | counts | notes

@@ -1,7 +1,6 @@
 """What a test writes: the printed table, `results.json`, per-query values, a picture and a report."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -50,18 +49,9 @@ def print_table(test: ReportData) -> None:
 
 def write_results(path: Path, results: Mapping[str, Any]) -> None:
     """Write a dictionary as JSON in one step. Raises InputError if the file cannot be written."""
-    text = json.dumps(results, indent=2, allow_nan=False, ensure_ascii=False, default=_plain) + "\n"
+    text = json.dumps(results, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def _plain(value: Any) -> Any:
-    """NumPy and torch numbers and arrays, and paths, as values that JSON has."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    raise TypeError(f"cannot write a {type(value).__name__} as JSON")
 
 
 def require_free(results_file: Path) -> None:

@@ -104,18 +104,14 @@ def _without_ends(part: list[str], start: int, end: int) -> str:
 
 
 def _results_file(argument: Path) -> Path:
-    if argument.is_dir():
-        file = argument / "results.json"
-        if not file.exists():
-            below = sorted(str(path.parent) for path in argument.glob("*/results.json"))
-            other = f", or name one of the runs in it: {', '.join(below[:5])}" if below else ""
-            raise InputError(f"{file}: no such file; run the test script on that run first{other}")
-        return file
-    if not argument.is_file():
-        raise InputError(f"{argument}: no such run; run the test script first, then name its run folder or its results file")
-    if argument.suffix != ".json":
-        raise InputError(f"{argument}: not a results file; name a run folder, or the .json that a test script wrote")
-    return argument
+    file = argument / "results.json" if argument.is_dir() else argument
+    if not file.is_file():
+        below = sorted(str(path.parent) for path in argument.glob("*/results.json"))
+        other = f", or name one of the runs in it: {', '.join(below[:5])}" if below else ""
+        raise InputError(f"{file}: no such file; run the test script on that run first{other}")
+    if file.suffix != ".json":
+        raise InputError(f"{file}: not a results file; name a run folder, or the .json that a test script wrote")
+    return file
 
 
 def _read_run(number: int, name: str, file: Path) -> Run:

@@ -302,7 +302,9 @@ def test_runs_missing_or_taken_for_metrics_are_one_line(runs, compare):
 
 
 def test_missing_files_say_what_to_run(runs, compare, tmp_path):
-    assert f"{tmp_path}/nothing: no such run; run the test script first" in refused(compare, runs[0], tmp_path / "nothing")
+    assert f"{tmp_path}/nothing: no such file; run the test script on that run first" in refused(
+        compare, runs[0], tmp_path / "nothing"
+    )
     (tmp_path / "untested").mkdir()
     message = refused(compare, tmp_path / "untested")
     assert message.endswith("untested/results.json: no such file; run the test script on that run first\n")

@@ -3,7 +3,6 @@
 import json
 import os
 
-import numpy as np
 import pytest
 import torch
 
@@ -43,11 +42,9 @@ def test_table_of_one_ranking():
 
 def test_results_come_back_and_nothing_else_is_left(tmp_path):
     path = tmp_path / "run" / "results.json"
-    results = {"real": summary(0), "classes": {"hot air balloon": np.float64(0.5)}, "count": np.int64(3), "path": path}
+    results = {"real": summary(0), "classes": {"été": 0.5}}
     write_results(path, results)
-    read = json.loads(path.read_text(encoding="utf-8"))
-    assert read["real"] == results["real"]
-    assert read["classes"] == {"hot air balloon": 0.5} and read["count"] == 3 and read["path"] == str(path)
+    assert json.loads(path.read_text(encoding="utf-8")) == results
     assert os.listdir(path.parent) == ["results.json"]
 
 
