@@ -118,16 +118,11 @@ def estimate(runs: Sequence[Run], keys: Sequence[str], resampling: ResamplingOpt
     return dict(zip(shares, estimates, strict=True))
 
 
-def _lacking(run: Run, keys: Sequence[str]) -> dict[str, str]:
-    """{key of METRICS: the array, as `real/p100`, that the per-query file of an older test lacks}."""
-    arrays = ((key, ranking, METRICS[key].per_query) for key in keys for ranking in reversed(run.queries.values))
-    return {key: f"{ranking}/{name}" for key, ranking, name in arrays if name not in run.queries.values[ranking]}
-
-
 def _run_entry(first: Run, run: Run, reason: str | None, keys: Sequence[str]) -> dict[str, Any]:
     named = {"run": run.number, "name": run.name, "results": str(run.file), **run.about}
     counts = {"queries": len(run.queries.names), "matched_by_row": run.matched_by_row, "left_out": run.left_out}
-    notes = {"not_compared": reason, "other_settings": other_settings(first, run), "figures_lacking": list(_lacking(run, keys))}
+    lacking = [key for key in keys if any(METRICS[key].per_query not in values for values in run.queries.values.values())]
+    notes = {"not_compared": reason, "other_settings": other_settings(first, run), "figures_lacking": lacking}
     return named | counts | notes
 
 

@@ -22,13 +22,12 @@ __all__ = ["ReportData", "write_report"]
 def write_report(path: Path, data: ReportData) -> None:
     """Write the report of one test in one step; its folder is created. path: ends in `.html`.
 
-    t-SNE and the decoding of every photo shown take seconds to a minute. Raises InputError if the file cannot be written, and
-    ValueError on data that do not belong together, before that work; ImportError without matplotlib or jinja2.
+    t-SNE and the decoding of every photo shown take seconds to a minute. Raises InputError, before that work, if the file cannot
+    be written; ImportError without matplotlib or jinja2.
     """
     import matplotlib  # noqa: F401  before the work
 
     template = _template()
-    data.check()
     require_writable(path, option="report", suffix=".html")
     colours = {"first": SERIES[0], "second": SERIES[1], "right": RIGHT, "wrong": WRONG}
     page = template.render(page_contents(data), colours=colours)

@@ -44,17 +44,6 @@ class ReportData:
     gallery_features: np.ndarray | None  # (m, d)
     thumbnail: Callable[[str, int], np.ndarray] | None  # ("query" or "gallery", index) → (H, W, 3) uint8; None: no pictures
 
-    def check(self) -> None:
-        """Raise ValueError if the arrays do not belong together or no query has a positive."""
-        for ranking, scores in self.scores.items():
-            if not np.array_equal(scores.query_labels, self.query_labels):
-                raise ValueError(f"{ranking!r} has scores of other queries than the {len(self.query_labels)} labelled ones")
-        for features, labels in ((self.query_features, self.query_labels), (self.gallery_features, self.gallery_labels)):
-            if features is not None and len(features) != len(labels):
-                raise ValueError(f"{len(features)} rows of features for {len(labels)} labels")
-        if not self.scores or not self.main.has_positive.any():
-            raise ValueError("nothing to report: no ranking, or no query with a photo of its class")
-
     @property
     def main_name(self) -> str:
         """The ranking that sections on a single ranking show."""

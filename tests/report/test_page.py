@@ -372,18 +372,6 @@ def test_a_missing_library_is_named_before_anything_is_done(tmp_path, monkeypatc
     assert missing.value.name == module and not os.listdir(tmp_path)
 
 
-def test_data_that_do_not_belong_together_are_refused(tmp_path):
-    data = example()
-    for change in (
-        {"query_labels": data.query_labels[:-1]},
-        {"gallery_features": data.gallery_features[:-1]},
-        {"scores": {}},
-    ):
-        with pytest.raises(ValueError):
-            write_report(tmp_path / "index.html", dataclasses.replace(data, **change))
-    assert not os.listdir(tmp_path)
-
-
 def test_the_tie_rule_is_said_as_it_was(tmp_path):
     first, averaged = (
         "At equal distance the photo with the lower gallery index",
