@@ -12,7 +12,7 @@ from evaluation.outputs import write_results
 from evaluation.per_query import write_per_query
 from evaluation.tested_runs import short_names
 from retrieval.metrics import METRICS, PER_QUERY, Scores
-from retrieval.statistics import Estimate, compare_metrics, query_weights
+from retrieval.statistics import compare_metrics, query_weights
 
 LABELS = np.repeat([0, 1, 2], [9, 20, 31])
 NAMES = [f"sketch/{label}/{number}.png" for number, label in enumerate(LABELS)]
@@ -172,8 +172,6 @@ def renamed(names):
     ("changed", "said"),
     [
         ({"dataset": "TUBerlin"}, "its dataset is 'TUBerlin', that of run 1 'Sketchy'"),
-        ({"split": "zeroshot2"}, "its split is 'zeroshot2', that of run 1 'zeroshot1'"),
-        ({"protocol": "generalized zero-shot"}, "its protocol is 'generalized zero-shot', that of run 1 'zero-shot'"),
         ({"protocol": None}, "its protocol is None, that of run 1 'zero-shot'"),
         ({"gallery": 400}, "its gallery is 400, that of run 1 500"),
         (
@@ -186,7 +184,6 @@ def renamed(names):
         ),
         ({"lost": 1}, "other queries: 1 that run 1 counts are not among those of it, e.g. 'sketch/0/0.png'"),
         ({"labels": np.where(LABELS == 1, 5, LABELS)}, "other classes: query 'sketch/1/10.png' has class id 5, in run 1 1"),
-        ({"labels": np.where(LABELS == 2, 5, LABELS)}, "other classes: query 'sketch/2/29.png' has class id 5, in run 1 2"),
     ],
 )
 def test_other_queries_or_galleries_are_shown_and_not_tested(runs, compare, tmp_path, changed, said):
@@ -265,12 +262,6 @@ def test_defaults():
     assert chosen_metrics(None) == ["map_all_released", "p100_released"]
 
 
-def test_help_names_every_option(compare):
-    code, out, _ = compare("--help")
-    assert code == 0 and "RUN [RUN ...] [options]" in out
-    assert all(option in " ".join(out.split()) for option in ("--figures", "--json", "--resamples", "--seed", "(default: 2000)"))
-
-
 def refused(compare, *arguments):
     """The one line that a mistake is answered with."""
     code, out, err = compare(*arguments)
@@ -285,9 +276,6 @@ def refused(compare, *arguments):
         ("--figures p1000", "--figures: invalid choice: 'p1000' (choose from "),
         ("--figures", "--figures: expected at least one argument"),
         ("--resamples 99", "--resamples: must be a whole number from 100 to 20000, not '99'"),
-        ("--resamples 20001", "--resamples: must be a whole number from 100 to 20000, not '20001'"),
-        ("--resamples 1e3", "--resamples: must be a whole number from 100 to 20000, not '1e3'"),
-        ("--seed -1", "--seed: must be a whole number from 0"),
         ("--sed 1", "unknown option --sed; did you mean --seed?"),
         ("--json out.txt", "--json out.txt: give a file name that ends in .json"),
     ],
@@ -322,15 +310,11 @@ def test_missing_files_say_what_to_run(runs, compare, tmp_path):
     ("text", "said"),
     [
         ("", "not a results file of a test script"),
-        ("{", "not a results file of a test script"),
         ("[" * 100_000, "not a results file of a test script"),
         ('{"queries": ' + "1" * 5000 + "}", "not a results file of a test script"),
-        ("[1]", "has no usable `queries`"),
         ("{}", "has no usable `queries`"),
         ('{"queries": true, "gallery": 3}', "has no usable `queries`"),
-        ('{"queries": 60, "gallery": "many"}', "has no usable `gallery`"),
         ('{"queries": 60, "gallery": 0}', "has no usable `gallery`"),
-        ('{"queries": 60, "gallery": 4294967297}', "has no usable `gallery`"),
         ('{"queries": 61, "gallery": 500}', "are not of the same test"),
         ('{"queries": 60, "gallery": 500, "real": {"map_all": 0.9}}', "are not of the same test"),
         ('{"queries": 60, "gallery": 500, "hash": {"p100_released": NaN}}', "are not of the same test"),
@@ -399,13 +383,9 @@ def test_a_comparison_never_overwrites_a_run(runs, compare):
         (["runs/a/results.json", "runs/b/results.json"], ["a", "b"]),
         (["demo/untrained.json", "demo/trained.json"], ["untrained", "trained"]),
         (["seed1/run/results.json", "seed2/run/results.json"], ["seed1", "seed2"]),
-        (["x/seed1/run/results.json", "y/seed1/run/results.json"], ["x", "y"]),
         (["x/a/results.json", "y/a/results.json", "y/b/results.json"], ["x/a", "y/a", "y/b"]),
         (["a/results.json", "a/results.json"], ["a", "a"]),
-        (["/x/results.json", "/y/x/results.json"], ["x", "y/x"]),
         (["/x/results.json", "/results.json"], ["x", "/"]),
-        (["s/run_1/results.json", "s/run_2/results.json"], ["run_1", "run_2"]),
-        (["a/results.json", "a/results.json", "b/results.json"], ["a", "a", "b"]),
         ([f"s/{LONG.format(memory)}/results.json" for memory in ("1.0", "0.0")], ["…memory(10-1.0)", "…memory(10-0.0)"]),
         (
             [f"s/sketchy_kd({kd})_kdneg(0.3)_sake(1.0)_memory(10-1.0)/results.json" for kd in ("1.0", "2.0")],
@@ -429,9 +409,3 @@ def test_a_long_name_leaves_the_table_below_100_columns(tmp_path, compare):
     assert max(map(len, out.partition("\n\n")[2].partition("numbers:")[0].splitlines())) < 100
     assert all(len(run["name"]) <= 26 for run in found["runs"])
     assert "\n  11 " in out and "\n   1 " in out
-
-
-def test_estimates_are_plain_numbers():
-    """What the JSON file holds comes from these."""
-    found = compare_metrics(np.array([[0.25], [0.25]]), [None], np.array([0, 0]), resamples=100)
-    assert found == [Estimate(0.5, 0.5, 0.5, None)] and type(found[0].value) is float

@@ -76,13 +76,6 @@ def test_what_is_written_comes_back(scores, file):
     assert os.listdir(file.parent) == ["results.npz"]
 
 
-def test_the_file_holds_the_arrays_it_says(file):
-    arrays = arrays_of(file)
-    expected = {f"{ranking}/{name}" for ranking in ("real", "hash") for name in PER_QUERY}
-    assert set(arrays) == {"names", "labels", "has_positive"} | expected
-    assert all(array.shape == (6,) for array in arrays.values())
-
-
 def test_one_ranking_and_any_file_name(scores, tmp_path):
     write_per_query(tmp_path / "values", {"hash": scores["hash"]}, NAMES)
     assert os.listdir(tmp_path) == ["values"]
@@ -111,11 +104,9 @@ ONES = np.ones(6)
         ({"drop": [f"{ranking}/{name}" for ranking in ("real", "hash") for name in PER_QUERY]}, "has no array `real/…`"),
         ({"names": np.arange(6)}, "`names` is int64 of shape (6,), not str_"),
         ({"names": np.array(NAMES).astype(object)}, "`names` holds object"),
-        ({"names": np.array([b"a", b"b", b"c", b"d", b"e", b"f"])}, "`names` is |S1"),
         ({"names": np.array(NAMES[:5])}, "`labels` is int64 of shape (6,), not int64 of shape (5,)"),
         ({"names": np.array([*NAMES[:5], NAMES[1]])}, "`names` holds a query twice"),
         ({"names": np.array(NAMES).reshape(2, 3)}, "of shape (2, 3), not str_ of shape (6,)"),
-        ({"labels": np.ones(6)}, "`labels` is float64"),
         ({"labels": np.ones(6, dtype=np.int32)}, "`labels` is int32"),
         ({"has_positive": np.ones(6, dtype=np.int64)}, "`has_positive` is int64"),
         ({"has_positive": np.zeros(6, dtype=bool)}, "no query has a photo of its class"),
@@ -124,8 +115,6 @@ ONES = np.ones(6)
         ({VALUE: np.ones((6, 2))}, "`real/ap` is float64 of shape (6, 2)"),
         ({VALUE: ONES * np.nan}, "`real/ap` has values outside 0 to 1"),
         ({VALUE: ONES * 1.01}, "`real/ap` has values outside 0 to 1"),
-        ({VALUE: -ONES}, "`real/ap` has values outside 0 to 1"),
-        ({"compression": zipfile.ZIP_BZIP2}, "packed in a way NumPy does not pack"),
         ({"compression": zipfile.ZIP_LZMA}, "packed in a way NumPy does not pack"),
     ],
 )
@@ -145,15 +134,11 @@ def test_arrays_that_no_test_writes_are_named(file, changes, said):
             {"descr": "<f8", "fortran_order": False, "shape": (10**13,)},
             "declares shape (10000000000000,), and has 0 bytes",
         ),
-        (VALUE, {"descr": "<f8", "fortran_order": False, "shape": (-1,)}, "declares shape (-1,)"),
         (VALUE, {"descr": "<f8", "fortran_order": False, "shape": (0,)}, "`real/ap` is float64 of shape (0,)"),
         ("names", {"descr": "<U0", "fortran_order": False, "shape": (10**13,)}, "not plain numbers or text"),
         ("names", {"descr": "<U500000000", "fortran_order": False, "shape": (6,)}, "declares shape (6,), and has 0 bytes"),
-        ("labels", {"descr": "|O", "fortran_order": False, "shape": (6,)}, "`labels` holds object"),
         (VALUE, {"descr": [("x", "<f8")], "fortran_order": False, "shape": (6,)}, "not plain numbers or text"),
-        (VALUE, {"descr": "<f8", "shape": (6,)}, "damaged, or not a .npz file"),
         (VALUE, {"descr": "<f8", "fortran_order": False, "shape": (10**4000,)}, "declares shape (10000000000000000000"),
-        ("names", {"descr": ">U9", "fortran_order": False, "shape": (6,)}, "`names` declares shape (6,)"),
     ],
 )
 def test_a_header_is_not_believed(file, name, header, said):
@@ -204,11 +189,6 @@ def test_a_file_far_too_large_is_refused(file):
     os.truncate(file, 2**30)
     with pytest.raises(InputError, match="damaged, or not a"):
         read_per_query(file)
-
-
-def test_a_folder_is_no_file(tmp_path):
-    with pytest.raises(InputError, match="is a folder, not a file"):
-        read_per_query(tmp_path)
 
 
 def test_arrays_of_other_names_are_left_alone(file):
