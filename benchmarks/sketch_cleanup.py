@@ -18,7 +18,7 @@ from PIL import Image, ImageFilter
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from datasets.catalog import SKETCHY, UNSEEN
 from datasets.file_lists import Split
-from datasets.images import decode, opened
+from datasets.images import decode, on_white, opened
 from datasets.sketch_cleanup import as_training_sketch, stroke_width
 from photo_search.encoder import open_network
 from retrieval.scores import evaluate_ranking
@@ -48,9 +48,7 @@ def on_a_screen(sketch: Image.Image, seed: int, width: float | None) -> Image.Im
 
 def as_it_is(picture: Image.Image, side: int) -> np.ndarray:
     """The picture on white, stretched to the square."""
-    paper = Image.new("RGBA", picture.size, "white")
-    paper.alpha_composite(picture)
-    return np.asarray(paper.convert("RGB").resize((side, side), Image.Resampling.BILINEAR))
+    return np.asarray(on_white(picture).resize((side, side), Image.Resampling.BILINEAR))
 
 
 def embedded(embed: Callable[[np.ndarray], np.ndarray], images: list[np.ndarray]) -> torch.Tensor:

@@ -49,7 +49,7 @@ def decode(path: str | os.PathLike, side: int) -> np.ndarray:
         box = draft[1] if draft else None  # the reduced size is rounded up; the image ends here
         with _silent_stderr() if file.tile and file.tile[0][0] == "libtiff" else contextlib.nullcontext():
             image, turn = _loaded(file)
-        image = _on_white(image)
+        image = on_white(image)
         if image.size != (side, side):
             image = image.resize((side, side), Image.Resampling.BILINEAR, box=box)
         return np.array(image if turn is None else image.transpose(turn))
@@ -143,7 +143,8 @@ def _is_16_bit(image: ImageFile.ImageFile) -> bool:
     return image.mode.startswith("I;16")
 
 
-def _on_white(image: Image.Image) -> Image.Image:
+def on_white(image: Image.Image) -> Image.Image:
+    """The image in RGB; transparent pixels become white."""
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, "white")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageOps
 
-from datasets.images import decode
+from datasets.images import decode, on_white
 from photo_search.searching import Hit
 from utils.errors import InputError
 from utils.files import atomic_write
@@ -29,9 +29,7 @@ def save_grid(file: Path, drawings: list[Image.Image], results: list[list[Hit]])
 
 
 def _framed(drawing: Image.Image) -> Image.Image:
-    picture = drawing.convert("RGBA")
-    on_paper = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-    return ImageOps.expand(ImageOps.pad(on_paper, (CELL - 2, CELL - 2), color="white"), 1, "grey")
+    return ImageOps.expand(ImageOps.pad(on_white(drawing), (CELL - 2, CELL - 2), color="white"), 1, "grey")
 
 
 def _photo(path: str) -> Image.Image:

@@ -8,9 +8,7 @@ import os
 import stat
 import threading
 
-from PIL import Image
-
-from datasets.images import opened_within
+from datasets.images import on_white, opened_within
 from utils.errors import InputError
 
 SIDES = (256, 1280)  # pixels: in the grid, and in the large view
@@ -34,8 +32,6 @@ def thumbnail(path: str, real_path: str, side: int) -> bytes:
             picture, _ = opened_within(file, side, MAX_PIXELS)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: is gone; index again") from error
-    paper = Image.new("RGBA", picture.size, "white")
-    paper.alpha_composite(picture)
     result = io.BytesIO()
-    paper.convert("RGB").save(result, "JPEG", quality=85)
+    on_white(picture).save(result, "JPEG", quality=85)
     return result.getvalue()
