@@ -83,7 +83,8 @@ def copy_images(images: list[Image], root: Path, options: FileOptions) -> int:
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, aside, ignore_errors=True)
         opened = {source: stack.enter_context(source.open(found, aside, options.copy)) for source, found in names.items()}
-        pool = stack.enter_context(ThreadPoolExecutor(options.num_workers or usable_cores()))
+        pool = ThreadPoolExecutor(options.num_workers or usable_cores())
+        stack.callback(pool.shutdown, cancel_futures=True)  # Ctrl-C does not wait for all images
         bar = stack.enter_context(progress_bar(len(images), "copying images", "img"))
         chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
         tasks = pool.map(lambda chunk: [_copy(image, opened[image.source], root, options) for image in chunk], chunks)
