@@ -91,7 +91,7 @@ class Archive(Source):
 
         def take(name: str, target: Path) -> None:
             os.replace(into / self.members[name].raw, target)
-            os.utime(target)  # py7zr restores the time of change; existing_files.py needs the time of copying
+            os.utime(target)  # py7zr restores the time of change; the journal needs the time of copying
 
         if names:
             with _damage_named(self.path), report_full_disk(into, FREE_SPACE):

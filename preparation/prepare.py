@@ -13,8 +13,7 @@ from datasets.catalog import CUSTOM, DATA_ROOT, DATASETS, Dataset
 from datasets.file_lists import MASK_PICKLE
 from preparation.archives import FREE_SPACE, open_source
 from preparation.console import print_classes, print_outcome, print_some, write_record
-from preparation.copying import FileOptions, copy_images, require_space
-from preparation.existing_files import images_to_copy, note_sources
+from preparation.copying import FileOptions, copy_images, images_to_copy, note_sources, require_space
 from preparation.layouts import recognise
 from preparation.lists import new_lists, published_lists, require_unchanged, write_lists
 from preparation.mask import mask_files
