@@ -66,6 +66,11 @@ def test_lists_and_mask_that_came_with_the_images_stay(tmp_path, prepare):
     folder = tmp_path / "out/QuickDraw/zeroshot"
     for name in ("sketch_test.txt", "cid_mask.pickle"):
         assert (folder / name).read_bytes() == (root / "zeroshot" / name).read_bytes()
+    (root / "zeroshot/cid_mask.pickle").write_bytes(b"none")
+    code, out, _ = prepare("quickdraw", tmp_path / "got", "--output", str(tmp_path / "other"))
+    assert code == 0 and "stay as they are" in out and "the mask that came with the images is not used: damaged" in out
+    assert (tmp_path / "other/QuickDraw/zeroshot/cid_mask.pickle").read_bytes() != b"none"
+    (root / "zeroshot/cid_mask.pickle").write_bytes(pickle.dumps(mask))
     # in their own place too; but lists that do not fit the images are not believed
     assert prepare("quickdraw", tmp_path / "got", "--output", str(tmp_path / "got"))[0] == 0
     gone = sorted(path for path, _ in published["photo zero"])[0]
