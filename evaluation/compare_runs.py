@@ -1,5 +1,6 @@
 """Compare tested runs: the work of `compare.py`. Also formats the printed table and the notes below it."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,13 +141,9 @@ def format_comparison(results: dict[str, Any]) -> str:
     heading = " " * (3 + digits + width) + "   value  95 % interval     "
     heading += "  - run 1  95 % interval            p\n" if tests else "\n"
     lines = [*map(_about, runs), "", heading.rstrip(), "-" * (len(heading) - 1)]
-    block = None
-    for entry in results["figures"]:
-        if block != (entry["ranking"], entry["figure"]):
-            block = entry["ranking"], entry["figure"]
-            lines.append(f"{entry['ranking']}: {entry['text']}")
-        name = runs[entry["run"] - 1]["name"]
-        lines.append(f"  {entry['run']:>{digits}} {name:{width}}  {_numbers(entry)}".rstrip())
+    for metric, entries in itertools.groupby(results["figures"], lambda entry: f"{entry['ranking']}: {entry['text']}"):
+        rows = ((entry["run"], runs[entry["run"] - 1]["name"], _numbers(entry)) for entry in entries)
+        lines += [metric, *(f"  {number:>{digits}} {name:{width}}  {numbers}" for number, name, numbers in rows)]
     notes = [*_statistics_notes(results, tests), *(note for run in runs for note in _run_notes(run, len(runs), tests))]
     return "\n".join([*lines, "", *notes, *_missing_rankings(results)])
 

@@ -144,8 +144,7 @@ def _joined(blocks: Iterable[dict[str, np.ndarray]], bar: tqdm) -> dict[str, np.
 
 
 def _labels(name: str, labels: torch.Tensor, rows: torch.Tensor) -> np.ndarray:
-    if labels.ndim != 1 or len(labels) != len(rows):
-        raise InputError(f"{name} labels have shape {tuple(labels.shape)} for {len(rows)} rows; give one label per row")
-    if labels.is_floating_point() or labels.dtype == torch.bool:
-        raise InputError(f"{name} labels are {labels.dtype}; give integer class ids")
+    if labels.shape != (len(rows),) or labels.is_floating_point() or labels.dtype == torch.bool:
+        fault = f"{name} labels are {labels.dtype} of shape {tuple(labels.shape)} for {len(rows)} rows"
+        raise InputError(f"{fault}; give one integer class id per row")
     return labels.long().cpu().numpy()

@@ -191,9 +191,9 @@ BAD = {
     "flat": (one_bad(0, lambda query: query[0]), "query has shape"),
     "query nan": (one_bad(0, with_nan), "query row 2 holds NaN"),
     "gallery nan": (one_bad(2, with_nan), "gallery row 2 holds NaN"),
-    "query labels": (one_bad(1, lambda labels: labels[:3]), "query labels have shape"),
-    "gallery labels": (one_bad(3, lambda labels: labels[:3]), "gallery labels have shape"),
-    "float labels": (one_bad(3, lambda labels: labels.float()), "give integer class ids"),
+    "query labels": (one_bad(1, lambda labels: labels[:3]), r"query labels are torch.int64 of shape \(3,\) for 4 rows"),
+    "gallery labels": (one_bad(3, lambda labels: labels[:3]), r"gallery labels are torch.int64 of shape \(3,\) for 20 rows"),
+    "float labels": (one_bad(3, lambda labels: labels.float()), "give one integer class id per row"),
     "strangers": (one_bad(1, lambda labels: labels + 50), "no query has a photo of its class"),
 }
 
