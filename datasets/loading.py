@@ -82,9 +82,9 @@ class Loading:
 
 
 def _fewer_workers(workers: int, error: ImportError | OSError) -> str:
-    who = f"{workers} decode" if workers else "the main process decodes"
+    who = f"{workers} of them do" if workers else "the main process does"
     reason = getattr(error, "strerror", None) or error
-    return f"note: worker processes cannot be started ({reason}): {who} the images; {WORKERS_NEED}, or lower --num_workers"
+    return f"note: worker processes cannot be started ({reason}): {who} the work; {WORKERS_NEED}, or lower --num_workers"
 
 
 def map_in_workers(
@@ -93,6 +93,8 @@ def map_in_workers(
     """`function` of each item, in order, in lists of `chunk` results, with a progress bar; computed by worker processes."""
     with progress_bar(len(items), title, "img") as bar:
         for results in Loading(_Mapped(function, items), chunk, num_workers) if items else ():
+            if isinstance(results, OSError):
+                raise results
             yield results
             bar.update(len(results))
 
@@ -104,8 +106,11 @@ class _Mapped(Dataset):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitems__(self, rows: list[int]) -> list[Any]:
-        return [self.function(self.items[row]) for row in rows]
+    def __getitems__(self, rows: list[int]) -> list[Any] | OSError:
+        try:
+            return [self.function(self.items[row]) for row in rows]
+        except OSError as error:  # raised in a worker, it would gain a traceback and lose its number
+            return error
 
 
 @functools.cache

@@ -1,6 +1,5 @@
 """Draw the demo dataset into image files in the layout of Sketchy: `python -m synthetic.draw --root demo/dataset`."""
 
-import contextlib
 import functools
 import json
 import os
@@ -20,11 +19,10 @@ from synthetic.shapes import SEEN, UNSEEN
 from utils.errors import InputError, report_errors
 from utils.options import as_text, option, parse
 from utils.parser import Parser, non_negative_int, path_argument, positive_int, whole_number
-from utils.progress import progress_bar
 from utils.text import one_line
-from utils.workers import process_pool
 
 VERSION = 1  # raise it when the same settings draw other pictures
+CHUNK = 16  # pictures that a worker draws at a time
 FOLDERS = {"photo": SKETCHY.photo_folder, "sketch": SKETCHY.sketch_folder}
 
 
@@ -53,8 +51,8 @@ class Output:
 def draw_dataset(root: Path, settings: Settings, workers: int | None = None) -> Path:
     """Draw the dataset into `<root>/Sketchy` and return that folder; a complete one of the same settings is kept.
 
-    The files do not depend on `workers`; with more than one the caller's script must guard its main. The folder appears when
-    it is complete. Raises InputError if it exists and is something else, or if `root` cannot be written.
+    The files do not depend on `workers`. The folder appears when it is complete. Raises InputError if it exists and is something
+    else, or if `root` cannot be written.
     """
     target = root / SKETCHY.folder
     record = target / "drawn.json"
@@ -80,28 +78,28 @@ def _record(settings: Settings) -> str:
 
 
 def _jobs(settings: Settings) -> list[tuple[str, str, int]]:
-    """(kind, class, number of pictures)."""
+    """(kind, class, number) of each picture."""
     sketches = {name: settings.sketches_per_class + settings.held_out_per_class * (name in SEEN) for name in SEEN + UNSEEN}
-    return [("photo", name, settings.photos_per_class) for name in sketches] + [("sketch", *job) for job in sketches.items()]
+    photos = [("photo", name, number) for name in sketches for number in range(settings.photos_per_class)]
+    return photos + [("sketch", name, number) for name, count in sketches.items() for number in range(count)]
 
 
 def _draw_images(folder: Path, settings: Settings, workers: int) -> None:
-    jobs, draw = _jobs(settings), functools.partial(_draw_class, folder, settings)
-    pooled = process_pool(min(workers, len(jobs))) if workers > 1 else contextlib.nullcontext()
-    with pooled as pool, progress_bar(sum(count for *_, count in jobs), "drawing", "file") as bar:
-        for count in (pool.map if pool else map)(draw, jobs):
-            bar.update(count)
+    from datasets.loading import map_in_workers  # here, because it imports PyTorch
+
+    draw = functools.partial(_draw, folder, settings)
+    for _ in map_in_workers(draw, _jobs(settings), CHUNK, workers if workers > 1 else 0, "drawing"):
+        pass
 
 
-def _draw_class(folder: Path, settings: Settings, job: tuple[str, str, int]) -> int:
-    kind, name, count = job
-    for number, path in enumerate(_paths(kind, name, range(count))):
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        if kind == "photo":
-            draw_photo(name, number, settings.seed, settings.side).save(folder / path, quality=88)
-        else:
-            draw_sketch(name, number, settings.seed, settings.side).convert("RGB").save(folder / path)
-    return count
+def _draw(folder: Path, settings: Settings, job: tuple[str, str, int]) -> None:
+    kind, name, number = job
+    path = folder / _paths(kind, name, [number])[0]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "photo":
+        draw_photo(name, number, settings.seed, settings.side).save(path, quality=88)
+    else:
+        draw_sketch(name, number, settings.seed, settings.side).convert("RGB").save(path)
 
 
 def _paths(kind: str, name: str, numbers: Iterable[int]) -> list[str]:
@@ -142,7 +140,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             side = "unseen" if name in UNSEEN else "seen"
             rows.append(Row([name, side], [target / path for path in photos + sketches]))
         save_contact_sheet(output.contact_sheet, rows, columns=3)
-    counts = [f"{sum(count for kind, _, count in _jobs(settings) if kind == each)} {each}" for each in FOLDERS]
+    kinds = [kind for kind, *_ in _jobs(settings)]
+    counts = [f"{kinds.count(each)} {each}" for each in FOLDERS]
     print(f"{target}: {' and '.join(counts)} files of {len(SEEN)} seen and {len(UNSEEN)} unseen classes")
 
 

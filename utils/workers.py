@@ -1,38 +1,15 @@
-"""Worker processes: a pool of them, ending them, and what the death of one means."""
+"""Worker processes: ending them, and what the death of one means."""
 
 import contextlib
 import multiprocessing
-import os
 import re
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
 
-from utils.text import one_line
-
-CANNOT_START = (OSError, ImportError, NotImplementedError, BrokenProcessPool)  # no /dev/shm, a limit on processes, …
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 WORKER_ENDED = re.compile(r"DataLoader worker .*?(killed by signal: [\w ]+|exited unexpectedly(?: with exit code \d+)?)")
-
-
-@contextlib.contextmanager
-def process_pool(workers: int) -> Iterator[ProcessPoolExecutor | None]:
-    """A pool of spawned processes that have all answered; None, after a note, where processes cannot be started."""
-    with contextlib.ExitStack() as ending:
-        pool = None
-        try:
-            pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
-            ending.callback(pool.shutdown, wait=True, cancel_futures=True)
-            for answer in [pool.submit(os.getpid) for _ in range(workers)]:
-                answer.result()
-        except CANNOT_START as error:
-            ending.close()
-            pool = None
-            print(f"note: worker processes cannot be started ({one_line(error)}); this process does all the work", flush=True)
-        yield pool
 
 
 def ignore_stop_signals(worker: int) -> None:

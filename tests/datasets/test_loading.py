@@ -115,7 +115,7 @@ def test_where_fewer_processes_can_be_started_fewer_decode(monkeypatch, capsys, 
     said = capsys.readouterr()
     last = said.out.splitlines()[-1]
     assert last.startswith("note: worker processes cannot be started (Resource temporarily unavailable): ")
-    assert (f"{left} decode the images" if left else "the main process decodes the images") in last
+    assert (f"{left} of them do the work" if left else "the main process does the work") in last
     assert len(set(said.out.splitlines())) == said.out.count("\n")  # each note once
     assert said.err == "" and set(multiprocessing.active_children()) <= others
 
@@ -127,7 +127,7 @@ def test_without_room_for_semaphores_the_main_process_decodes(monkeypatch, capsy
     monkeypatch.setattr(multiprocessing.synchronize.SemLock, "__init__", full)
     assert_same(Loading(Pictures(), 3, 1), Loading(Pictures(), 3, 0))
     said = capsys.readouterr()
-    assert "(No space left on device): the main process decodes the images" in said.out and "--shm-size" in said.out
+    assert "(No space left on device): the main process does the work" in said.out and "--shm-size" in said.out
     assert said.err == ""
 
 

@@ -1,37 +1,11 @@
-"""Worker processes: where the system starts them and where it does not, and how they are ended."""
+"""How worker processes are ended, and what the death of one means."""
 
-import errno
-import math
 import multiprocessing
-import multiprocessing.process
 import os
 import signal
 import time
 
-from utils.workers import kill_workers, process_pool, worker_failure
-
-
-def test_a_pool_works():
-    with process_pool(2) as pool:
-        assert list(pool.map(math.factorial, range(5))) == [1, 1, 2, 6, 24]
-
-
-def test_a_limit_on_processes_is_one_note_and_leaves_none_running(monkeypatch, capsys):
-    started, original = [], multiprocessing.process.BaseProcess.start
-
-    def start(process):
-        if started:
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        started.append(process)
-        original(process)
-
-    monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", start)
-    with process_pool(2) as pool:
-        assert pool is None
-    output = capsys.readouterr().out
-    assert output.startswith("note: worker processes cannot be started (") and output.count("\n") == 1
-    assert os.strerror(errno.EAGAIN) in output
-    assert not started[0].is_alive()
+from utils.workers import kill_workers, worker_failure
 
 
 def test_stuck_workers_are_killed_and_others_are_not():
