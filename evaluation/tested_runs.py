@@ -5,7 +5,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,7 @@ def _results_file(argument: Path) -> Path:
 
 def _read_run(number: int, name: str, file: Path) -> Run:
     content, per_query = _read_results(file), file.with_suffix(".npz")
-    queries = read_per_query(per_query)
+    queries = _with_p100_within_gallery(read_per_query(per_query), content["gallery"])
     counted = np.flatnonzero(queries.has_positive)
     if content["queries"] != len(queries.names) or not _agree(content, queries.rows(counted)):
         raise InputError(f"{file} and {per_query.name} are not of the same test; repeat the test, which writes both")
@@ -147,6 +147,17 @@ def _printable(facts: dict[str, Any]) -> dict[str, Any]:
     """Text and numbers of a file, safe to print; None for any other value."""
     simple = {key: value if isinstance(value, str | int | float) else None for key, value in facts.items()}
     return {printable(key): printable(value) if isinstance(value, str) else value for key, value in simple.items()}
+
+
+def _with_p100_within_gallery(queries: PerQuery, gallery: int) -> PerQuery:
+    """Older tests wrote only `p100`; both are equal if the gallery has 100 photos or more."""
+    if gallery < 100:
+        return queries
+    values = {ranking: dict(part) for ranking, part in queries.values.items()}
+    for part in values.values():
+        if "p100" in part:
+            part.setdefault("p100_within_gallery", part["p100"])
+    return replace(queries, values=values)
 
 
 def _agree(content: dict[str, Any], counted: PerQuery) -> bool:

@@ -2,7 +2,7 @@
 
     exact   compares the query with every vector
     ivf     compares it with those around the nearest centroids, and misses some of the most similar
-    codes   compares binary codes (ITQ) by Hamming distance: a thirtieth of the memory, a much coarser order
+    codes   compares binary codes (ITQ) by Hamming distance: a sixteenth of the memory, a much coarser order
 
 The database also stores what was fitted on the vectors (centroids, codes), so that opening an index only fills it. faiss trusts
 the files that it reads; it reads none here.

@@ -353,17 +353,34 @@ def test_the_same_query_twice_is_refused(runs, compare, tmp_path):
     assert f"{tmp_path}/twice/results.npz: `names` holds a query twice" in refused(compare, runs[0], tmp_path / "twice")
 
 
-def test_a_metric_that_one_run_lacks_is_shown_for_the_others(runs, compare, tmp_path):
+def write_old_run(folder, gallery):
+    """The files of a test from before P@100 within the gallery was written; its released P@100 was the class mean of P@100."""
     scores = made_scores(7)
     for scored in scores.values():
+        scored.per_query["p100_within_gallery"] = scored.per_query["p100"]
+    summaries = {ranking: scored.summary() for ranking, scored in scores.items()}
+    for scored in scores.values():
         del scored.per_query["p100_within_gallery"]
-    write_per_query(tmp_path / "old.npz", scores, NAMES)
-    write_results(tmp_path / "old.json", {**ABOUT, "queries": len(NAMES)})
+    write_per_query(folder / "old.npz", scores, NAMES)
+    write_results(folder / "old.json", {**ABOUT, "gallery": gallery, "queries": len(NAMES), **summaries})
+
+
+def test_older_results_have_the_released_precision_where_100_photos_or_more_are_ranked(runs, compare, tmp_path):
+    write_old_run(tmp_path, gallery=100)
+    found, out = numbers(compare, tmp_path / "old.json", "--figures", "p100_released", "p100_class_mean")
+    values = {(row["ranking"], row["figure"]): row["value"] for row in found["figures"]}
+    assert "lacks" not in out and len(values) == 4
+    assert all(values[ranking, "p100_released"] == values[ranking, "p100_class_mean"] for ranking in ("real", "hash"))
+
+
+def test_a_metric_that_one_run_lacks_is_shown_for_the_others(compare, tmp_path):
+    write_old_run(tmp_path, gallery=99)
+    write_run(tmp_path / "new", 1, gallery=99)
     note = "lacks p100_released, which older tests did not write; repeat the test"
-    found, out = numbers(compare, runs[0], tmp_path / "old.json")
+    found, out = numbers(compare, tmp_path / "new", tmp_path / "old.json")
     assert f"run 2 {note}\n" in out and [run["figures_lacking"] for run in found["runs"]] == [[], ["p100_released"]]
     assert [row["figure"] for row in found["figures"] if row["run"] == 2] == ["map_all_released"] * 2
-    found, out = numbers(compare, tmp_path / "old.json", runs[0])
+    found, out = numbers(compare, tmp_path / "old.json", tmp_path / "new")
     assert f"run 1 {note}, so those of the others are not tested\n" in out
     assert {row["figure"] for row in found["figures"] if row["run"] == 2 and not row["difference"]} == {"p100_released"}
     assert "old.npz: lacks the values of p100_released" in refused(compare, tmp_path / "old.json", "--figures", "p100_released")

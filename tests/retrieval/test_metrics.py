@@ -50,6 +50,11 @@ def test_every_metric_of_long_rankings_matches_loops(seed, m, share):
         np.testing.assert_allclose(values, [slow.PER_QUERY[name](row) for row in relevance.tolist()], atol=1e-12)
 
 
+def test_every_metric_of_the_table_has_a_definition():
+    for key, metric in METRICS.items():
+        assert metric.per_query in PER_QUERY, f"METRICS[{key!r}] is a mean of {metric.per_query}; define that in PER_QUERY"
+
+
 def test_one_ranking_by_hand():
     """Hits at ranks 2, 3 and 6 of 6: precisions 1/2, 2/3, 1/2; interpolated 2/3, 2/3, 1/2."""
     hits = Hits.of(np.array([[False, True, True, False, False, True]]))
