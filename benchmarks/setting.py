@@ -75,7 +75,7 @@ class Setting(NamedTuple):
         seed_everything(0)
         config = dataclasses.replace(self.config, runtime=dataclasses.replace(self.config.runtime, compile=compile))
         resources = dataclasses.replace(self.resources, amp=amp or self.resources.amp)
-        step = training_step(self.split, config, resources, self.batches(num_workers=0).shares[0])
+        step = training_step(self.split, config, resources, self.batches(num_workers=0).per_batch[0])
         step.student.train()
         return step
 

@@ -44,7 +44,7 @@ class ImageFiles(Dataset):
         return len(self.paths)
 
     def __getitems__(self, rows: list[int]) -> Batch | InputError:
-        """The batch of these rows, or the error of an unreadable image: raised in a worker, it would gain a traceback."""
+        """The batch of these rows. An error is returned, not raised, because PyTorch adds a traceback to what a worker raises."""
         try:
             return as_batch(np.stack([decode(self.paths[row], self.side) for row in rows]), self.labels[rows])
         except InputError as error:
@@ -52,21 +52,21 @@ class ImageFiles(Dataset):
 
 
 class MixedOrder(Sampler[list[int]]):
-    """Rows of each batch of `epoch` from step `first` on: sketches, then photos, each kind shuffled separately.
+    """The row numbers of each batch of `epoch`, starting at step `first`: sketches, then photos, each kind shuffled separately.
 
-    counts: numbers of sketches and photos; the photos' rows follow the sketches'. shares: numbers of each in one batch.
-    The order depends on (seed, epoch) alone. Iterating yields, of each batch, only the rows at `local_positions`, which are
-    those that this process decodes.
+    counts: numbers of sketches and photos; the photos' rows follow the sketches'. per_batch: numbers of each in one batch.
+    The order depends on (seed, epoch) alone. Of each batch, iterating yields only the rows at `local_positions`: those that
+    this process decodes.
     """
 
-    def __init__(self, counts: tuple[int, int], shares: tuple[int, int], steps: int, seed: int, local_positions: list[int]):
-        self.counts, self.shares, self.steps, self.seed, self.local_positions = counts, shares, steps, seed, local_positions
+    def __init__(self, counts: tuple[int, int], per_batch: tuple[int, int], steps: int, seed: int, local_positions: list[int]):
+        self.counts, self.per_batch, self.steps, self.seed, self.local_positions = counts, per_batch, steps, seed, local_positions
         self.epoch = self.first = 0
 
     @property
     def identity(self) -> list[int]:
         """Equal for two orders whose batches are equal in every step that both have."""
-        return [*self.counts, *self.shares, self.seed]
+        return [*self.counts, *self.per_batch, self.seed]
 
     def __len__(self) -> int:
         return self.steps - self.first
@@ -78,7 +78,7 @@ class MixedOrder(Sampler[list[int]]):
         """All rows of each batch, those of the other processes included."""
         sketch_order = generator_for(self.seed, SKETCH_ORDER, self.epoch).permutation(self.counts[0])
         photo_order = generator_for(self.seed, PHOTO_ORDER, self.epoch).permutation(self.counts[1]) + self.counts[0]
-        s, p = self.shares
+        s, p = self.per_batch
         for step in range(self.first, self.steps):
             yield [*sketch_order[step * s : (step + 1) * s].tolist(), *photo_order[step * p : (step + 1) * p].tolist()]
 
@@ -113,11 +113,11 @@ class MixedBatches:
             raise InputError(
                 f"{distributed.world_size} processes: a batch has {sketches_per_batch} sketches; raise --batch_size or use fewer"
             )
-        self.shares = sketches_per_batch, photos_per_batch
+        self.per_batch = sketches_per_batch, photos_per_batch
         full_epoch = min(len(sketches) // sketches_per_batch, len(photos) // photos_per_batch)
         steps = min(full_epoch, steps_per_epoch or full_epoch)
-        local_positions = distributed.own_positions(*self.shares)
-        self.order = MixedOrder((len(sketches), len(photos)), self.shares, steps, seed, local_positions)
+        local_positions = distributed.own_positions(*self.per_batch)
+        self.order = MixedOrder((len(sketches), len(photos)), self.per_batch, steps, seed, local_positions)
         self.images = ImageFiles([sketches, photos], side)
         self.loading = Loading(self.images, self.order, num_workers, pin_memory=pin_memory, persistent=True)
 
@@ -133,7 +133,9 @@ class MixedBatches:
         """The batches of one epoch from step `first` on: the same ones for the same seed and epoch."""
         self.order.epoch, self.order.first = epoch, first
         labels = (torch.from_numpy(self.images.labels[rows]) for rows in self.order.global_batches())
-        return (Batch(_require_readable(batch).images, every) for batch, every in zip(self.loading, labels, strict=True))
+        return (
+            Batch(_require_readable(batch).images, all_labels) for batch, all_labels in zip(self.loading, labels, strict=True)
+        )
 
 
 def plain_batches(

@@ -21,15 +21,15 @@ class NonFiniteGuard:
     def __init__(self, device: torch.device):
         self._step = torch.full((), torch.inf, device=device)
 
-    def watch(self, losses: torch.Tensor, step: int, optimizer: torch.optim.Optimizer) -> None:
+    def block_update_if_not_finite(self, losses: torch.Tensor, step: int, optimizer: torch.optim.Optimizer) -> None:
         """Check the losses (n,) of a step; call it after `backward` and before `optimizer.step`."""
         is_first = self._step.isinf() & ~torch.isfinite(losses).all()
         self._step = torch.where(is_first, float(step), self._step)
         if optimizer.defaults.get("fused"):
             optimizer.found_inf = torch.isfinite(self._step).float()  # type: ignore[attr-defined]  # as torch.amp.GradScaler sets it
 
-    def step(self) -> int:
-        """The number of that step, or 0 if there was none; waits for the device."""
+    def first_bad_step(self) -> int:
+        """The number of the first step whose losses are not finite, or 0; waits for the device."""
         step = self._step.item()
         return int(step) if step < torch.inf else 0
 

@@ -58,7 +58,7 @@ class TrainingStep:
             self.optimizer.zero_grad(set_to_none=True)
             total.backward()
         with record_function("optimizer"):
-            self.guard.watch(values, number, self.optimizer)
+            self.guard.block_update_if_not_finite(values, number, self.optimizer)
             self.optimizer.step()
         return values
 
@@ -69,12 +69,12 @@ class TrainingStep:
         """
         sketches, photos = self.sketches, len(batch.labels) - self.sketches
         own_sketches = len(self.distributed.own_positions(sketches))
-        most_frequent = int(torch.bincount(batch.labels[:sketches]).max())  # while the labels are on the host
+        most_frequent = int(torch.bincount(batch.labels[:sketches]).max())  # computed before the labels move to the device
         with record_function("views"):
             labels = batch.labels.to(self.device, non_blocking=True)
             images = batch.images.to(self.device, non_blocking=True)
-            own = len(images)
-            domain = torch.full((own,), PHOTO, device=self.device)
+            own_images = len(images)
+            domain = torch.full((own_images,), PHOTO, device=self.device)
             domain[:own_sketches] = SKETCH
             rows = self.distributed.own_positions(sketches, photos)
             contrast = self.weights.contrastive > 0
@@ -91,18 +91,18 @@ class TrainingStep:
 
         distillation = contrastive = memory = torch.zeros((), device=self.device)
         with record_function("losses"):
-            classification = self._classification(gather(output.class_logits[:own]), labels, epoch)
+            classification = self._classification(gather(output.class_logits[:own_images]), labels, epoch)
             if teacher_logits is not None:
-                student_logits = self.distributed.gather(output.teacher_space_logits[own_sketches:own], photos)
+                student_logits = self.distributed.gather(output.teacher_space_logits[own_sketches:own_images], photos)
                 teacher_logits = self.distributed.gather(teacher_logits, photos)
                 distillation = self._distillation(student_logits, teacher_logits, labels[sketches:])
             if self.weights.contrastive > 0:
-                contrasted = output.contrasted[own:].unflatten(0, (2, own)).transpose(0, 1)  # (B, 2, d)
+                contrasted = output.contrasted[own_images:].unflatten(0, (2, own_images)).transpose(0, 1)  # (own_images, 2, d)
                 contrasted = F.normalize(gather(contrasted).float(), dim=2)
                 contrastive = contrastive_loss(contrasted, labels, self.objective.temperature)
         with record_function("memory"):
             if self.weights.memory > 0:
-                memory = self._memory(gather(output.pooled[:own]), labels, most_frequent)
+                memory = self._memory(gather(output.pooled[:own_images]), labels, most_frequent)
         return Losses(classification, distillation, contrastive, memory)
 
     def _classification(self, logits: torch.Tensor, labels: torch.Tensor, epoch: int) -> torch.Tensor:

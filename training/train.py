@@ -50,7 +50,7 @@ def _train(recipe: Recipe, config: TrainConfig, distributed: Distributed, stop: 
     photos = split.photos("train")
     batches = training_batches(recipe, split.sketches("train"), photos, config, resources)
     validate = validation(split.sketches("test"), photos, config, resources)
-    step = training_step(split, config, resources, sketches_per_batch=batches.shares[0])
+    step = training_step(split, config, resources, sketches_per_batch=batches.per_batch[0])
     folder = config.folder.savedir / run_name(split.run_prefix, config.model.num_hashing, config.objective)
 
     with _locked(folder) if distributed.is_main and not runtime.evaluate else contextlib.nullcontext():
@@ -62,7 +62,7 @@ def _train(recipe: Recipe, config: TrainConfig, distributed: Distributed, stop: 
             return value
         processes = f", in {distributed.world_size} processes" if distributed.world_size > 1 else ""
         print(f"run folder {folder}")
-        print(f"{len(batches)} steps an epoch of {sum(batches.shares)} images on {resources.device}{processes}")
+        print(f"{len(batches)} steps an epoch of {sum(batches.per_batch)} images on {resources.device}{processes}")
         if runtime.profile:
             print(profile_steps(step, batches, state.epochs, folder))
             return state.best

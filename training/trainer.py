@@ -71,7 +71,7 @@ class Trainer:
         step.student.train()
         if state.steps == 0:
             step.bank.empty()
-        images = sum(batches.shares)
+        images = sum(batches.per_batch)
         with progress_bar(len(batches) * images, f"epoch {state.epochs + 1}", "img", initial=state.steps * images) as bar:
             for batch in self._stoppable(batches.of_epoch(state.epochs, first=state.steps)):
                 state.add(step(batch, state.epochs, state.steps + 1))
@@ -140,7 +140,7 @@ class Trainer:
         """Save the state for inspection and return the error to raise."""
         state, losses = self.state, self.state.mean_losses()
         name = next((f"{name} loss is" for name, mean in losses.items() if not abs(mean) < float("inf")), "weights are")
-        step = self.step.guard.step() or state.steps  # weights may go wrong where no loss does
+        step = self.step.guard.first_bad_step() or state.steps  # weights may go wrong where no loss does
         self.checkpointer.save_not_finite(state, step, losses, self.batches.files_of(state.epochs, step))
         self.step.distributed.barrier()  # a launcher ends all processes as soon as one has ended
         return InputError(

@@ -109,7 +109,7 @@ def test_the_shorter_list_ends_the_epoch_and_incomplete_batches_are_dropped(list
 
 
 @pytest.mark.parametrize("size", [2, 3])
-def test_a_teams_shares_are_the_whole_batch_and_its_views(lists, size):
+def test_the_shards_of_all_ranks_are_the_whole_batch(lists, size):
     together = {"sketches_per_batch": 3, "photos_per_batch": 5}
     shares = [mixed(lists, distributed=Distributed(rank, size), **together).of_epoch(1) for rank in range(size)]
     for step, (whole, *parts) in enumerate(zip(mixed(lists, **together).of_epoch(1), *shares, strict=True)):
