@@ -1,7 +1,9 @@
 """The datasets: folders, lists and published splits in SAKE's layout, and where to get them.
 
-To add a dataset, add a `Dataset` to DATASETS. The lists of a split have the parts TRAIN, HELD_OUT and
-UNSEEN, whose values are words in the names of the list files.
+To add a dataset, add a `Dataset` to DATASETS, the folders of its downloads to PLACES in preparation/layouts.py, and a train and a
+test script. If it has published `splits`, add their classes to published/class_ids.json.
+
+The lists of a split have the parts TRAIN, HELD_OUT and UNSEEN, whose values are words in the names of the list files.
 """
 
 import json
@@ -10,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+
+from utils.errors import InputError
 
 TRAIN = "train"  # photos and sketches of the seen classes, to train on
 HELD_OUT = "test"  # further sketches of the seen classes, for validation; the photos of validation are training photos
@@ -126,10 +130,14 @@ SAME_SPLIT = {"zeroshot0": "zeroshot2"}  # other repositories' name of Sketchy's
 
 
 def published_classes(dataset: Dataset, split: str) -> tuple[list[str], list[str]]:
-    """Names by id of the seen and of the unseen classes of a published split. Raises KeyError for any other split."""
+    """Names by id of the seen and of the unseen classes of a published split. Raises InputError for any other split."""
     split = SAME_SPLIT.get(split, split)
-    found = json.loads((PUBLISHED / "class_ids.json").read_text(encoding="utf-8"))[f"{dataset.folder}/{split}"]
-    return found["seen"], found["unseen"]
+    key, known = f"{dataset.folder}/{split}", json.loads((PUBLISHED / "class_ids.json").read_text(encoding="utf-8"))
+    if key not in known:
+        raise InputError(
+            f"{key}: add its classes to datasets/published/class_ids.json, or do not list it in `splits` of {dataset.name}"
+        )
+    return known[key]["seen"], known[key]["unseen"]
 
 
 def published_mask_rows(dataset: Dataset) -> dict[str, np.ndarray]:

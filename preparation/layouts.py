@@ -102,9 +102,9 @@ class Layout:
 
 
 def places_of(dataset: Dataset) -> list[Place]:
-    """The places of a dataset's images in downloads. Raises LookupError if nobody has stated them."""
+    """The places of a dataset's images in downloads. Raises InputError if PLACES lacks them."""
     if dataset.key not in PLACES:
-        raise LookupError(f"{dataset.name}: add the folders of its downloads to PLACES in preparation/layouts.py")
+        raise InputError(f"{dataset.name}: add the folders of its downloads to PLACES in preparation/layouts.py")
     return PLACES[dataset.key]
 
 
