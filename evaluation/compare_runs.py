@@ -44,7 +44,7 @@ class ResamplingOptions:
     title: ClassVar[str] = "chance"
     # fewer leave the ends of an interval to chance, more fill the memory
     resamples: int = option(RESAMPLES, type=whole_number(100, 20_000), help="number of bootstrap resamples of the queries")
-    seed: int = option(0, type=non_negative_int, help="random seed of the resamples and of the test's signs")
+    seed: int = option(0, type=non_negative_int, help="random seed of the resamples and of the randomisation test")
 
 
 def comparison_options(arguments: Sequence[str] | None = None) -> tuple[ShownOptions, ResamplingOptions]:

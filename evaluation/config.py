@@ -38,10 +38,10 @@ class DataOptions:
     zero_version: str = option(SKETCHY.default_split, help="split folder, e.g. zeroshot1 or zeroshot2 of Sketchy")
     image_size: int = option(224, type=image_side, help="input size of the network in pixels, 32 to 8192")
     skip_bad_images: bool = option(
-        False, changes_result=False, help="read all images first; skip, count and list those missing or unreadable"
+        False, changes_result=False, help="leave out missing and unreadable images, and list them in a file"
     )
     num_workers: int | None = option(
-        None, type=worker_count, changes_result=False, help="data-loading processes (default: up to 8 on a GPU, 1 on a CPU)"
+        None, type=worker_count, changes_result=False, help="worker processes that decode images (default: 8 at most, 1 on a CPU)"
     )
 
 
@@ -98,7 +98,7 @@ class CheckpointOptions:
     resume_file: str = option("model_best.pth.tar", help="checkpoint file in the run folder")
     checkpoint: Path | None = option(None, type=path_argument, help="checkpoint file, instead of one in the run folder")
     pretrained: bool = option(False, help="rank by the 2048-d pooled feature instead of the embedding")
-    precision: bool = option(False, help="no effect (precision is always printed); accepted for released command lines")
+    precision: bool = option(False, help="no effect, since precision is always printed; for command lines of the released code")
 
 
 @dataclass(frozen=True)

@@ -48,9 +48,9 @@ class IndexOptions:
     )
     remove: list[Path] | None = option(None, type=path_argument, nargs="+", help="remove these files or folders from the index")
     kind: str | None = option(
-        None, choices=("auto", "exact", "ivf"), help="auto: exact, or ivf where that is slow; stays until changed"
+        None, choices=("auto", "exact", "ivf"), help="auto: exact up to 200,000 photos, else ivf; kept for later updates"
     )
-    codes: bool = option(False, help="build an index of binary codes, too")
+    codes: bool = option(False, help="also fit hash codes, for query --codes")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class RunningOptions:
     device: str = option("auto", help="auto, cpu, cuda, cuda:1, …")
     batch_size: int = option(64, type=positive_int, help="photos per batch")
     num_workers: int | None = option(
-        None, type=worker_count, help="number of processes that decode; default: up to 8, or 1 on a CPU"
+        None, type=worker_count, help="worker processes that decode images; default: up to 8, or 1 on a CPU"
     )
 
 
@@ -75,7 +75,7 @@ class QueryOptions(Opened):
     title: ClassVar[str] = "query"
     sketches: list[str] = operand(nargs="+", metavar="SKETCH", help="images of drawings, in any size")
     k: int = option(20, "-k", type=whole_number(1, MOST_FOUND), help=f"number of photos to find, 1 to {MOST_FOUND:,}")
-    codes: bool = option(False, help="search the binary codes")
+    codes: bool = option(False, help="search by hash codes instead of embeddings")
     photo: bool = option(False, help="the queries are photos, not drawings")
     json: bool = option(False, help="print results as JSON")
     grid: Path | None = option(None, type=path_argument, help="write a picture of the queries and their photos to this .png")

@@ -55,7 +55,7 @@ class OutputOptions:
     contact_sheet: Path | None = option(
         None,
         type=path_argument,
-        help=f"FILE.png; the report goes to FILE.txt; default: {SHEET} and {REPORT} in the split folder",
+        help=f"contact sheet to write, FILE.png; the report is FILE.txt; default: {SHEET} and {REPORT} in the split folder",
     )
 
 
