@@ -20,6 +20,7 @@ from utils.text import printable
 
 NAME_WIDTH = 26  # columns of a run's name: the table stays below 100
 LARGEST_RESULTS = 16 * 2**20  # bytes
+LONGEST = 500  # letters of a text in a results file
 
 
 @dataclass(frozen=True)
@@ -144,9 +145,11 @@ def _read_results(file: Path) -> dict[str, Any]:
 
 
 def _printable(facts: dict[str, Any]) -> dict[str, Any]:
-    """Text and numbers of a file, safe to print; None for any other value."""
+    """Text, cut where it is very long, and numbers of a file, safe to print; None for any other value."""
     simple = {key: value if isinstance(value, str | int | float) else None for key, value in facts.items()}
-    return {printable(key): printable(value) if isinstance(value, str) else value for key, value in simple.items()}
+    return {
+        printable(key[:LONGEST]): printable(value[:LONGEST]) if isinstance(value, str) else value for key, value in simple.items()
+    }
 
 
 def _with_p100_within_gallery(queries: PerQuery, gallery: int) -> PerQuery:

@@ -28,6 +28,7 @@ from utils.text import printable
 OUT_OF_MEMORY_HINT = "lower --batch_size, or --num_workers"
 RECALL_AT = 20
 MOST_FOUND = 10_000  # photos for one drawing
+FILES_OF_EARLIER_VERSIONS = tuple(f"{name}.index{end}" for name in ("vectors", "codes") for end in ("", ".checksum"))
 
 
 def auth(text: str) -> str:
@@ -186,6 +187,8 @@ def _bring_up_to_date(store: Store, network: Network | None, options: IndexOptio
         raise InputError(f"{store.folder}: no photo is in the index; name files or folders of photos")
     for codes in [False, True] if options.codes else [False]:
         print(_recall(store, codes))
+    for name in FILES_OF_EARLIER_VERSIONS:
+        (store.folder / name).unlink(missing_ok=True)
 
 
 def _update(store: Store, network: Network, roots: list[Path], running: RunningOptions) -> None:

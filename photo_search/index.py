@@ -2,7 +2,7 @@
 
     exact   compares the query with every vector
     ivf     compares it with those around the nearest centroids, and misses some of the most similar
-    codes   compares binary codes (ITQ) by Hamming distance: a sixteenth of the memory, a much coarser order
+    codes   compares binary codes (ITQ) by Hamming distance: less memory, a much coarser order
 
 The database also stores what was fitted on the vectors (centroids, codes), so that opening an index only fills it. faiss trusts
 the files that it reads; it reads none here.
@@ -58,9 +58,9 @@ class VectorIndex:
         return len(self.fit.values) if self.fit else 0
 
     def add(self, ids: np.ndarray, vectors: np.ndarray) -> None:
-        """ids (n,) int64, ascending and above those before; vectors (n, d) float32. Raises InputError if one is not finite."""
+        """ids (n,) int64, ascending and above those before; vectors (n, d) float32. Raises InputError if one has not length 1."""
         if len(ids):
-            _require_finite(vectors)
+            _require_unit(vectors)
             self._index.add_with_ids(vectors, ids)
             self.last_id = int(ids[-1])
 
@@ -74,7 +74,7 @@ class VectorIndex:
 
     def search(self, queries: np.ndarray, k: int) -> Found:
         """queries (q, d) → ids (q, min(k, n)) and similarity, the cosine or, for codes, 1 - 2 · Hamming distance / bits."""
-        _require_finite(queries)
+        _require_unit(queries)
         k = min(k, len(self))
         if self.kind != "codes":
             return self._search_vectors(queries, k)
@@ -103,7 +103,7 @@ class VectorIndex:
             rough, ids, vectors = self._index.search_and_reconstruct(queries, min(candidates, len(self)), params=how)
             cosine = np.where(ids < 0, -np.inf, (vectors.astype(np.float64) * queries[:, None]).sum(-1)).astype(np.float32)
             best = _best(ids, cosine, k)
-            if (best[0] < 0).any():
+            if (best[0] < 0).any() and self.fit and lists < len(self.fit.values):
                 lists *= 2  # those searched hold fewer than k
             elif candidates >= len(self) or (best[1][:, -1] > rough[:, -1] + rounding).all():
                 return best
@@ -118,7 +118,7 @@ def up_to_date(store: Store, codes: bool = False, current: VectorIndex | None = 
         return current
     if count == 0:
         return None
-    chosen, width = store.fact("kind"), store.fact("width")
+    chosen, width = store.fact("kind"), store.width
     kind = "codes" if codes else chosen if chosen in KINDS else choose_kind(count, width)
     fit = None if kind == "exact" else _stored_fit(store, kind) or _new_fit(store, kind)
     if current is None or current.kind != kind or (fit and current.fit and fit.rows != current.fit.rows):
@@ -136,7 +136,7 @@ def choose_kind(count: int, width: int) -> str:
 def build(kind: str, ids: np.ndarray, vectors: np.ndarray) -> VectorIndex:
     """An index of one of KINDS, fitted on unit vectors (n, d) float32, n > 0, that holds them under ascending ids (n,) int64.
 
-    Raises InputError if a vector is not finite.
+    Raises InputError if a vector has not length 1.
     """
     index = VectorIndex(kind, vectors.shape[1], None if kind == "exact" else fitted(kind, vectors))
     index.add(ids, vectors)
@@ -144,8 +144,8 @@ def build(kind: str, ids: np.ndarray, vectors: np.ndarray) -> VectorIndex:
 
 
 def fitted(kind: str, vectors: np.ndarray) -> Fit:
-    """What "ivf" or "codes" needs to know of the vectors (n, d). Raises InputError if one is not finite."""
-    _require_finite(vectors)
+    """What "ivf" or "codes" needs to know of the vectors (n, d). Raises InputError if one has not length 1."""
+    _require_unit(vectors)
     return Fit(len(vectors), _centroids(vectors) if kind == "ivf" else _projection(vectors))
 
 
@@ -163,8 +163,9 @@ def _stored_fit(store: Store, kind: str) -> Fit | None:
     """None if there is no usable one, or the photos have outgrown it."""
     try:
         count, values = store.fact(f"fit of {kind}", (0, []))
-        array = np.array(values, np.float32).reshape(-1, store.fact("width") + (kind == "codes"))
-        return Fit(count, array) if len(array) and np.isfinite(array).all() and len(store) <= OUTGROWN * count else None
+        array = np.array(values, np.float32).reshape(-1, store.width + (kind == "codes"))
+        is_sound = len(array) > 0 and bool((np.abs(array) < 2).all())  # both kinds are parts of unit vectors; never true of NaN
+        return Fit(count, array) if is_sound and len(store) <= OUTGROWN * count else None
     except (TypeError, ValueError):
         return None
 
@@ -207,7 +208,7 @@ def _empty(kind: str, width: int, values: np.ndarray) -> Any:
     faiss.copy_array_to_vector(values[:, :-1].ravel(), linear.A)
     faiss.copy_array_to_vector(values[:, -1].copy(), linear.b)
     linear.is_trained = True
-    return faiss.IndexIDMap2(faiss.IndexPreTransform(linear, faiss.IndexLSH(bits, bits, False, False)))
+    return faiss.IndexIDMap(faiss.IndexPreTransform(linear, faiss.IndexLSH(bits, bits, False, False)))
 
 
 def _best(ids: np.ndarray, similarity: np.ndarray, k: int) -> Found:
@@ -216,9 +217,11 @@ def _best(ids: np.ndarray, similarity: np.ndarray, k: int) -> Found:
     return np.take_along_axis(ids, order, 1), np.take_along_axis(similarity, order, 1)
 
 
-def _require_finite(vectors: np.ndarray) -> None:
-    if not np.isfinite(vectors).all():
-        raise InputError("an embedding holds NaN or infinity; look at the checkpoint that it was made with")
+def _require_unit(vectors: np.ndarray) -> None:
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
+    if not (np.abs(lengths - 1) < 1e-3).all():  # never true of NaN
+        wrong = lengths[~(np.abs(lengths - 1) < 1e-3)][0]
+        raise InputError(f"a vector has length {wrong:.4g}, not 1; check the checkpoint, and index the photos again")
 
 
 def _faiss() -> Any:

@@ -23,8 +23,8 @@ CREATE TABLE IF NOT EXISTS photos (
     id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB UNIQUE NOT NULL, size INTEGER NOT NULL, changed INTEGER NOT NULL,
     vector BLOB NOT NULL, revision INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS unreadable (path BLOB PRIMARY KEY, size INTEGER, changed INTEGER, reason TEXT);
-CREATE TABLE IF NOT EXISTS links (path BLOB PRIMARY KEY, real BLOB NOT NULL);
 """
+LINKS = "TABLE IF NOT EXISTS links (path BLOB PRIMARY KEY, real BLOB NOT NULL)"
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,10 @@ class Store:
         with self._faults_named():
             self.connection = sqlite3.connect(self.file, timeout=30, check_same_thread=False)
             self.connection.executescript(TABLES)
+            try:
+                self.connection.execute(f"CREATE {LINKS}")
+            except sqlite3.OperationalError:  # an older index has none, and nothing can be written there
+                self.connection.execute(f"CREATE TEMP {LINKS}")
         if self.fact("format", FORMAT) != FORMAT:
             raise InputError(f"{self.file}: was made by another version; index the photos again, into another folder")
         if self.fact("identity") is None:  # an id of a photo means something in its own index only
@@ -81,7 +85,8 @@ class Store:
     def fact(self, name: str, default: Any = None) -> Any:
         """What `keep_facts` recorded under this name."""
         rows = self._rows("SELECT value FROM facts WHERE name = ?", name)
-        return json.loads(rows[0][0]) if rows else default
+        with self._faults_named():
+            return json.loads(rows[0][0]) if rows else default
 
     def keep_facts(self, **facts: Any) -> None:
         """Record values that JSON can hold."""
@@ -101,7 +106,17 @@ class Store:
     @property
     def revision(self) -> int:
         """Grows with each change of the photos."""
-        return int(self.fact("revision", 0))
+        with self._faults_named():
+            return int(self.fact("revision", 0))
+
+    @property
+    def width(self) -> int:
+        """The length of the vectors."""
+        with self._faults_named():
+            width = int(self.fact("width", 0))
+            if width < 1 < len(self):
+                raise ValueError(f"vectors of {width} numbers")
+        return width
 
     def known(self) -> dict[str, tuple[int, int]]:
         """{path: (size, changed)} of all photos, unreadable ones included."""
@@ -137,7 +152,7 @@ class Store:
         """Ids (n,) int64, ascending, and vectors (n, d) of the first `most` photos (-1: all) with higher ids than `above`."""
         rows = self._rows("SELECT id, vector FROM photos WHERE id > ? ORDER BY id LIMIT ?", above, most)
         with self._faults_named():
-            vectors = np.frombuffer(b"".join(row[1] for row in rows), "<f4").reshape(len(rows), int(self.fact("width", 0)))
+            vectors = np.frombuffer(b"".join(row[1] for row in rows), "<f4").reshape(len(rows), self.width)
         return np.array([row[0] for row in rows], np.int64), vectors
 
     def vector(self, id_: int) -> np.ndarray | None:

@@ -143,14 +143,19 @@ class Tar(Archive):
 
     def _list(self, path: Path) -> list[Member]:
         with _open_tar(path) as archive:
-            return [Member(info.name, info.size, info.isdir(), not info.isreg()) for info in archive]
+            return [Member(info.name, info.size, info.isdir(), not _has_content(info)) for info in archive]
 
     def _unpack(self, into: Path, wanted: Collection[str]) -> None:
         with _open_tar(self.path) as archive:
             for info in archive:
-                content = archive.extractfile(info) if info.name in wanted and info.isreg() else None
+                content = archive.extractfile(info) if info.name in wanted and _has_content(info) else None
                 if content is not None and _write(content, into / info.name) != info.size:
                     raise tarfile.ReadError(CUT_SHORT)
+
+
+def _has_content(info: tarfile.TarInfo) -> bool:
+    """Whether a member is a file whose bytes are all in the archive; a few bytes of a sparse one could fill the disk."""
+    return info.isreg() and not info.issparse()
 
 
 class SevenZip(Archive):

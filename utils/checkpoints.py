@@ -5,6 +5,7 @@ A file is a dict with `epoch` (the next one to train), `arch`, `state_dict` (eve
 """
 
 import io
+import mmap
 import pickletools
 import re
 import warnings
@@ -175,10 +176,10 @@ def _require_intact(path: Path) -> None:
     """
     with path.open("rb") as file:
         if file.read(len(ZIP_START)) != ZIP_START:
-            file.seek(0)
-            content = io.BytesIO(file.read())  # its reads are never longer than the file, whatever length a pickle claims
-            for _ in range(PICKLES_OF_OLD_FILES):
-                _require_bounded(content, path)
+            # its reads are never longer than the file, whatever length a pickle claims
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                for _ in range(PICKLES_OF_OLD_FILES):
+                    _require_bounded(content, path)
             return
         with zipfile.ZipFile(file) as archive:
             _require_intact_records(archive, path)
@@ -200,8 +201,8 @@ def _require_intact_records(archive: zipfile.ZipFile, path: Path) -> None:
         raise InputError(f"{path}: damaged: the checksum of {name} does not match its content; fetch or save it again")
 
 
-def _require_bounded(file: io.BytesIO, path: Path) -> None:
-    """Read the instructions of one pickle without executing them.
+def _require_bounded(file: Any, path: Path) -> None:
+    """Read the instructions of one pickle from a binary file without executing them.
 
     Raises InputError if one requests memory by a number alone, ValueError if its argument is longer than the file.
     """

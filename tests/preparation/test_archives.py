@@ -202,6 +202,16 @@ def test_a_tar_that_claims_more_than_it_has_is_refused_at_once(tmp_path, claim):
         assert "claims " in message or "unexpected end of data" in message
 
 
+def test_a_sparse_member_of_a_tar_writes_nothing(tmp_path):
+    """72 kB of it could fill a disk. The image of the same name after it is the one that is taken."""
+    hole = tarfile.TarInfo("photos/cup/a.jpg")
+    hole.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 36)}
+    whole = packed(tmp_path / "whole.tar", [("photos/cup/a.jpg", picture(1)), SKETCH]).read_bytes()
+    path = put(tmp_path / "sparse.tar", hole.tobuf(tarfile.PAX_FORMAT) + whole)
+    copied(tmp_path / "out", path)
+    assert (tmp_path / "out/photos/cup/a.jpg").read_bytes() == picture(1)
+
+
 def test_a_tar_that_unpacks_to_far_more_than_its_size_is_stopped_on_the_way(tmp_path, monkeypatch):
     monkeypatch.setattr(preparation.archives, "BOMB_SIZE", 1 << 20)
     path = put(tmp_path / "bomb.tar.bz2", bz2.compress(header(1 << 26) + bytes((1 << 26) + 1024)))
