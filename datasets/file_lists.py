@@ -61,7 +61,7 @@ class FileList:
             try:
                 status = os.stat(f"{self.root}/{path}")
             except OSError as error:
-                raise InputError(f"{self.root}/{path}: cannot be read ({error.strerror}); mend {self.source}") from error
+                raise InputError(f"{self.root}/{path}: cannot be read ({error.strerror}); correct {self.source}") from error
             digest.update(f"{path}\n{status.st_size} {status.st_mtime_ns}\n".encode())
         return digest.hexdigest()
 
@@ -168,15 +168,15 @@ def read_list(path: Path, root: Path, num_classes: int, may_lack_files: bool = F
     for number, line in _lines(path):
         name, label = _path_and_id(line)
         if not name:
-            raise InputError(f"{path}, line {number}: {line!r} is not `<path> <class id>`; mend the list")
+            raise InputError(f"{path}, line {number}: {line!r} is not `<path> <class id>`; correct the list")
         if int(label) >= num_classes:
-            raise InputError(f"{path}, line {number}: class id {label} is outside 0 to {num_classes - 1}; mend the list")
+            raise InputError(f"{path}, line {number}: class id {label} is outside 0 to {num_classes - 1}; correct the list")
         if os.path.isabs(name) or ".." in name.split("/"):
             raise InputError(f"{path}, line {number}: {name!r} leaves {root}; lists hold paths below it")
         paths.append(name)
         labels.append(int(label))
     for absent in [] if may_lack_files else absent_files(root, paths):
-        raise InputError(f"{path}: names {root / absent}, which is not there; unpack the images or mend the list")
+        raise InputError(f"{path}: names {root / absent}, which is not there; unpack the images or correct the list")
     return FileList(path, root, paths, np.asarray(labels, dtype=np.int64))
 
 
@@ -186,13 +186,13 @@ def read_class_names(path: Path) -> list[str]:
     for number, line in _lines(path):
         name, label = _path_and_id(line)
         if not name or int(label) in names:
-            raise InputError(f"{path}, line {number}: {line!r} is not `<class name> <id>` with an unused id; mend the list")
+            raise InputError(f"{path}, line {number}: {line!r} is not `<class name> <id>` with an unused id; correct the list")
         names[int(label)] = name
     ((name, count),) = Counter(names.values()).most_common(1)
     if count > 1:
         raise InputError(f"{path}: two classes are called {name!r}; rename one")
     if set(names) != set(range(len(names))):
-        raise InputError(f"{path}: the ids are not 0 to {len(names) - 1} without gaps; mend the list")
+        raise InputError(f"{path}: the ids are not 0 to {len(names) - 1} without gaps; correct the list")
     return [names[i] for i in range(len(names))]
 
 

@@ -77,7 +77,7 @@ def restore(path: Path, content: dict[str, Any], step: TrainingStep, batches: Mi
     """
     ignored = load_state(step.student, content["state_dict"], path)
     if ignored:
-        print(f"{path}: ignoring keys this network has no place for: {', '.join(ignored)}")
+        print(f"{path}: ignoring unknown keys: {', '.join(ignored)}")
     try:
         state = TrainingState(content["epoch"], best=float(content["best_acc1"]))
         if not math.isfinite(state.best):
