@@ -30,7 +30,7 @@ SEEN_NAMES, UNSEEN_NAMES = "cname_cid.txt", "cname_cid_zero.txt"
 MASK_ARRAYS, MASK_PICKLE = "cid_mask.npz", "cid_mask.pickle"  # the same mask; older code reads the pickle
 SEEN_MASK, UNSEEN_MASK = "cid_mask", "cid_mask_zero"  # arrays (classes, 1000) in the .npz file
 LARGEST_MASK = 1 << 28  # bytes: 16,000 classes of 1,000 doubles
-REMAKE_MASK = "it belongs to the split's lists, and prepare_dataset.py makes it"
+REMAKE_MASK = "prepare_dataset.py makes it (your own classes need --wordnet FOLDER), or train with --pretrained_weights none"
 BLANKS = " \t\r"
 
 

@@ -206,7 +206,7 @@ def _warn_of_other_split(content: dict[str, Any], split: Split) -> None:
     """Classes that are unseen in one split may be training classes of another."""
     trained_on = recorded_option(content, "zero_version", str)
     if trained_on is not None and SAME_SPLIT.get(trained_on, trained_on) not in _names_of(split):
-        print(f"CAUTION: trained on the split {trained_on}, tested on {split.name}: classes unseen here may have been trained on")
+        print(f"warning: trained on the split {trained_on}, tested on {split.name}: classes unseen here may have been trained on")
 
 
 def _names_of(split: Split) -> set[str]:

@@ -54,7 +54,7 @@ def mask_files(
             if wordnet is not None:
                 raise
             print(f"note: {printable(error)}")
-            print("note: no semantic mask is written, and training with a teacher needs it; install WordNet and run this again")
+            print("note: no semantic mask is written, and training with a teacher needs it; run this again with --wordnet FOLDER")
             return {}, {}
         rows |= looked_up
     zeros = [name for name in classes if not rows[name].any()]

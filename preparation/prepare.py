@@ -103,7 +103,7 @@ def prepare(data: DataOptions, files: FileOptions) -> Path:
             "could_not_be_read": faults,
         }
         write_record(folder, facts)
-    done = f"{len(images):,} copied now, {shrunk:,} of them shrunk, in {time.perf_counter() - started:.0f} s"
+    done = f"{len(images):,} linked or copied, {shrunk:,} of them shrunk, in {time.perf_counter() - started:.0f} s"
     print_outcome(dataset, folder, found, lists, done, faults)
     return folder
 

@@ -160,9 +160,9 @@ def test_a_run_cut_short_goes_on(mine, tmp_path, prepare, prepare_cut_short):
     damaged.write_bytes(b"")  # as a power cut leaves it
     code, text, err = prepare("folders", mine, "--output", str(out))
     assert code == 0, err
-    assert "43 copied now" in text
+    assert "43 linked or copied" in text
     assert not list(out.rglob("*.placing"))
-    assert "0 copied now" in prepare("folders", mine, "--output", str(out))[1]
+    assert "0 linked or copied" in prepare("folders", mine, "--output", str(out))[1]
 
 
 def test_nothing_is_overwritten_unless_forced(mine, tmp_path, prepare):
@@ -277,7 +277,7 @@ def test_an_output_within_the_source_is_not_taken_for_a_source(mine, tmp_path, p
     assert len(Split(CUSTOM, tmp_path / "elsewhere", "zeroshot").photos("zero")) == 4
     # its own place alone is a source, too
     code, out, err = prepare("folders", mine / "Own", "--output", str(mine))
-    assert code == 0 and "0 copied now" in out, err
+    assert code == 0 and "0 linked or copied" in out, err
 
 
 @pytest.mark.slow
@@ -322,7 +322,7 @@ def test_several_threads_do_what_one_does(mine, tmp_path, prepare):
     for workers in (1, 3):
         options = ["--side", 32, "--copy", "--num_workers", workers, "--output", str(tmp_path / str(workers))]
         code, out, err = prepare("folders", mine, *options)
-        assert code == 0 and "61 copied now, 61 of them shrunk" in out, err
+        assert code == 0 and "61 linked or copied, 61 of them shrunk" in out, err
     one, three = (tmp_path / str(workers) / "Own" for workers in (1, 3))
     files = [file.relative_to(one) for file in one.rglob("*.*") if file.is_file() and file.name != "prepared.json"]
     assert len(files) > 61
