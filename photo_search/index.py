@@ -113,9 +113,10 @@ class VectorIndex:
 
 def up_to_date(store: Store, codes: bool = False, current: VectorIndex | None = None) -> VectorIndex | None:
     """The index of all photos; None if there are none. `current`, what was returned before, is brought up to date if given."""
-    revision, count = store.revision, len(store)  # first: a change from here on is seen the next time
+    revision = store.revision  # first: a change from here on is seen the next time
     if current is not None and current.revision == revision:
         return current
+    count = len(store)
     if count == 0:
         return None
     chosen, width = store.fact("kind"), store.width
@@ -219,9 +220,9 @@ def _best(ids: np.ndarray, similarity: np.ndarray, k: int) -> Found:
 
 def _require_unit(vectors: np.ndarray) -> None:
     lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
-    if not (np.abs(lengths - 1) < 1e-3).all():  # never true of NaN
-        wrong = lengths[~(np.abs(lengths - 1) < 1e-3)][0]
-        raise InputError(f"a vector has length {wrong:.4g}, not 1; check the checkpoint, and index the photos again")
+    wrong = lengths[~(np.abs(lengths - 1) < 1e-3)]  # NaN among them
+    if len(wrong):
+        raise InputError(f"a vector has length {wrong[0]:.4g}, not 1; check the checkpoint, and index the photos again")
 
 
 def _faiss() -> Any:

@@ -10,7 +10,7 @@ const DELAY = 200; // ms after a change of an option, for a slider reports each 
 const UNREACHABLE = "The server does not answer. Is it still running?";
 
 const byId = (id) => document.getElementById(id);
-const controls = byId("pad"), asked = document.querySelector(".asked");
+const controls = byId("pad"), queryPhoto = document.querySelector(".query-photo");
 const query = { k: 20, codes: false, like: null };
 let newest = 0, version = 0, running = null, delayed = null, settled = null;
 
@@ -52,11 +52,11 @@ async function reply(...request) {
 // Says what the photos are compared with, and what is on the pad.
 function describe() {
   const { like } = query;
-  asked.hidden = !like;
+  queryPhoto.hidden = !like;
   byId("found-title").textContent = like ? "Photos like this one" : "Photos like your drawing";
   if (like) {
-    asked.querySelector("img").src = like.url;
-    asked.querySelector("button").textContent = pad.isEmpty ? "Clear" : "Back to the drawing";
+    queryPhoto.querySelector("img").src = like.url;
+    queryPhoto.querySelector("button").textContent = pad.isEmpty ? "Clear" : "Back to the drawing";
   }
   controls.querySelector(".hint").hidden = !pad.isEmpty || Boolean(pad.stroke);
   byId("drawn").textContent = pad.description;
@@ -210,7 +210,7 @@ function connectOptions() {
   setK(number);
 }
 
-asked.querySelector("button").addEventListener("click", () => {
+queryPhoto.querySelector("button").addEventListener("click", () => {
   findDrawn();
   results.focus();
 });

@@ -29,12 +29,12 @@ def check_mask(lists: SplitLists, findings: Findings) -> None:
     findings.error(f"{problem}: {without_teacher}")
 
 
-def training_command(asked: Dataset, lists: SplitLists, data_root: Path, batch_size: int, findings: Findings) -> str:
+def training_command(requested: Dataset, lists: SplitLists, data_root: Path, batch_size: int, findings: Findings) -> str:
     """The command that trains on the split; it is an error if there is none.
 
     The train scripts use custom images where their own dataset is missing, so any script whose dataset is missing will do.
     """
-    possible = [asked] if asked.train_script else [each for each in TRAINABLE if not (data_root / each.folder).exists()]
+    possible = [requested] if requested.train_script else [each for each in TRAINABLE if not (data_root / each.folder).exists()]
     if not possible:
         advice = f"move {CUSTOM.folder}/ to another data root"
         findings.error(f"{data_root} holds all other datasets, and the train scripts use those first; {advice}")

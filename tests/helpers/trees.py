@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.catalog import Dataset, published_classes
+from datasets.catalog import CUSTOM, Dataset, published_classes
+from preparation.archives import open_source
+from preparation.copying import FileOptions, copy_images
+from preparation.layouts import Layout, recognise
 from utils.errors import InputError
 
 
@@ -105,3 +108,11 @@ def refusal(function: Callable[..., object], *arguments: object) -> str:
         function(*arguments)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def copied(folder: Path, source: Path) -> Layout:
+    """Put the images of a source of your own classes into a new folder."""
+    folder.mkdir()
+    layout = recognise(CUSTOM, [open_source(source)])
+    copy_images(layout.images, folder, FileOptions(side=0, num_workers=1))
+    return layout

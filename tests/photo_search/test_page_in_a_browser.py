@@ -472,7 +472,7 @@ def test_photos_like_one_that_was_found(served, visit):
     page = visit(served)
     one = draw(page)
     page.locator(PHOTOS).nth(1).get_by_role("button", name="Similar").click()
-    page.wait_for_selector("#found .asked:not([hidden])")
+    page.wait_for_selector("#found .query-photo:not([hidden])")
     like = found(page)
     assert len(like) == 11 and one[1][0] not in dict(like)
     page.get_by_role("button", name="Back to the drawing").click()
@@ -481,7 +481,7 @@ def test_photos_like_one_that_was_found(served, visit):
     assert page.locator(".large").is_visible()
     page.locator(".large").get_by_role("button", name="Find photos like this one").click()
     assert one[0][0] not in dict(found(page)) and not page.locator(".large").is_visible()
-    assert draw(page, OTHER) and page.locator("#found .asked").is_hidden()  # drawing on leads back to the drawing
+    assert draw(page, OTHER) and page.locator("#found .query-photo").is_hidden()  # drawing on leads back to the drawing
 
 
 def test_an_example_is_a_drawing_like_any_other(served, visit):

@@ -19,21 +19,14 @@ import preparation.archives
 import preparation.copying
 from datasets.catalog import CUSTOM
 from preparation.archives import Archive, open_source
-from preparation.copying import FileOptions, copy_images, require_space
-from preparation.layouts import Layout, recognise
-from tests.helpers.trees import packed, packed_tree, picture, put, refusal
+from preparation.copying import require_space
+from preparation.layouts import recognise
+from tests.helpers.trees import copied, packed, packed_tree, picture, put, refusal
 from utils.errors import InputError
 
 COMPRESS = {"tar": bytes, "gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
 LARGE, SOME_MEMORY = 24 << 20, 8 << 20  # bytes; buffers are far smaller than the latter
 SKETCH = ("sketches/cup/b.png", picture(2))
-
-
-def copied(folder: Path, source: Path) -> Layout:
-    folder.mkdir()
-    layout = recognise(CUSTOM, [open_source(source)])
-    copy_images(layout.images, folder, FileOptions(side=0, num_workers=1))
-    return layout
 
 
 def claim(archive: Archive, name: str, size: int) -> None:

@@ -1,23 +1,13 @@
 """Folders on disk: odd names, links, loops and devices."""
 
 import os
-from pathlib import Path
 
 from datasets.catalog import CUSTOM
 from datasets.file_lists import Split
 from preparation.archives import open_source
-from preparation.copying import FileOptions, copy_images
-from preparation.layouts import Layout, recognise
-from tests.helpers.trees import packed, picture, put, refusal, write_tree
+from tests.helpers.trees import copied, packed, picture, put, refusal, write_tree
 
 SKETCH = ("sketches/cup/b.png", picture(2))
-
-
-def copied(folder: Path, source: Path) -> Layout:
-    folder.mkdir()
-    layout = recognise(CUSTOM, [open_source(source)])
-    copy_images(layout.images, folder, FileOptions(side=0, num_workers=1))
-    return layout
 
 
 LONG = [f"{'x' * (length - 4)}.jpg" for length in (246, 247, 251, 255)]
