@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, features
 
 from utils.errors import InputError
 from utils.text import one_line
@@ -16,9 +16,12 @@ from utils.text import one_line
 # The formats read, all decoded within this process; others call programs (EPS calls Ghostscript) or are never photos.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
-ANIMATED_FORMATS = ("GIF", "PNG", "WEBP")  # several frames of another format are pages, or one photo at several sizes
-HEIF_SUFFIXES = (".heic", ".heif", ".avif")  # known, but not read
-HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
+ANIMATED_FORMATS = ("GIF", "PNG", "WEBP", "AVIF")  # several frames of another format are pages, or one photo at several sizes
+# HEIC is read by the optional package pillow-heif, which no longer reads AVIF; Pillow itself does, since 11.3.
+HEIF_SUFFIXES = {".heic": "HEIC", ".heif": "HEIC", ".hif": "HEIC", ".avif": "AVIF"}
+INSTALL = {"HEIC": "pip install pillow-heif", "AVIF": "pip install 'pillow>=11.3'"}
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
+AVIF_BRANDS = {b"avif", b"avis"}
 # A JPEG with both sides this long is decoded at 1/2, 1/4 or 1/8 of its size, which is several times as fast, but never at less
 # than DRAFT_MARGIN times the wanted side. The published datasets' files are smaller: their pixels do not depend on this.
 LARGE, DRAFT_MARGIN = 1024, 2
@@ -35,6 +38,10 @@ UPRIGHT = {  # the operation that turns an image of each orientation upright
 BITS_PER_SAMPLE, PHOTOMETRIC, BLACK_IS_ZERO = 258, 262, 1  # TIFF tags and a value
 # In PNG files of these modes, Pillow reports the transparent colour in the file's values, not in those of the decoded pixels.
 WITHOUT_TRANSPARENT_COLOUR = ("L;2", "L;4", "I;16B", "RGB;16B")
+
+
+class MissingReader(ImportError):
+    """The library that reads this kind of image is not installed."""
 
 
 def decode(path: str | os.PathLike, side: int) -> np.ndarray:
@@ -79,9 +86,17 @@ def opened_within(source: str | os.PathLike | BinaryIO, longest: int, most_pixel
         return image if turn is None else image.transpose(turn), is_animation
 
 
-def is_heif(head: bytes) -> bool:
-    """Whether a file that begins with these bytes is HEIC or AVIF."""
-    return head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS
+def is_read(kind: str) -> bool:
+    """Whether "HEIC" or "AVIF" images can be read by what is installed. Each process that reads HEIC must call it once."""
+    if kind == "AVIF":
+        return "avif" in features.modules and features.check_module("avif")
+    try:
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener(thumbnails=False)  # the image itself; the embedded thumbnail may be another one
+    except ImportError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -93,25 +108,41 @@ def _opened(source: str | os.PathLike | BinaryIO) -> Iterator[ImageFile.ImageFil
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             if isinstance(source, (str, os.PathLike)) and not os.path.isfile(source):  # opening a pipe would wait for a writer
                 raise IsADirectoryError("it is a folder") if os.path.isdir(source) else FileNotFoundError("no such file")
-            with Image.open(source, formats=FORMATS) as image:
+            with _identified(source) as image:
                 yield image
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         size = str(error).partition(", could")[0]  # the rest speaks of attacks
         raise InputError(f"{source}: too large ({size}); make the image smaller, or leave it out") from error
+    except MissingReader as error:
+        raise InputError(f"{source}: {error}; or save it as JPEG or PNG") from error
     except Exception as error:  # a broken file can make a decoder raise nearly anything
-        if isinstance(error, UnidentifiedImageError) and is_heif(_head(source)):
-            raise InputError(f"{source}: HEIC and AVIF images are not read here; save it as JPEG or PNG") from error
         raise InputError(f"{source}: not a readable image ({one_line(error)}); replace it, or leave it out") from error
 
 
-def _head(source: str | os.PathLike | BinaryIO) -> bytes:
-    with contextlib.suppress(OSError):
-        if isinstance(source, (str, os.PathLike)):
-            with open(source, "rb") as file:
-                return file.read(12)
+def _identified(source: str | os.PathLike | BinaryIO) -> ImageFile.ImageFile:
+    try:
+        return Image.open(source, formats=FORMATS)
+    except UnidentifiedImageError:
+        kind = _heif_kind(source)
+        if kind is None:
+            raise
+        if not is_read(kind):
+            raise MissingReader(f"reading {kind} images needs another library: {INSTALL[kind]}") from None
+        return Image.open(source, formats=["HEIF" if kind == "HEIC" else kind])
+
+
+def _heif_kind(source: str | os.PathLike | BinaryIO) -> str | None:
+    """ "HEIC" or "AVIF", as the first box of the file says; None for another file."""
+    if isinstance(source, (str, os.PathLike)):
+        with open(source, "rb") as file:
+            head = file.read(64)
+    else:
         source.seek(0)
-        return source.read(12)
-    return b""
+        head = source.read(64)
+    brands = [head[at : at + 4] for at in range(8, min(int.from_bytes(head[:4], "big"), len(head)), 4)]
+    if head[4:8] != b"ftyp" or not brands:
+        return None
+    return "AVIF" if AVIF_BRANDS.intersection(brands) else "HEIC" if brands[0] in HEIC_BRANDS else None
 
 
 def _loaded(image: ImageFile.ImageFile) -> tuple[Image.Image, Image.Transpose | None]:
@@ -145,7 +176,7 @@ def _is_16_bit(image: ImageFile.ImageFile) -> bool:
 
 def on_white(image: Image.Image) -> Image.Image:
     """The image in RGB; transparent pixels become white."""
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+    if image.mode in ("RGBA", "RGBa", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(paper, image).convert("RGB")

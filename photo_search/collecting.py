@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datasets.images import HEIF_SUFFIXES, IMAGE_SUFFIXES
+from datasets.images import HEIF_SUFFIXES, IMAGE_SUFFIXES, INSTALL, is_read
 from photo_search.store import PhotoFile
 from utils.errors import InputError
 from utils.text import printable
@@ -16,13 +16,14 @@ from utils.text import printable
 class Collected:
     """photos: {absolute path: photo}. links: {absolute path of a root or photo: its target}, where the path holds a link.
 
-    unlisted: folders that cannot be listed. unsupported: number of photos in formats that are not read.
+    unlisted: folders that cannot be listed. unsupported: {absolute path of a HEIC or AVIF photo: the command that installs what
+    reads it, which is missing}.
     """
 
     photos: dict[str, PhotoFile] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     unlisted: list[str] = field(default_factory=list)
-    unsupported: int = 0
+    unsupported: dict[str, str] = field(default_factory=dict)
 
 
 def collect(roots: Iterable[Path]) -> Collected:
@@ -37,6 +38,9 @@ def collect(roots: Iterable[Path]) -> Collected:
             _take(path, found)
         else:
             _take_below(path, found)
+    missing = {suffix: INSTALL[kind] for suffix, kind in HEIF_SUFFIXES.items() if not is_read(kind)}
+    suffixes = {path: os.path.splitext(path)[1].lower() for path in found.photos}
+    found.unsupported = {path: missing[suffix] for path, suffix in suffixes.items() if suffix in missing}
     return found
 
 
@@ -76,8 +80,7 @@ def _take_below(root: str, found: Collected) -> None:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(name for name in files if not name.startswith(".")):
             path = os.path.join(folder, name)
-            if name.lower().endswith(IMAGE_SUFFIXES) and os.path.isfile(path):
+            if name.lower().endswith((*IMAGE_SUFFIXES, *HEIF_SUFFIXES)) and os.path.isfile(path):
                 _take(path, found)
                 if os.path.islink(path):
                     _note_link(path, found)
-            found.unsupported += name.lower().endswith(HEIF_SUFFIXES)

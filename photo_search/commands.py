@@ -201,8 +201,8 @@ def _update(store: Store, network: Network, roots: list[Path], running: RunningO
     print(f"{done.added:,} photos embedded, {done.removed:,} gone; {len(store):,} in the index ({seconds:.1f} s{rate})")
     _print_faults("cannot be read", store.unreadable())
     _print_faults("could not be read just now, and will be tried again", done.postponed)
-    if done.unsupported:
-        print(f"{done.unsupported:,} HEIC or AVIF photos are not read here: save them as JPEG")
+    for command, count in done.unsupported.items():
+        print(f"{count:,} HEIC or AVIF photos need another library: {command}, then run this again")
 
 
 def _print_faults(what: str, faults: dict[str, str]) -> None:

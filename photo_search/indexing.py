@@ -2,27 +2,33 @@
 
 import functools
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from datasets.images import decode
+from datasets.images import MissingReader, decode
 from datasets.loading import map_in_workers
 from photo_search.collecting import Collected, collect, deepest, is_below
 from photo_search.encoder import Network
 from photo_search.store import PhotoFile, Store
 from utils.errors import InputError
 
+EARLIER_REFUSAL = "HEIC and AVIF images are not read here"  # recorded by earlier versions
+
 
 @dataclass(frozen=True)
 class Changes:
-    """Numbers of photos added (new or changed), removed, and in formats that are not read; postponed: {path: reason}."""
+    """Numbers of photos added (new or changed) and removed; postponed: {path: reason}.
+
+    unsupported: {command that installs what reads them: number of HEIC or AVIF photos left as they were}.
+    """
 
     added: int
     removed: int
     postponed: dict[str, str]
-    unsupported: int
+    unsupported: Counter[str]
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ def _decoded(photo: PhotoFile, side: int) -> tuple[PhotoFile, np.ndarray | _Faul
     except InputError as error:
         cause = error.__cause__
         from_system = isinstance(cause, OSError) and cause.errno is not None  # Pillow's own errors have no number
-        may_pass = from_system or isinstance(cause, (FileNotFoundError, MemoryError))
+        may_pass = from_system or isinstance(cause, (FileNotFoundError, MemoryError, MissingReader))
         return photo, _Fault(" ".join(str(error).split()), may_pass)
 
 
@@ -62,9 +68,11 @@ def update(store: Store, network: Network, roots: list[Path], batch_size: int, n
         store.remove(gone)
     store.keep_facts(roots=sorted(indexed_roots - set(gone)), left_out=sorted(left_out))
     store.keep_links(found.links, map(os.path.abspath, existing))
-    new = [photo for path, photo in wanted.items() if known.get(path) != (photo.size, photo.changed)]
+    again = {path for path, reason in store.unreadable().items() if EARLIER_REFUSAL in reason}
+    changed = (path for path, photo in wanted.items() if path in again or known.get(path) != (photo.size, photo.changed))
+    new = [wanted[path] for path in changed if path not in found.unsupported]
     added, postponed = _embed(new, store, network, batch_size, num_workers)
-    return Changes(added, len(gone), postponed, found.unsupported)
+    return Changes(added, len(gone), postponed, Counter(found.unsupported.values()))
 
 
 def remove(store: Store, places: list[Path]) -> int:

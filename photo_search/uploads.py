@@ -4,7 +4,7 @@ import io
 
 from PIL import Image
 
-from datasets.images import is_heif, opened_within
+from datasets.images import MissingReader, opened_within
 from datasets.sketch_cleanup import dark_on_white
 from utils.errors import InputError
 
@@ -23,7 +23,7 @@ def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Image.Ima
     try:
         picture, is_animated = opened_within(io.BytesIO(data), MAX_SIDE, max_pixels)
     except InputError as error:
-        raise InputError(_fault(data, error, max_pixels)) from error
+        raise InputError(_fault(error, max_pixels)) from error
     return picture, FIRST_FRAME if is_animated else None
 
 
@@ -40,9 +40,9 @@ def extract_drawing(data: bytes) -> tuple[bytes, str | None]:
     return file.getvalue(), notice
 
 
-def _fault(data: bytes, error: InputError, max_pixels: int) -> str:
+def _fault(error: InputError, max_pixels: int) -> str:
     if isinstance(error.__cause__, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return f"The picture is too large: more than {max_pixels // 10**6} million pixels. Make it smaller."
-    if is_heif(data):
-        return "HEIC and AVIF pictures are not supported. Save it as JPEG or PNG."
-    return "The file is not a readable picture. PNG, JPEG, GIF, WebP, BMP and TIFF are supported."
+    if isinstance(error.__cause__, MissingReader):
+        return f"Not read by this server: {error.__cause__}. Or save the picture as JPEG or PNG."
+    return "The file is not a readable picture. PNG, JPEG, GIF, WebP, BMP, TIFF, HEIC and AVIF are supported."

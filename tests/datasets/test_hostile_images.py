@@ -10,6 +10,7 @@ import pytest
 from PIL import EpsImagePlugin, Image, ImageOps
 
 from datasets.images import decode
+from tests.helpers.photos import asymmetric
 from utils.errors import InputError
 
 
@@ -31,12 +32,6 @@ def refusal(path) -> str:
         decode(path, 8)
     assert not said
     return str(error.value)
-
-
-def asymmetric(width: int, height: int) -> Image.Image:
-    """Four corners of different colours, so that every turn and mirror image shows."""
-    corners = np.array([[[250, 20, 20], [20, 250, 20]], [[20, 20, 250], [240, 240, 30]]], dtype=np.uint8)
-    return Image.fromarray(corners).resize((width, height), Image.Resampling.BICUBIC)
 
 
 @pytest.mark.parametrize("size", [(10000, 10000), (20000, 20000), (60000, 60000)])

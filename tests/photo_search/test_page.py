@@ -30,7 +30,7 @@ def expected(hits):
 
 
 def id_of(searcher, path):
-    return next(hit.id for hit in again(searcher).of_drawing(drawing(0), 12) if hit.path == str(path))
+    return next(hit.id for hit in again(searcher).of_drawing(drawing(0), 13) if hit.path == str(path))
 
 
 def test_a_drawing_and_a_photo_are_answered_as_the_searcher_does(served):
@@ -81,6 +81,19 @@ def test_pictures_that_are_none_get_a_notice_and_the_server_goes_on(served):
             assert reply.status == 400 and notice in reply.json["notice"], (name, path, reply.body)
             assert "\n" not in reply.json["notice"] and "0x" not in reply.json["notice"]
     assert served.ask("/search", bytes_of(drawing(2))).status == 200
+
+
+def test_pictures_and_photos_in_heic_are_read(photos, network_file, tmp_path, monkeypatch):
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    heic = bytes_of(drawing(3), "HEIF", quality=-1, chroma=444)
+    (photos / "new/0.heic").write_bytes(heic)
+    with serving(searcher_of(photos, network_file, tmp_path / "index")) as served:
+        assert served.ask("/search", heic).status == served.ask("/picture", heic).status == 200
+        id_ = id_of(served.searcher, photos / "new/0.heic")
+        assert Image.open(io.BytesIO(served.ask(f"/photo/{id_}").body)).size == (200, 160)
+        monkeypatch.setitem(sys.modules, "pillow_heif", None)
+        reply = served.ask("/picture", heic)
+        assert reply.status == 400 and "HEIC images needs another library: pip install pillow-heif" in reply.json["notice"]
 
 
 def test_of_a_moving_picture_the_first_frame_is_taken_with_a_notice(served):

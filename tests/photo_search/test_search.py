@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from datasets.images import decode, opened
+from datasets.images import decode, is_read, opened
 from datasets.sketch_cleanup import as_training_sketch
 from photo_search.encoder import open_network
 from photo_search.index import up_to_date
@@ -248,13 +248,28 @@ def test_a_checkpoint_that_was_moved_is_remembered_where_it_is(photos, index, ne
     assert search("query", photos / "old/3.png", "--index", index)[0] == 0
 
 
-def test_formats_that_are_not_read_are_told(photos, index, tmp_path, search):
-    heic = tmp_path / "drawing.heic"
-    heic.write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
-    shutil.copy(heic, photos / "old")
-    assert "1 HEIC or AVIF photos are not read here" in search("index", "-o", index)[1]
-    code, _, err = search("query", heic, "--index", index)
-    assert code == 2 and "HEIC and AVIF images are not read here" in err
+def test_photos_in_a_format_whose_library_is_missing_are_counted_and_indexed_later(photos, index, tmp_path, search, monkeypatch):
+    pytest.importorskip("pillow_heif")
+    assert is_read("HEIC")
+    for name in ("old/phone.HEIC", "new/exported.jpg"):
+        opened(photos / "old/3.png").convert("RGB").save(photos / name, "HEIF", quality=-1, chroma=444)
+    status = (photos / "new/exported.jpg").stat()
+    fault = PhotoFile(str(photos / "new/exported.jpg"), status.st_size, status.st_mtime_ns)
+    Store(index).put([], np.empty((0, 16)), {fault: "exported.jpg: HEIC and AVIF images are not read here"})
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pillow_heif", None)
+        out = search("index", "-o", index, "--num_workers", 0)[1]
+        assert "1 HEIC or AVIF photos need another library: pip install pillow-heif, then run this again" in out
+        assert "0 photos embedded, 0 gone; 12 in the index" in out
+        code, _, err = search("query", photos / "old/phone.HEIC", "--index", index)
+        assert code == 2 and "phone.HEIC: reading HEIC images needs another library: pip install pillow-heif" in err
+    out = search("index", "-o", index, "--num_workers", 0)[1]
+    assert "2 photos embedded, 0 gone; 14 in the index" in out and "library" not in out and "cannot be read" not in out
+    hits = found(search, index, photos / "old/phone.HEIC", "--photo", "-k", 3)
+    assert {name for name, _ in hits} == {"3.png", "phone.HEIC", "exported.jpg"}
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (photos / "new/0.png").unlink()
+    assert "1 gone; 13 in the index" in search("index", "-o", index, "--num_workers", 0)[1]  # they stay, though not readable
 
 
 def test_photos_that_went_never_break_a_query(photos, index, search):
