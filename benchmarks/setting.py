@@ -55,7 +55,7 @@ class Setting(NamedTuple):
 
     @property
     def image_size(self) -> int:
-        return self.config.data.image_size
+        return self.config.image_size
 
     def batches(self, num_workers: int | None = None) -> MixedBatches:
         """Training batches, with `num_workers` data-loading processes if given."""

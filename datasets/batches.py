@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from datasets.file_lists import FileList
-from datasets.images import decode
+from datasets.images import Fit, decode
 from datasets.loading import Loading
 from utils.distributed import Distributed
 from utils.errors import InputError
@@ -33,12 +33,15 @@ def as_batch(pixels: np.ndarray, labels: np.ndarray) -> Batch:
 
 
 class ImageFiles(Dataset):
-    """The images of one or several lists, one list after the other, decoded to `side` × `side` pixels on each access."""
+    """The images of one or several lists, one list after the other, decoded to `side` × `side` pixels on each access.
 
-    def __init__(self, lists: list[FileList], side: int):
+    fit: see `datasets.images.decode`.
+    """
+
+    def __init__(self, lists: list[FileList], side: int, fit: Fit | None = None):
         self.paths = [f"{files.root}/{path}" for files in lists for path in files.paths]
         self.labels = np.concatenate([files.labels for files in lists])
-        self.side = side
+        self.side, self.fit = side, fit
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -46,7 +49,7 @@ class ImageFiles(Dataset):
     def __getitems__(self, rows: list[int]) -> Batch | InputError:
         """The batch of these rows. An error is returned, not raised, because PyTorch adds a traceback to what a worker raises."""
         try:
-            return as_batch(np.stack([decode(self.paths[row], self.side) for row in rows]), self.labels[rows])
+            return as_batch(np.stack([decode(self.paths[row], self.side, self.fit) for row in rows]), self.labels[rows])
         except InputError as error:
             return error
 
@@ -104,6 +107,7 @@ class MixedBatches:
         pin_memory: bool = False,
         steps_per_epoch: int | None = None,
         distributed: Distributed | None = None,
+        fit: Fit | None = None,
     ):
         distributed = distributed or Distributed()
         for files, needed in ((sketches, sketches_per_batch), (photos, photos_per_batch)):
@@ -118,7 +122,7 @@ class MixedBatches:
         steps = min(full_epoch, steps_per_epoch or full_epoch)
         local_positions = distributed.own_positions(*self.per_batch)
         self.order = MixedOrder((len(sketches), len(photos)), self.per_batch, steps, seed, local_positions)
-        self.images = ImageFiles([sketches, photos], side)
+        self.images = ImageFiles([sketches, photos], side, fit)
         self.loading = Loading(self.images, self.order, num_workers, pin_memory=pin_memory, persistent=True)
 
     def __len__(self) -> int:
@@ -139,10 +143,10 @@ class MixedBatches:
 
 
 def plain_batches(
-    files: FileList, *, side: int, batch_size: int, num_workers: int = 0, pin_memory: bool = False
+    files: FileList, *, side: int, batch_size: int, num_workers: int = 0, pin_memory: bool = False, fit: Fit | None = None
 ) -> Iterator[Batch]:
     """The images of one list in the list's order. Raises InputError on the first unreadable image."""
-    return map(_require_readable, Loading(ImageFiles([files], side), batch_size, num_workers, pin_memory=pin_memory))
+    return map(_require_readable, Loading(ImageFiles([files], side, fit), batch_size, num_workers, pin_memory=pin_memory))
 
 
 def _require_readable(batch: Any) -> Batch:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -38,14 +38,15 @@ UPRIGHT = {  # the operation that turns an image of each orientation upright
 BITS_PER_SAMPLE, PHOTOMETRIC, BLACK_IS_ZERO = 258, 262, 1  # TIFF tags and a value
 # In PNG files of these modes, Pillow reports the transparent colour in the file's values, not in those of the decoded pixels.
 WITHOUT_TRANSPARENT_COLOUR = ("L;2", "L;4", "I;16B", "RGB;16B")
+Fit = Callable[[Image.Image], Image.Image]  # an RGB image → another of the size that a network expects
 
 
 class MissingReader(ImportError):
     """The library that reads this kind of image is not installed."""
 
 
-def decode(path: str | os.PathLike, side: int) -> np.ndarray:
-    """RGB pixels (side, side, 3) uint8, upright, stretched to the square by an antialiased bilinear filter.
+def decode(path: str | os.PathLike, side: int, fit: Fit | None = None) -> np.ndarray:
+    """RGB pixels (side, side, 3) uint8, upright, stretched to the square by an antialiased bilinear filter, or made by `fit`.
 
     Transparent pixels become white. Of an animation the first frame is read. Raises InputError with the file's name if it is
     missing, truncated, not an image, of another format, or has more pixels than Pillow considers safe.
@@ -57,7 +58,9 @@ def decode(path: str | os.PathLike, side: int) -> np.ndarray:
         with _silent_stderr() if file.tile and file.tile[0][0] == "libtiff" else contextlib.nullcontext():
             image, turn = _loaded(file)
         image = on_white(image)
-        if image.size != (side, side):
+        if fit is not None:
+            image = fit(image if box is None else image.crop(tuple(map(round, box))))
+        elif image.size != (side, side):
             image = image.resize((side, side), Image.Resampling.BILINEAR, box=box)
         return np.array(image if turn is None else image.transpose(turn))
 

@@ -16,8 +16,9 @@ from torch.nn import functional as F
 
 from datasets import colour
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+Triple = tuple[float, ...]  # of red, green and blue
+IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
+IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 
 WARP_CHANCE = 0.7  # probability that an image is warped
 PART_CHANCE = 0.5  # probability of each part of a warp: flip, scale, rotation, shift
@@ -98,17 +99,21 @@ def draw_parameters(count: int, generator: torch.Generator) -> ViewParameters:
     )
 
 
-def normalise(images: torch.Tensor) -> torch.Tensor:
-    """Subtract ImageNet's mean and divide by its standard deviation: (B, 3, H, W) uint8, or float in [0, 1] → float32."""
-    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+def normalise(images: torch.Tensor, mean: Triple = IMAGENET_MEAN, std: Triple = IMAGENET_STD) -> torch.Tensor:
+    """Subtract mean and divide by standard deviation, per channel: (B, 3, H, W) uint8, or float in [0, 1] → float32."""
+    centre, spread = torch.tensor(mean), torch.tensor(std)
     full_scale = 1.0 if images.is_floating_point() else 255.0
-    slope, offset = _to_device(torch.stack([1 / (full_scale * std), -mean / std]), images.device).view(2, 3, 1, 1)
+    slope, offset = _to_device(torch.stack([1 / (full_scale * spread), -centre / spread]), images.device).view(2, 3, 1, 1)
     return torch.addcmul(offset, images.float(), slope)
 
 
 @torch.no_grad()
 def make_views(
-    images: torch.Tensor, parameters: ViewParameters, image_size: int, contrast: bool = True
+    images: torch.Tensor,
+    parameters: ViewParameters,
+    image_size: int,
+    contrast: bool = True,
+    normalise: Callable[[torch.Tensor], torch.Tensor] = normalise,
 ) -> tuple[torch.Tensor, ...]:
     """uint8 (B, 3, S, S) on any device → base view, contrast view 1, contrast view 2, or without `contrast` the base view.
 
@@ -225,9 +230,8 @@ class ThreeViews:
     of `count` makes the same views as a single process.
     """
 
-    def __init__(self, image_size: int, seed: int):
-        self.image_size = image_size
-        self.seed = seed
+    def __init__(self, image_size: int, seed: int, normalise: Callable[[torch.Tensor], torch.Tensor] = normalise):
+        self.image_size, self.seed, self.normalise = image_size, seed, normalise
 
     def __call__(
         self,
@@ -242,7 +246,8 @@ class ThreeViews:
         digest = hashlib.blake2b(f"{self.seed} {epoch} {step}".encode(), digest_size=8).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest, "little"))
         parameters = draw_parameters(len(images) if count is None else count, generator)
-        return make_views(images, parameters if rows is None else parameters.subset(rows), self.image_size, contrast)
+        parameters = parameters if rows is None else parameters.subset(rows)
+        return make_views(images, parameters, self.image_size, contrast, self.normalise)
 
 
 def _to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

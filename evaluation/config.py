@@ -8,6 +8,9 @@ from typing import ClassVar
 import torch
 
 from datasets.catalog import DATA_ROOT, SKETCHY, Dataset
+from models.pretrained import IMAGENET
+from models.trunk import CSE_RESNET50
+from models.trunks import arch_name
 from retrieval.hashing import FITS
 from retrieval.scores import TIES
 from utils.devices import choose_device, resolve_workers, uses_bf16
@@ -25,7 +28,6 @@ from utils.parser import (
     worker_count,
 )
 
-ARCHITECTURES = ("cse_resnet50",)
 RUNS = Path("cse_resnet50/checkpoint")
 
 
@@ -36,7 +38,12 @@ class DataOptions:
     title: ClassVar[str] = "data"
     data_root: Path = option(DATA_ROOT, type=path_argument, changes_result=False, help="root folder of the datasets")
     zero_version: str = option(SKETCHY.default_split, help="split folder, e.g. zeroshot1 or zeroshot2 of Sketchy")
-    image_size: int = option(224, type=image_side, help="input size of the network in pixels, 32 to 8192")
+    image_size: int | None = option(
+        None,
+        type=image_side,
+        help="input size of the network in pixels, 32 to 8192; default: 224, or for a timm trunk its native size, or in a test "
+        "the size it was trained at",
+    )
     skip_bad_images: bool = option(
         False, changes_result=False, help="leave out missing and unreadable images, and list them in a file"
     )
@@ -50,7 +57,6 @@ class ModelOptions:
     """Widths of the student."""
 
     title: ClassVar[str] = "model"
-    arch: str = option(ARCHITECTURES[0], "-a", choices=ARCHITECTURES, help="model architecture")
     num_classes: int | None = option(None, type=positive_int, help="seen classes (default: read from the data or the checkpoint)")
     num_hashing: int = option(64, type=layer_size, help="embedding length")
 
@@ -95,9 +101,14 @@ class CheckpointOptions:
     """The tested model, and which of its features ranks."""
 
     title: ClassVar[str] = "what to test"
+    arch: str | None = option(
+        None, "-a", type=arch_name, help="trunk, cse_resnet50 or timm/NAME; default: as the checkpoint records, else cse_resnet50"
+    )
+    untrained: bool = option(False, help="test the pooled feature of the trunk with its initial weights, without a checkpoint")
+    pretrained_weights: str = option(IMAGENET, help="with --untrained, initial weights: imagenet (download) or a file")
     resume_file: str = option("model_best.pth.tar", help="checkpoint file in the run folder")
     checkpoint: Path | None = option(None, type=path_argument, help="checkpoint file, instead of one in the run folder")
-    pretrained: bool = option(False, help="rank by the 2048-d pooled feature instead of the embedding")
+    pretrained: bool = option(False, help="rank by the trunk's pooled feature instead of the embedding")
     precision: bool = option(False, help="no effect, since precision is always printed; for command lines of the released code")
 
 
@@ -194,10 +205,14 @@ def data_defaults(dataset: Dataset) -> dict[str, dict[str, str]]:
     }
 
 
-def run_name(prefix: str, embedding_dim: int, objective: ObjectiveOptions) -> str:
-    """The released name of a run folder, e.g. sketchy_kd(1.0)_kdneg(0.3)_sake(1.0)_dim(64)_contrastive(128-0.1)_T(0.07)_…"""
+def run_name(prefix: str, embedding_dim: int, objective: ObjectiveOptions, arch: str = CSE_RESNET50) -> str:
+    """The released name of a run folder, e.g. sketchy_kd(1.0)_kdneg(0.3)_sake(1.0)_dim(64)_contrastive(128-0.1)_T(0.07)_…
+
+    A trunk of timm is named after the prefix: sketchy_timm-resnet18_kd(1.0)_…
+    """
+    trunk = "" if arch == CSE_RESNET50 else f"_{arch.replace('/', '-')}"
     return (
-        f"{prefix}_kd({objective.kd_lambda})_kdneg({objective.kdneg_lambda})_sake({objective.sake_lambda})"
+        f"{prefix}{trunk}_kd({objective.kd_lambda})_kdneg({objective.kdneg_lambda})_sake({objective.sake_lambda})"
         f"_dim({embedding_dim})_contrastive({objective.contrastive_dim}-{objective.contrastive_lambda})"
         f"_T({objective.temperature})_memory({objective.topk}-{objective.memory_lambda})"
     )

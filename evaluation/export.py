@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from datasets.views import normalise
-from models.cse_resnet import FEATURE_DIM, PHOTO, SKETCH
-from models.dsn import Student
+from models.cse_resnet import IMAGE_SIZE
+from models.embedding import EmbeddingNetwork, embedding_network, trained_preprocessing
 from models.restore import recorded_image_size, restore_student
+from models.trunk import PHOTO, SKETCH
 from utils.errors import InputError
 from utils.files import atomic_write, require_writable
 from utils.options import option, parse
@@ -24,13 +24,12 @@ from utils.parser import Parser, image_side, layer_size, path_argument
 from utils.text import one_line
 
 SUFFIX, FILE_NAME = ".onnx", "embedding.onnx"
-IMAGE_SIZE = 224  # if neither the user nor the checkpoint states one
 TOLERANCE = 1e-4  # greatest absolute difference between PyTorch's and ONNX Runtime's numbers of a unit vector
 LIBRARIES = "'onnx>=1.16' 'onnxruntime>=1.19'"  # earlier versions do not support NumPy 2
 OPSET = 17  # the last in which the axes of a mean are an attribute; ONNX Runtime reads it since 1.13
 PREPROCESSING = (
-    "upright (EXIF), transparent pixels on white, RGB, stretched to image_size x image_size with an antialiased bilinear filter "
-    "(Pillow's resize with BILINEAR), uint8 0-255, channels first; the ImageNet mean and deviation are applied by the network"
+    "upright (EXIF), transparent pixels on white, RGB, stretched to image_size x image_size with an antialiased {filter} filter "
+    "(Pillow's resize with {FILTER}), uint8 0-255, channels first; the mean and deviation are applied by the network"
 )
 Network = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # images (B, 3, H, W) uint8, domain (B,) → (B, d) unit vectors
 
@@ -45,7 +44,7 @@ class NetworkOptions:
         None, type=image_side, help=f"image size in pixels; default: that of the training, if recorded, else {IMAGE_SIZE}"
     )
     num_hashing: int = option(64, type=layer_size, help="embedding length")
-    pretrained: bool = option(False, help="export the 2048-d pooled feature instead of the embedding")
+    pretrained: bool = option(False, help="export the trunk's pooled feature instead of the embedding")
 
 
 @dataclass(frozen=True)
@@ -66,13 +65,12 @@ def export_options(arguments: Sequence[str] | None = None) -> tuple[NetworkOptio
     return network, file
 
 
-class EmbeddingNetwork(nn.Module):
-    """The network to export: pixels and domains → unit vectors, the embedding or the 2048-d pooled feature."""
+class ExportedNetwork(nn.Module):
+    """The network to export: pixels and domains → unit vectors."""
 
-    def __init__(self, student: Student, pooled: bool):
+    def __init__(self, network: EmbeddingNetwork):
         super().__init__()
-        self.trunk = student.original_model
-        self.pooled = pooled
+        self.network, normalise = network, network.preprocessing.normalise
         # `normalise` inside a trace would tie the file to the CPU; it is linear, so black and white define it
         black, white = normalise(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 1, 1))
         self.register_buffer("offset", black)  # (3, 1, 1), as the slope
@@ -80,8 +78,7 @@ class EmbeddingNetwork(nn.Module):
 
     def forward(self, images: torch.Tensor, domain: torch.Tensor) -> torch.Tensor:
         """images (B, 3, H, W) uint8 RGB, domain (B,) of SKETCH or PHOTO → (B, d) float32, L2-normalised."""
-        features = self.trunk.features(torch.addcmul(self.offset, images.float(), self.slope), domain)
-        return F.normalize(features if self.pooled else self.trunk.second_last_linear(features), dim=1)
+        return self.network.embed(torch.addcmul(self.offset, images.float(), self.slope), domain)
 
 
 def export_network(options: NetworkOptions, file: FileOptions) -> Path:
@@ -96,9 +93,12 @@ def export_network(options: NetworkOptions, file: FileOptions) -> Path:
     if path.exists() and path.samefile(options.checkpoint):
         raise InputError(f"--output {path}: is the checkpoint itself; choose another name")
     require_writable(path, "--output", SUFFIX)
-    side = _image_size(options.image_size, content)
-    metadata = _metadata(options, side)
-    difference = _write(student, side, options.pretrained, path, metadata)
+    preprocessing = trained_preprocessing(student, recorded_image_size(content), options.image_size)
+    side = preprocessing.image_size
+    _print_other_size(side, content)
+    network = embedding_network(student, preprocessing, options.pretrained).eval()
+    metadata = _metadata(options, network)
+    difference = _write(network, path, metadata)
     megabytes, width = path.stat().st_size / 1e6, metadata["embedding_width"]
     print(f"{path}: {megabytes:.1f} MB, {width}-d, images of {side} px; differs from PyTorch by at most {difference:.1e}")
     return path
@@ -122,35 +122,35 @@ def _require_onnx() -> None:
         raise InputError(f"--format onnx: needs onnx and onnxruntime ({fault}); pip install {LIBRARIES}") from error
 
 
-def _image_size(given: int | None, content: dict[str, Any]) -> int:
+def _print_other_size(side: int, content: dict[str, Any]) -> None:
     trained_at = recorded_image_size(content)
-    if trained_at and given not in (None, trained_at):
-        print(f"note: trained at {trained_at} px, exported for {given} px; --image_size {trained_at} would match")
-    return given or trained_at or IMAGE_SIZE
+    if trained_at not in (None, side):
+        print(f"note: trained at {trained_at} px, exported for {side} px; --image_size {trained_at} would match")
 
 
-def _metadata(options: NetworkOptions, side: int) -> dict[str, str]:
+def _metadata(options: NetworkOptions, network: EmbeddingNetwork) -> dict[str, str]:
+    side, filter_name = network.preprocessing.image_size, network.preprocessing.interpolation
     return {
         "title": "DSN: sketches and photos as vectors of one space",
         "image_size": str(side),
-        "embedding_width": str(FEATURE_DIM if options.pretrained else options.num_hashing),
+        "embedding_width": str(network.width),
         "feature": "pooled" if options.pretrained else "embedding",
         "images": "(B, 3, image_size, image_size) uint8 RGB",
-        "preprocessing": PREPROCESSING,
+        "preprocessing": PREPROCESSING.format(filter=filter_name, FILTER=filter_name.upper()),
         "domain": f"(B,) float32, {SKETCH:.0f} for a sketch and {PHOTO:.0f} for a photo",
         "embedding": "(B, embedding_width) float32 of length 1: inner product = cosine",
         "checkpoint_sha256": hashlib.sha256(options.checkpoint.read_bytes()).hexdigest(),
     }
 
 
-def _write(student: Student, side: int, pooled: bool, path: Path, metadata: dict[str, str]) -> float:
+def _write(network: EmbeddingNetwork, path: Path, metadata: dict[str, str]) -> float:
     """Write the file; returns the greatest absolute difference between its embeddings and PyTorch's."""
     with atomic_write(path) as temporary:
         try:
             with torch.no_grad(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of a deprecated exporter and of shapes that a trace fixes
-                write_onnx(EmbeddingNetwork(student, pooled).eval(), side, metadata, temporary)
-                difference = _difference(student, side, pooled, load_onnx(temporary))
+                write_onnx(ExportedNetwork(network).eval(), network.preprocessing.image_size, metadata, temporary)
+                difference = _difference(network, load_onnx(temporary))
         except (InputError, OSError, MemoryError):
             raise
         except Exception as error:  # the exporter and ONNX Runtime have exceptions of their own
@@ -162,13 +162,12 @@ def _write(student: Student, side: int, pooled: bool, path: Path, metadata: dict
     return difference
 
 
-def _difference(student: Student, side: int, pooled: bool, network: Network) -> float:
+def _difference(network: EmbeddingNetwork, written: Network) -> float:
     differences = []
     for count, first_domain in itertools.product((1, 3), (SKETCH, PHOTO)):
-        images, domain = _example(count, side, first_domain)
-        output = student(normalise(images), domain)
-        expected = F.normalize(output.pooled if pooled else output.embedding, dim=1)
-        differences.append(float((network(images, domain) - expected).abs().max()))
+        images, domain = _example(count, network.preprocessing.image_size, first_domain)
+        expected = network.embed(network.preprocessing.normalise(images), domain)
+        differences.append(float((written(images, domain) - expected).abs().max()))
     return float(np.max(differences))  # NaN if any is NaN
 
 

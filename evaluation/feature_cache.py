@@ -4,6 +4,7 @@ A file's name is a digest of all that its features depend on: weights, images (p
 image size, precision and device, the code from file to feature, and the versions of the libraries.
 """
 
+import importlib.metadata
 from pathlib import Path
 
 import numpy as np
@@ -22,18 +23,26 @@ CODE = (
     "datasets/views.py",
     "datasets/batches.py",
     "evaluation/embedding.py",
+    "datasets/preprocessing.py",
     "models/cse_resnet.py",
-    "models/dsn.py",
+    "models/domain_tag.py",
+    "models/embedding.py",
+    "models/timm_trunk.py",
 )
-VERSIONS = {"torch": torch.__version__, "pillow": PIL.__version__, "numpy": np.__version__}
+VERSIONS = {
+    "torch": torch.__version__,
+    "timm": importlib.metadata.version("timm"),
+    "pillow": PIL.__version__,
+    "numpy": np.__version__,
+}
 
 
 class FeatureCache:
     """`.npz` files in `folder`; they can be deleted at any time."""
 
-    def __init__(self, folder: Path, student: torch.nn.Module):
+    def __init__(self, folder: Path, network: torch.nn.Module):
         self.folder = folder
-        self.weights = weights_digest(student)
+        self.weights = weights_digest(network)
 
     def path(self, files: FileList, **fed: object) -> Path:
         """The file of these images' features; `fed` is all else they depend on, as JSON values."""

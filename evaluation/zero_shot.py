@@ -1,22 +1,21 @@
 """The zero-shot test of the test scripts: embed queries and gallery, rank, score, write results and report."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from datasets.bad_images import SKIPPED, BadImages
-from datasets.catalog import CUSTOM, DATASETS, SAME_SPLIT, Dataset
+from datasets.catalog import Dataset
 from datasets.file_lists import FileList, Split
 from datasets.images import decode
-from evaluation.config import ZeroShotConfig, resolve, run_name
+from evaluation.config import ZeroShotConfig, resolve
 from evaluation.embedding import Embedder
 from evaluation.feature_cache import FeatureCache
 from evaluation.outputs import facts_of, require_free, write_outcome
 from evaluation.protocols import Protocol, protocol_of, training_samples
-from models.cse_resnet import PHOTO, SKETCH
-from models.restore import recorded_image_size, recorded_option, restore_student
+from evaluation.tested_network import TestedNetwork, open_tested
+from models.trunk import PHOTO, SKETCH
 from report.page import ReportData
 from report.photo_grid import THUMBNAIL
 from retrieval.hashing import itq_codes
@@ -24,10 +23,8 @@ from retrieval.metrics import Scores
 from retrieval.scores import evaluate_ranking
 from utils.devices import finished
 from utils.distributed import Distributed, init_distributed
-from utils.errors import InputError
 from utils.options import as_text
 from utils.ram import report_out_of_memory
-from utils.runs import list_runs
 
 OUT_OF_MEMORY_HINT = "lower --batch_size or --image_size; --num_workers 0 saves the memory of the data-loading processes"
 FeaturePair = tuple[torch.Tensor, torch.Tensor]
@@ -72,24 +69,20 @@ def _test(dataset: Dataset, config: ZeroShotConfig, distributed: Distributed) ->
     bad_images = BadImages(resources.num_workers, distributed) if config.data.skip_bad_images else None
     split = Split(dataset, config.data.data_root, config.data.zero_version, filter_list=bad_images)
     protocol = protocol_of(split, config.protocol)
-    checkpoint = config.tested.checkpoint or _checkpoint_of_run(split, config)
-    student, content = restore_student(checkpoint, config.model.num_hashing, config.model.num_classes)
-    _print_setting(checkpoint, content, protocol, config)
-    _warn_of_other_split(content, split)
-    results_file = config.output.results or checkpoint.parent / "results.json"
+    tested = open_tested(split, config)
+    _print_setting(tested, protocol, config)
+    results_file = config.output.results or tested.folder / "results.json"
     if distributed.is_main:
         require_free(results_file)
 
     embed = Embedder(
-        student.to(resources.device, memory_format=torch.channels_last),
+        tested.network.to(resources.device, memory_format=torch.channels_last),
         resources.device,
-        config.data.image_size,
         config.runtime.batch_size,
         resources.num_workers,
         amp=resources.amp,
-        pooled=config.tested.pretrained,
         bar_every=config.runtime.print_freq,
-        cache=None if config.output.no_cache else FeatureCache(checkpoint.parent / "features", student),
+        cache=None if config.output.no_cache else FeatureCache(tested.folder / "features", tested.network),
         distributed=distributed,
     )
     started = finished(resources.device)
@@ -102,7 +95,7 @@ def _test(dataset: Dataset, config: ZeroShotConfig, distributed: Distributed) ->
     scores = _score(queries, gallery, training, protocol, config)
     seconds = {"features": round(embedded - started, 3), "metrics": round(finished(resources.device) - embedded, 3)}
 
-    results = _results(split, checkpoint, protocol, scores, seconds, config)
+    results = _results(split, tested, protocol, scores, seconds, config)
     if bad_images:
         results["skipped_images"] = bad_images.count
         bad_images.write(results_file.with_name(f"{results_file.stem}_{SKIPPED}"))
@@ -144,7 +137,7 @@ def _score(
 
 def _results(
     split: Split,
-    checkpoint: Path,
+    tested: TestedNetwork,
     protocol: Protocol,
     scores: dict[str, Scores],
     seconds: dict[str, float],
@@ -158,9 +151,10 @@ def _results(
         "queries": len(protocol.queries),
         "gallery": len(protocol.gallery),
         "without_positive": scores["real"].without_positive,
-        "checkpoint": str(checkpoint),
+        "checkpoint": tested.source,
         "settings": {
-            "image_size": config.data.image_size,
+            "arch": tested.arch,
+            "image_size": tested.network.preprocessing.image_size,
             "num_hashing": config.model.num_hashing,
             "pretrained": config.tested.pretrained,
             "amp": config.runtime.amp,
@@ -176,40 +170,12 @@ def _thumbnail(files: FileList, index: int) -> np.ndarray:
     return decode(files.root / files.paths[index], THUMBNAIL)
 
 
-def _checkpoint_of_run(split: Split, config: ZeroShotConfig) -> Path:
-    """The checkpoint in the run folder that the options name. Raises InputError if there is none."""
-    folder = config.folder.resume_dir / run_name(split.run_prefix, config.model.num_hashing, config.objective)
-    path = folder / config.tested.resume_file
-    if not path.exists():
-        runs = list_runs(folder.parent)
-        found = f"the runs there are {', '.join(runs)}: repeat one's options" if runs else "no run is there: train one"
-        raise InputError(f"{path}: no such file; {found}, or name any file with --checkpoint FILE")
-    return path
-
-
-def _print_setting(checkpoint: Path, content: dict[str, Any], protocol: Protocol, config: ZeroShotConfig) -> None:
-    print(f"testing {checkpoint}, epochs trained: {content.get('epoch', 'unknown')}")
+def _print_setting(tested: TestedNetwork, protocol: Protocol, config: ZeroShotConfig) -> None:
     print(f"{protocol.text}: {len(protocol.queries)} queries, {len(protocol.gallery)} gallery photos")
     if config.tested.pretrained:
-        print("ranking by the 2048-d pooled feature instead of the embedding")
+        print(f"ranking by the {tested.network.width}-d pooled feature instead of the embedding")
     if config.codes.itq != "released":
         print("hash codes: update rule of the ITQ paper instead of the released code's")
     if config.codes.itq_fit != "queries":
         fitted_to = "training images" if config.codes.itq_fit == "train" else "the gallery"
         print(f"hash codes: fitted to {fitted_to} instead of the queries")
-    trained_at, tested_at = recorded_image_size(content), config.data.image_size
-    if trained_at not in (None, tested_at):
-        print(f"note: trained at {trained_at} px, tested at {tested_at} px; use --image_size {trained_at} to match")
-
-
-def _warn_of_other_split(content: dict[str, Any], split: Split) -> None:
-    """Classes that are unseen in one split may be training classes of another."""
-    trained_on = recorded_option(content, "zero_version", str)
-    if trained_on is not None and SAME_SPLIT.get(trained_on, trained_on) not in _names_of(split):
-        print(f"warning: trained on the split {trained_on}, tested on {split.name}: classes unseen here may have been trained on")
-
-
-def _names_of(split: Split) -> set[str]:
-    """Values of --zero_version that select this split; own folders are also selected by the defaults of all scripts."""
-    defaults = {dataset.default_split for dataset in DATASETS.values()}
-    return {split.name} | (defaults if split.dataset is CUSTOM and split.name == CUSTOM.default_split else set())

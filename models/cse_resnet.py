@@ -8,8 +8,11 @@ those of the published weights (timm's `legacy_seresnet50`; see `models.pretrain
 import torch
 from torch import nn
 
-SKETCH, PHOTO = 0.0, 1.0  # values of the domain input
+from datasets.preprocessing import Preprocessing
+from models.trunk import CSE_RESNET50, Trunk
+
 FEATURE_DIM = 2048
+IMAGE_SIZE = 224  # where neither an option nor a checkpoint states one
 
 
 class ConditionalSE(nn.Module):
@@ -26,6 +29,14 @@ class ConditionalSE(nn.Module):
         squeezed = torch.relu(self.fc1(x.mean((2, 3))))
         excited = torch.sigmoid(self.fc2(torch.cat([squeezed, domain.to(squeezed.dtype)], dim=1)))
         return x * excited[:, :, None, None]
+
+    def train_domain_column(self) -> None:
+        """Train the column of the domain, and nothing else of the matrix that it is part of."""
+        column = torch.zeros_like(self.fc2.weight)
+        column[:, -1] = 1
+        weight = self.fc2.weight.requires_grad_(True)
+        weight.register_hook(lambda gradient: gradient * column.to(gradient))
+        weight.no_weight_decay = True  # type: ignore[attr-defined]  # it would shrink the other columns; see `training.build.adam`
 
 
 class CSEBottleneck(nn.Module):
@@ -63,11 +74,18 @@ class Stage(nn.Sequential):
         return x
 
 
-class CSEResNet50(nn.Module):
-    """The trunk: images of at least 32 px and their domains → 2048-d pooled features."""
+class CSEResNet50(Trunk):
+    """The trunk: images of at least 32 px and their domains → 2048-d pooled features.
 
-    def __init__(self) -> None:
+    Without a domain tag, the attention's column for the domain stays zero.
+    """
+
+    arch, feature_dim, takes_any_size = CSE_RESNET50, FEATURE_DIM, True
+    preprocessing = Preprocessing(IMAGE_SIZE)
+
+    def __init__(self, domain_tag: bool = True) -> None:
         super().__init__()
+        self.has_domain_tag = domain_tag
         self.layer0 = nn.Sequential()
         self.layer0.add_module("conv1", nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False))
         self.layer0.add_module("bn1", nn.BatchNorm2d(64))
@@ -77,13 +95,24 @@ class CSEResNet50(nn.Module):
         self.layer2 = _stage(256, 128, blocks=4, stride=2)
         self.layer3 = _stage(512, 256, blocks=6, stride=2)
         self.layer4 = _stage(1024, 512, blocks=3, stride=2)
+        if not domain_tag:
+            for attention in self._attentions():
+                nn.init.zeros_(attention.fc2.weight.detach()[:, -1])
 
     def features(self, images: torch.Tensor, domain: torch.Tensor) -> torch.Tensor:
         """images (B, 3, H, W) normalised, domain (B,) of SKETCH or PHOTO → (B, 2048), the mean over the last feature map."""
         x = self.layer0(images)
+        domain = domain if self.has_domain_tag else torch.zeros_like(domain)
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = stage(x, domain.reshape(-1, 1))
         return x.mean((2, 3))
+
+    def train_domain_tag(self) -> None:
+        for attention in self._attentions():
+            attention.train_domain_column()
+
+    def _attentions(self) -> list[ConditionalSE]:
+        return [module for module in self.modules() if isinstance(module, ConditionalSE)]
 
 
 def _stage(in_channels: int, width: int, blocks: int, stride: int) -> Stage:

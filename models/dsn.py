@@ -4,12 +4,16 @@ DSN: Wang et al., "Domain-Smoothing Network for Zero-Shot Sketch-Based Image Ret
 the keys of published checkpoints and must not change.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from models.cse_resnet import FEATURE_DIM, CSEResNet50
+from models.trunk import Trunk
+
+TRUNK_HEADS = ("second_last_linear", "last_linear")  # heads that are attributes of the trunk
 
 
 class StudentOutput(NamedTuple):
@@ -18,17 +22,8 @@ class StudentOutput(NamedTuple):
     class_logits: torch.Tensor  # (B, seen classes)
     teacher_space_logits: torch.Tensor  # (B, teacher classes)
     embedding: torch.Tensor  # (B, d), not normalised
-    pooled: torch.Tensor  # (B, 2048)
+    pooled: torch.Tensor  # (B, D), the trunk's feature; D = 2048 for cse_resnet50
     contrasted: torch.Tensor  # (B, d) or (B, projection_dim): input of the contrastive loss, not normalised
-
-
-class StudentTrunk(CSEResNet50):
-    """The trunk, the embedding layer and the teacher-space head, which the distillation loss trains."""
-
-    def __init__(self, embedding_dim: int, teacher_classes: int):
-        super().__init__()
-        self.second_last_linear = nn.Linear(FEATURE_DIM, embedding_dim)
-        self.last_linear = nn.Linear(embedding_dim, teacher_classes)
 
 
 class DistanceClassifier(nn.Module):
@@ -45,11 +40,12 @@ class DistanceClassifier(nn.Module):
 
 
 class Student(nn.Module):
-    """CSE-ResNet-50 with an embedding, a teacher-space head and a head for the seen classes.
+    """A trunk with an embedding layer, a teacher-space head for the distillation loss, and a head for the seen classes.
 
     embedding_dim: length d of the embedding. num_classes: number of seen classes. teacher_classes: width of the teacher's
     classifier. distance_head: use `DistanceClassifier`. projection_dim: width of an additional fully-connected head in front of
-    the contrastive loss, which the paper describes and the released network lacks; None: no such head.
+    the contrastive loss, which the paper describes and the released network lacks; None: no such head. trunk: None for a new
+    CSE-ResNet-50.
     """
 
     def __init__(
@@ -59,12 +55,16 @@ class Student(nn.Module):
         teacher_classes: int = 1000,
         distance_head: bool = False,
         projection_dim: int | None = None,
+        trunk: Trunk | None = None,
     ):
         super().__init__()
-        self.original_model = StudentTrunk(embedding_dim, teacher_classes)
+        self.original_model = trunk or CSEResNet50()
+        feature_dim = self.original_model.feature_dim
+        self.original_model.second_last_linear = nn.Linear(feature_dim, embedding_dim)
+        self.original_model.last_linear = nn.Linear(embedding_dim, teacher_classes)
         head = DistanceClassifier if distance_head else nn.Linear
         self.linear = head(embedding_dim, num_classes)
-        self.contrastive_head = nn.Linear(FEATURE_DIM, projection_dim) if projection_dim else None
+        self.contrastive_head = nn.Linear(feature_dim, projection_dim) if projection_dim else None
 
     def forward(self, images: torch.Tensor, domain: torch.Tensor) -> StudentOutput:
         """images (B, 3, H, W) normalised; domain (B,) of SKETCH or PHOTO."""
@@ -76,17 +76,16 @@ class Student(nn.Module):
                 contrasted = self.contrastive_head(pooled.float())
         return StudentOutput(self.linear(embedding), self.original_model.last_linear(embedding), embedding, pooled, contrasted)
 
-    def freeze_trunk(self) -> None:
-        """Train only the heads (`--freeze_features`)."""
-        for name, parameter in self.original_model.named_parameters():
-            parameter.requires_grad = not name.startswith("layer")
+    def trunk_parts(self) -> Iterator[nn.Module]:
+        """The trunk's modules without the heads."""
+        return (part for name, part in self.original_model.named_children() if name not in TRUNK_HEADS)
 
     def train(self, mode: bool = True) -> "Student":
         """Like nn.Module.train, but a frozen trunk stays in eval mode, so that its BatchNorm statistics stay as they are."""
         super().train(mode)
-        for name, stage in self.original_model.named_children():
-            if name.startswith("layer") and not next(stage.parameters()).requires_grad:
-                stage.eval()
+        if not any(parameter.requires_grad for part in self.trunk_parts() for parameter in part.parameters()):
+            for part in self.trunk_parts():
+                part.eval()
         return self
 
 

@@ -4,18 +4,18 @@ The attention's 1×1 convolutions become linear layers with an additional zero c
 changes nothing. The teacher keeps the full classifier; for the student, SVD factors it into the d-dim embedding and a head.
 """
 
-import os
 from pathlib import Path
 
 import torch
 
 from models.cse_resnet import FEATURE_DIM
-from models.dsn import Student, Teacher
+from models.dsn import Teacher
+from models.timm_weights import DOWNLOAD as IMAGENET
+from models.timm_weights import download_failure, require_cache_folder
+from models.trunk import Trunk
 from utils.checkpoints import read_tensors, require_finite_floats, without_prefix
 from utils.errors import InputError
-from utils.text import one_line
 
-IMAGENET, NONE = "imagenet", "none"
 TIMM_NAME = "legacy_seresnet50"
 CLASSIFIER_NAMES = ("last_linear", "fc", "classifier")
 
@@ -41,21 +41,24 @@ def imagenet_state(source: str) -> dict[str, torch.Tensor]:
     return {key: state[key] if key.endswith("num_batches_tracked") else state[key].float() for key in expected}
 
 
-def start_student(student: Student, state: dict[str, torch.Tensor]) -> None:
-    """Copy the trunk; set embedding and teacher-space head to the best rank-d approximation of the classifier (K, 2048).
+def load_trunk(trunk: Trunk, state: dict[str, torch.Tensor]) -> None:
+    """Copy the trunk's weights from an `imagenet_state`."""
+    trunk.load_state_dict({key: value for key, value in state.items() if key.startswith("layer")}, strict=False)
+
+
+def start_heads(trunk: Trunk, weight: torch.Tensor, bias: torch.Tensor) -> None:
+    """Set embedding and teacher-space head to the best rank-d approximation of a classifier: weight (K, D), bias (K,).
 
     With the SVD U diag(s) Vᵀ of the classifier: embedding weight = diag(s) Vᵀ[:d], head weight = U[:, :d], head bias that of the
     classifier.
     """
-    trunk = student.original_model
-    trunk.load_state_dict({key: value for key, value in state.items() if key.startswith("layer")}, strict=False)
-    embed, classify = factor_classifier(state["last_linear.weight"], trunk.second_last_linear.out_features)
+    embed, classify = factor_classifier(weight, trunk.second_last_linear.out_features)
     with torch.no_grad():
         trunk.second_last_linear.weight[: len(embed)] = embed
         trunk.second_last_linear.bias.zero_()
         trunk.last_linear.weight.zero_()  # if d exceeds the classifier's rank, the other rows of the embedding have no effect
         trunk.last_linear.weight[:, : len(embed)] = classify
-        trunk.last_linear.bias.copy_(state["last_linear.bias"])
+        trunk.last_linear.bias.copy_(bias)
 
 
 def factor_classifier(weight: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -80,20 +83,14 @@ def _classes(state: dict[str, torch.Tensor], source: str) -> int:
 def _download() -> dict[str, torch.Tensor]:
     import timm
 
-    if not os.path.isabs(os.path.expanduser(torch.hub.get_dir())):
-        raise InputError(
-            "the ImageNet weights cannot be downloaded: this user has no home folder. Set HOME or TORCH_HOME to a folder that "
-            "can be written, or pass --pretrained_weights FILE"
-        )
+    require_cache_folder("--pretrained_weights")
     try:
         return timm.create_model(TIMM_NAME, pretrained=True).state_dict()
     except Exception as error:  # timm raises any error of its transport: URLError, OSError, hub errors, RuntimeError
-        config = timm.models.get_pretrained_cfg(TIMM_NAME)
-        where = config.url or f"https://huggingface.co/{config.hf_hub_id}"
-        reason = f"{type(error).__name__}: {one_line(error)}"
+        failure = download_failure("the ImageNet weights", timm.get_pretrained_cfg(TIMM_NAME), error)
         raise InputError(
-            f"the ImageNet weights cannot be downloaded ({reason}). Fetch {where} on a machine that can, "
-            "then pass --pretrained_weights FILE; or pass --pretrained_weights none to train from scratch, without a teacher"
+            f"{failure}, then pass --pretrained_weights FILE; or pass --pretrained_weights none to train from scratch, without "
+            "a teacher"
         ) from error
 
 

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from models.cse_resnet import FEATURE_DIM
 from models.dsn import Student
+from models.trunks import recorded_trunk
 from utils.checkpoints import load_state, read_checkpoint
 from utils.errors import InputError
 
@@ -22,7 +22,9 @@ T = TypeVar("T")
 def restore_student(
     path: Path, embedding_dim: int | None, num_classes: int | None = None, option: str = "--checkpoint"
 ) -> tuple[Student, dict[str, Any]]:
-    """The student in eval mode, and the content of the checkpoint. `option` names the file in messages.
+    """The student in eval mode, with the trunk that the checkpoint records, and the content of the checkpoint.
+
+    option: names the file in messages.
 
     Raises InputError if the file is missing, damaged or would run code, if a trunk or embedding key is missing or has a wrong
     shape, or if the embedding's length or the number of classes differs from `embedding_dim` or `num_classes` (None: any).
@@ -30,7 +32,8 @@ def restore_student(
     content = read_checkpoint(path, option)
     state = content["state_dict"]
     has_distance_head = "linear.cpars" in state
-    found_dim = _rows(state, EMBEDDING, FEATURE_DIM, path)
+    trunk = recorded_trunk(content, path)
+    found_dim = _rows(state, EMBEDDING, trunk.feature_dim, path)
     if embedding_dim not in (None, found_dim):
         raise InputError(f"{path}: holds a {found_dim}-d embedding; pass --num_hashing {found_dim}, not {embedding_dim}")
     class_head = "linear.cpars" if has_distance_head else "linear.weight"
@@ -42,7 +45,8 @@ def restore_student(
         found_classes,
         teacher_classes=_rows(state, TEACHER_HEAD, found_dim, path) if TEACHER_HEAD in state else 1,
         distance_head=has_distance_head,
-        projection_dim=_rows(state, PROJECTION, FEATURE_DIM, path) if PROJECTION in state else None,
+        projection_dim=_rows(state, PROJECTION, trunk.feature_dim, path) if PROJECTION in state else None,
+        trunk=trunk,
     )
     ignored = load_state(student, state, path, optional=HEADS)
     if ignored:
@@ -63,10 +67,10 @@ def recorded_image_size(content: dict[str, Any]) -> int | None:
     return size if size and 32 <= size <= 8192 else None  # the limits of --image_size
 
 
-def weights_digest(student: torch.nn.Module) -> str:
+def weights_digest(network: torch.nn.Module) -> str:
     """SHA-256 of the names, types, shapes and values of all weights and buffers."""
     digest = hashlib.sha256()
-    for name, value in student.state_dict().items():
+    for name, value in network.state_dict().items():
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

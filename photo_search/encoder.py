@@ -5,22 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import nn
 
-from datasets.views import normalise
-from models.cse_resnet import PHOTO, SKETCH
+from models.embedding import EmbeddingNetwork, embedding_network, trained_preprocessing
 from models.restore import recorded_image_size, restore_student, weights_digest
+from models.trunk import PHOTO, SKETCH
 from utils.devices import choose_device
-
-IMAGE_SIZE = 224  # where the checkpoint does not record the size it was trained at
 
 
 @dataclass(frozen=True)
 class Network:
-    """A student that embeds images of `side` pixels as vectors of `width` numbers. `digest` identifies its weights."""
+    """Embeds images of `side` pixels as vectors of `width` numbers. `digest` identifies its weights."""
 
-    student: nn.Module
+    embedding: EmbeddingNetwork
     device: torch.device
     side: int
     width: int
@@ -39,13 +35,13 @@ class Network:
     def _embed(self, images: np.ndarray, domain: float) -> np.ndarray:
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.device)
         domains = torch.full((len(images),), domain, device=self.device)
-        return F.normalize(self.student(normalise(pixels), domains).embedding.float(), dim=1).cpu().numpy()
+        return self.embedding.embed(self.embedding.preprocessing.normalise(pixels), domains).cpu().numpy()
 
 
 def open_network(checkpoint: Path, device: str = "auto", image_size: int | None = None) -> Network:
     """image_size None: the size that the checkpoint records, else 224. Raises InputError as `restore_student` does."""
     where = choose_device(device)
     student, content = restore_student(checkpoint, None)
-    side = image_size or recorded_image_size(content) or IMAGE_SIZE
-    width, digest = student.original_model.second_last_linear.out_features, weights_digest(student)
-    return Network(student.to(where, memory_format=torch.channels_last), where, side, width, digest, checkpoint)
+    embedding = embedding_network(student, trained_preprocessing(student, recorded_image_size(content), image_size))
+    side, digest = embedding.preprocessing.image_size, weights_digest(student)
+    return Network(embedding.to(where, memory_format=torch.channels_last), where, side, embedding.width, digest, checkpoint)

@@ -14,7 +14,7 @@ BELOW = {  # room → rooms it may import besides itself
     "losses": {"utils"},
     "retrieval": {"utils"},
     "datasets": {"utils"},
-    "models": {"utils"},
+    "models": {"utils", "datasets"},
     "report": {"utils", "retrieval"},
     "preparation": {"utils", "datasets"},
     "synthetic": {"utils", "datasets", "preparation"},  # its contact sheet

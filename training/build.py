@@ -4,13 +4,11 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from datasets.batches import MixedBatches, validation_pairs
-from datasets.catalog import IMAGENET_CLASSES
 from datasets.file_lists import FileList, Split
 from datasets.views import ThreeViews
 from evaluation.config import Resources
@@ -19,10 +17,12 @@ from evaluation.zero_shot import hash_scores
 from losses.memory_bank import MemoryBank
 from losses.objective import Weights
 from models.batchnorm import synchronise_batchnorm
-from models.cse_resnet import FEATURE_DIM, PHOTO, SKETCH
-from models.dsn import Student, Teacher
-from models.pretrained import NONE, imagenet_state, start_student
+from models.dsn import Student
+from models.embedding import embedding_network
+from models.trunk import PHOTO, SKETCH
+from models.trunks import is_timm
 from training.config import Recipe, TrainConfig
+from training.networks import initial_networks
 from training.step import TrainingStep
 from utils.errors import InputError
 
@@ -45,12 +45,14 @@ def training_batches(
         raise InputError(
             f"--batch_size {batch_size}: holds no sketch; use at least {1 + per_sketch}, one sketch to {per_sketch} photos"
         )
+    side = round(config.image_size * SOURCE_SIDE)
     return MixedBatches(
         sketches,
         photos,
         sketches_per_batch=sketches_per_batch,
         photos_per_batch=sketches_per_batch * per_sketch,
-        side=round(config.data.image_size * SOURCE_SIDE),
+        side=side,
+        fit=config.preprocessing.whole_image(side).fit,
         seed=config.optimisation.seed,
         num_workers=resources.num_workers,
         pin_memory=resources.device.type == "cuda",
@@ -70,9 +72,8 @@ def validation(sketches: FileList, photos: FileList, config: TrainConfig, resour
     def validate(student: Student) -> float:
         """Only the main process computes the mAP; the others return 0."""
         embed = Embedder(
-            student,
+            embedding_network(student, config.preprocessing),
             device,
-            config.data.image_size,
             batch_size,
             resources.num_workers,
             amp=resources.amp,
@@ -94,68 +95,26 @@ def training_step(split: Split, config: TrainConfig, resources: Resources, sketc
     be read, or the mask does not fit the teacher.
     """
     objective, device = config.objective, resources.device
-    state, mask = _teacher_state_and_mask(split, config)
-    student = _initial_student(split.seen_classes, mask.shape[1], state, config)
-    student = student.to(device, memory_format=torch.channels_last)
+    networks = initial_networks(split, config)
+    student = networks.student.to(device, memory_format=torch.channels_last)
     if resources.distributed.world_size > 1 and config.runtime.batchnorm == "synchronised":
         student = synchronise_batchnorm(student)
-    teacher = None
-    if state is not None and objective.sake_lambda > 0:
-        teacher = Teacher(mask.shape[1])
-        teacher.load_state_dict(state)
-        teacher = teacher.to(device, memory_format=torch.channels_last)
+    teacher = networks.teacher and networks.teacher.to(device, memory_format=torch.channels_last)
     return TrainingStep(
         student=student,
         teacher=teacher,
-        semantic_mask=torch.from_numpy(mask).to(device),
-        bank=MemoryBank(split.seen_classes, objective.topk, FEATURE_DIM).to(device),
-        views=ThreeViews(config.data.image_size, config.optimisation.seed),
+        semantic_mask=torch.from_numpy(networks.semantic_mask).to(device),
+        bank=MemoryBank(split.seen_classes, objective.topk, student.original_model.feature_dim).to(device),
+        views=ThreeViews(config.image_size, config.optimisation.seed, config.preprocessing.normalise),
         weights=Weights(objective.cls_lambda, objective.sake_lambda, objective.contrastive_lambda, objective.memory_lambda),
         objective=objective,
         forward=wrapped_forward(student, teacher is not None, config, resources),
-        optimizer=adam(student, config.optimisation.lr, config.optimisation.weight_decay),
+        optimizer=adam(student, config.optimisation.lr, config.optimisation.weight_decay, config.optimisation.trunk_lr),
         sketches=sketches_per_batch,
         device=device,
         amp=resources.amp,
         distributed=resources.distributed,
     )
-
-
-def _teacher_state_and_mask(split: Split, config: TrainConfig) -> tuple[dict[str, torch.Tensor] | None, np.ndarray]:
-    """The teacher's weights, or None, and the semantic mask (seen classes, teacher classes)."""
-    only_validates_checkpoint = config.runtime.evaluate and config.runtime.resume
-    if config.model.pretrained_weights == NONE or only_validates_checkpoint:
-        has_mask = split.mask_file.exists()
-        return None, split.semantic_mask() if has_mask else np.zeros((split.seen_classes, IMAGENET_CLASSES), np.float32)
-    mask, state = split.semantic_mask(), imagenet_state(config.model.pretrained_weights)
-    teacher_classes = len(state["last_linear.weight"])
-    if mask.shape[1] != teacher_classes:
-        raise InputError(
-            f"{split.mask_file}: vectors of {mask.shape[1]} do not fit a teacher of {teacher_classes} classes; "
-            "use a mask made for this teacher, or other --pretrained_weights"
-        )
-    return state, mask
-
-
-def _initial_student(
-    seen_classes: int, teacher_classes: int, state: dict[str, torch.Tensor] | None, config: TrainConfig
-) -> Student:
-    """The student with the teacher's weights, or random ones where `state` is None."""
-    objective = config.objective
-    student = Student(
-        config.model.num_hashing,
-        seen_classes,
-        teacher_classes,
-        distance_head=config.model.ems_loss,
-        projection_dim=objective.contrastive_dim if objective.contrastive_on == "projection" else None,
-    )
-    if config.model.pretrained_weights == NONE:
-        print("from scratch, without a teacher: no ImageNet weights, and no distillation loss")
-    if state is not None:
-        start_student(student, state)
-    if config.optimisation.freeze_features:
-        student.freeze_trunk()
-    return student
 
 
 def wrapped_forward(student: Student, has_teacher: bool, config: TrainConfig, resources: Resources) -> Callable[..., Any] | None:
@@ -172,6 +131,7 @@ def wrapped_forward(student: Student, has_teacher: bool, config: TrainConfig, re
             student,
             device_ids=[torch.cuda.current_device()] if resources.device.type == "cuda" else None,
             gradient_as_bucket_view=True,
+            find_unused_parameters=is_timm(config.model.arch),  # some of timm's models have parameters that no feature depends on
             **{BUFFERS_IN_FORWARD: config.runtime.batchnorm == "local"},  # else all processes have the same statistics
         )
         for parameter in unused:
@@ -200,8 +160,18 @@ def _compiled(network: nn.Module, device: torch.device) -> Callable[..., Any]:
     return torch.compile(network, dynamic=False)
 
 
-def adam(student: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    """Adam over the trainable parameters; weight decay is the coupled L2 term."""
-    trainable = [parameter for parameter in student.parameters() if parameter.requires_grad]
-    is_fused = trainable[0].device.type in ("cpu", "cuda")  # one pass over the weights instead of one per operation
-    return torch.optim.Adam(trainable, lr=lr, weight_decay=weight_decay, fused=is_fused)
+def adam(student: Student, lr: float, weight_decay: float, trunk_lr: float | None = None) -> torch.optim.Optimizer:
+    """Adam over the trainable parameters; weight decay is the coupled L2 term. trunk_lr: None for `lr`."""
+    trunk = {id(parameter) for part in student.trunk_parts() for parameter in part.parameters()}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in student.parameters():
+        if parameter.requires_grad:
+            rate = trunk_lr if trunk_lr is not None and id(parameter) in trunk else lr
+            decay = 0.0 if hasattr(parameter, "no_weight_decay") else weight_decay
+            groups.setdefault((rate, decay), []).append(parameter)
+    rules: list[dict[str, Any]] = []
+    for (rate, decay), group in groups.items():
+        known = {"initial_lr": rate} if len(groups) > 1 else {}  # the trainer's schedule starts there
+        rules.append({"params": group, "lr": rate, "weight_decay": decay, **known})
+    is_fused = next(student.parameters()).device.type in ("cpu", "cuda")  # one pass over the weights instead of several
+    return torch.optim.Adam(rules, lr=lr, weight_decay=weight_decay, fused=is_fused)

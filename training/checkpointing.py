@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from datasets.batches import MixedBatches
+from models.trunks import record_of
 from training.config import TrainConfig
 from training.state import LOSSES, TrainingState
 from training.step import TrainingStep
@@ -213,5 +214,6 @@ class Checkpointer:
             options=self.config.as_text(),
             random_state=random_state(self.step.device),
             previous=previous,
+            **record_of(self.step.student.original_model, self.config.preprocessing),
             **within_epoch,
         )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.profiler import record_function
 
 from datasets.batches import Batch
@@ -14,8 +15,8 @@ from losses.contrastive import contrastive_loss
 from losses.distillation import distillation_loss
 from losses.memory_bank import MemoryBank
 from losses.objective import Losses, Weights
-from models.cse_resnet import PHOTO, SKETCH
-from models.dsn import DistanceClassifier, Student, StudentOutput, Teacher
+from models.dsn import DistanceClassifier, Student, StudentOutput
+from models.trunk import PHOTO, SKETCH
 from training.config import TrainedObjective
 from training.finite_checks import NonFiniteGuard
 from utils.devices import autocast
@@ -32,7 +33,7 @@ class TrainingStep:
     """
 
     student: Student
-    teacher: Teacher | None
+    teacher: nn.Module | None
     semantic_mask: torch.Tensor
     bank: MemoryBank
     views: ThreeViews

@@ -51,7 +51,7 @@ def _train(recipe: Recipe, config: TrainConfig, distributed: Distributed, stop: 
     batches = training_batches(recipe, split.sketches("train"), photos, config, resources)
     validate = validation(split.sketches("test"), photos, config, resources)
     step = training_step(split, config, resources, sketches_per_batch=batches.per_batch[0])
-    folder = config.folder.savedir / run_name(split.run_prefix, config.model.num_hashing, config.objective)
+    folder = config.folder.savedir / run_name(split.run_prefix, config.model.num_hashing, config.objective, config.model.arch)
 
     with _locked(folder) if distributed.is_main and not runtime.evaluate else contextlib.nullcontext():
         is_new = not (runtime.resume and has_checkpoint(folder))

@@ -39,7 +39,8 @@ class Trainer:
             try:
                 for epoch in range(self.state.epochs, schedule.epochs):
                     for group in self.step.optimizer.param_groups:
-                        group["lr"] = learning_rate(schedule.lr, schedule.lr_decay, epoch, schedule.epochs)
+                        initial = group.get("initial_lr", schedule.lr)
+                        group["lr"] = learning_rate(initial, schedule.lr_decay, epoch, schedule.epochs)
                     losses = self.train_one_epoch()
                     value = self._validate()
                     self._finish_epoch(losses, value, curves)

@@ -15,9 +15,9 @@ from datasets.file_lists import Split
 from datasets.images import decode
 from evaluation import export
 from evaluation.embedding import Embedder
-from models.cse_resnet import PHOTO, SKETCH
 from models.dsn import Student
 from models.restore import restore_student
+from models.trunk import PHOTO, SKETCH
 from tests.helpers.hostile import Hostile
 from tests.helpers.scripts import ROOT
 from utils.checkpoints import write_checkpoint

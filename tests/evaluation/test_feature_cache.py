@@ -9,18 +9,22 @@ import torch
 
 from datasets.catalog import SKETCHY
 from datasets.file_lists import Split
+from datasets.preprocessing import Preprocessing
 from evaluation.embedding import Embedder
 from evaluation.feature_cache import FeatureCache
-from models.cse_resnet import PHOTO, SKETCH
 from models.dsn import Student
+from models.embedding import EmbeddingNetwork, embedding_network
+from models.trunk import PHOTO, SKETCH
 
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def student():
+def network(change=0.0, image_size=32, pooled=False, **rules):
     torch.manual_seed(0)
-    return Student(8, 3, 10).eval()
+    student = Student(8, 3, 10).eval()
+    with torch.no_grad():
+        next(student.parameters()).view(-1)[3] += change
+    return embedding_network(student, Preprocessing(image_size, **rules), pooled)
 
 
 @pytest.fixture
@@ -28,41 +32,32 @@ def files(tiny_dataset):
     return Split(SKETCHY, tiny_dataset, "zeroshot1").sketches("zero").subset(np.arange(4))
 
 
-def embedder(student, folder, **changes):
-    return replace(Embedder(student, CPU, 32, 4, 0, cache=FeatureCache(folder, student)), **changes)
+def embedder(network, folder, **changes):
+    return replace(Embedder(network, CPU, 4, 0, cache=FeatureCache(folder, network)), **changes)
 
 
-def test_features_are_made_once(student, files, tmp_path, capsys, monkeypatch):
-    embed = embedder(student, tmp_path / "features")
+def test_features_are_made_once(files, tmp_path, capsys, monkeypatch):
+    embed = embedder(network(), tmp_path / "features")
     made = embed(files, SKETCH, "queries")
-    monkeypatch.setattr(Student, "forward", lambda *_: pytest.fail("embedded again"))
+    monkeypatch.setattr(EmbeddingNetwork, "embed", lambda *_: pytest.fail("embedded again"))
     assert torch.equal(embed(files, SKETCH, "queries"), made)
     assert "features from" in capsys.readouterr().out
 
 
-def change_weight(student):
-    changed = Student(8, 3, 10).eval()
-    changed.load_state_dict(student.state_dict())
-    with torch.no_grad():
-        next(changed.parameters()).view(-1)[3] += 1e-6
-    return changed
-
-
-def test_whatever_changes_makes_them_anew(student, files, tmp_path):
+def test_whatever_changes_makes_them_anew(files, tmp_path):
     def place(embed, files, domain=SKETCH):
         before = set(os.listdir(tmp_path))
         embed(files, domain, "queries")
         new = set(os.listdir(tmp_path)) - before
         return len(new)
 
-    embed = embedder(student, tmp_path)
+    embed = embedder(network(), tmp_path)
     assert place(embed, files) == 1
     assert place(embed, files) == 0
     assert place(embed, files, PHOTO) == 1
-    assert place(replace(embed, image_size=48), files) == 1
-    assert place(replace(embed, pooled=True), files) == 1
     assert place(replace(embed, amp="bf16"), files) == 1
-    assert place(embedder(change_weight(student), tmp_path), files) == 1
+    for changes in ({"image_size": 48}, {"pooled": True}, {"change": 1e-6}, {"interpolation": "bicubic"}):
+        assert place(embedder(network(**changes), tmp_path), files) == 1
     assert place(embed, files.subset([1, 0, 2, 3])) == 1
     assert place(embed, files.subset([0, 1, 2])) == 1
     image = files.root / files.paths[0]
@@ -74,8 +69,8 @@ def test_whatever_changes_makes_them_anew(student, files, tmp_path):
     assert place(replace(embed, batch_size=2), files) == 0  # how they are fed in batches is no reason
 
 
-def test_damaged_files_are_made_anew(student, files, tmp_path):
-    embed = embedder(student, tmp_path / "features")
+def test_damaged_files_are_made_anew(files, tmp_path):
+    embed = embedder(network(), tmp_path / "features")
     made = embed(files, SKETCH, "queries")
     (kept,) = (tmp_path / "features").iterdir()
     whole = kept.read_bytes()
@@ -89,7 +84,7 @@ def test_damaged_files_are_made_anew(student, files, tmp_path):
     assert torch.equal(embed(files, SKETCH, "queries"), made)
 
 
-def test_a_folder_that_cannot_be_written_is_no_obstacle(student, files, tmp_path, capsys):
+def test_a_folder_that_cannot_be_written_is_no_obstacle(files, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    embedder(student, tmp_path / "file" / "features")(files, SKETCH, "queries")
+    embedder(network(), tmp_path / "file" / "features")(files, SKETCH, "queries")
     assert "features are not cached" in capsys.readouterr().out

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from models.dsn import Student, Teacher
+from models.trainable import HEADS, choose_trainable
 from tests.helpers import golden_values
 
 TAGS = torch.tensor([0.0, 0.0, 1.0, 1.0])
@@ -84,7 +85,7 @@ def test_distance_head_is_minus_the_distance_to_the_centre():
 
 def test_a_frozen_trunk_keeps_weights_and_statistics():
     student = Student(8, 5, teacher_classes=7)
-    student.freeze_trunk()
+    choose_trainable(student, HEADS)
     student.train()
     before = {key: value.clone() for key, value in student.state_dict().items()}
     optimizer = torch.optim.SGD([p for p in student.parameters() if p.requires_grad], lr=1.0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.dsn import Student, Teacher
-from models.pretrained import factor_classifier, imagenet_state, start_student
+from models.pretrained import factor_classifier, imagenet_state, load_trunk, start_heads
 from tests.helpers.network import seresnet_state
 from utils.errors import InputError
 
@@ -62,7 +62,8 @@ def test_student_starts_where_the_teacher_is(weights, tmp_path, dim):
     torch.save(weights, tmp_path / "w.pth")
     state = imagenet_state(str(tmp_path / "w.pth"))
     student, teacher = Student(dim, 5, teacher_classes=12).eval(), Teacher(12)
-    start_student(student, state)
+    load_trunk(student.original_model, state)
+    start_heads(student.original_model, state["last_linear.weight"], state["last_linear.bias"])
     teacher.load_state_dict(state)
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -1,0 +1,87 @@
+"""The network that a test script tests: a student of a checkpoint, or an untrained trunk."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets.catalog import CUSTOM, DATASETS, SAME_SPLIT
+from datasets.file_lists import Split
+from evaluation.config import ZeroShotConfig, run_name
+from models.cse_resnet import IMAGE_SIZE
+from models.embedding import EmbeddingNetwork, embedding_network, trained_preprocessing
+from models.restore import recorded_image_size, recorded_option, restore_student
+from models.trunk import CSE_RESNET50
+from models.trunks import initial_trunk, is_timm
+from utils.errors import InputError
+from utils.runs import list_runs
+
+
+@dataclass(frozen=True)
+class TestedNetwork:
+    """arch: value of --arch. source: what results name as the checkpoint. folder: where results go by default."""
+
+    network: EmbeddingNetwork
+    arch: str
+    source: str
+    folder: Path
+
+
+def open_tested(split: Split, config: ZeroShotConfig) -> TestedNetwork:
+    """Raises InputError if there is no such checkpoint, it holds another trunk than `--arch`, or weights cannot be read."""
+    return _untrained(split, config) if config.tested.untrained else _trained(split, config)
+
+
+def _trained(split: Split, config: ZeroShotConfig) -> TestedNetwork:
+    tested = config.tested
+    checkpoint = tested.checkpoint or _checkpoint_of_run(split, config)
+    student, content = restore_student(checkpoint, config.model.num_hashing, config.model.num_classes)
+    arch = student.original_model.arch
+    if tested.arch not in (None, arch):
+        raise InputError(f"{checkpoint}: its trunk is {arch}; pass --arch {arch} or leave it out, not {tested.arch}")
+    default = None if is_timm(arch) else IMAGE_SIZE
+    preprocessing = trained_preprocessing(student, recorded_image_size(content), config.data.image_size or default)
+    print(f"testing {checkpoint}, epochs trained: {content.get('epoch', 'unknown')}")
+    _print_warnings(split, content, preprocessing.image_size)
+    network = embedding_network(student, preprocessing, pooled=tested.pretrained)
+    return TestedNetwork(network, arch, str(checkpoint), checkpoint.parent)
+
+
+def _untrained(split: Split, config: ZeroShotConfig) -> TestedNetwork:
+    tested = config.tested
+    if tested.checkpoint is not None:
+        raise InputError("--untrained: tests the trunk alone; leave out --checkpoint")
+    arch = tested.arch or CSE_RESNET50
+    trunk = initial_trunk(arch, tested.pretrained_weights, config.data.image_size)
+    print(f"testing {arch}, untrained, at {trunk.preprocessing.image_size} px")
+    if trunk.licence:
+        print(f"its weights: licence {trunk.licence}")
+    folder = config.folder.resume_dir / f"{split.run_prefix}_{arch.replace('/', '-')}_untrained"
+    return TestedNetwork(EmbeddingNetwork(trunk, trunk.preprocessing), arch, f"{arch}, untrained", folder)
+
+
+def _checkpoint_of_run(split: Split, config: ZeroShotConfig) -> Path:
+    """The checkpoint in the run folder that the options name. Raises InputError if there is none."""
+    name = run_name(split.run_prefix, config.model.num_hashing, config.objective, config.tested.arch or CSE_RESNET50)
+    folder = config.folder.resume_dir / name
+    path = folder / config.tested.resume_file
+    if not path.exists():
+        runs = list_runs(folder.parent)
+        found = f"the runs there are {', '.join(runs)}: repeat one's options" if runs else "no run is there: train one"
+        raise InputError(f"{path}: no such file; {found}, or name any file with --checkpoint FILE")
+    return path
+
+
+def _print_warnings(split: Split, content: dict[str, Any], tested_at: int) -> None:
+    """Classes that are unseen in one split may be training classes of another."""
+    trained_at = recorded_image_size(content)
+    if trained_at not in (None, tested_at):
+        print(f"note: trained at {trained_at} px, tested at {tested_at} px; use --image_size {trained_at} to match")
+    trained_on = recorded_option(content, "zero_version", str)
+    if trained_on is not None and SAME_SPLIT.get(trained_on, trained_on) not in _names_of(split):
+        print(f"warning: trained on the split {trained_on}, tested on {split.name}: classes unseen here may have been trained on")
+
+
+def _names_of(split: Split) -> set[str]:
+    """Values of --zero_version that select this split; own folders are also selected by the defaults of all scripts."""
+    defaults = {dataset.default_split for dataset in DATASETS.values()}
+    return {split.name} | (defaults if split.dataset is CUSTOM and split.name == CUSTOM.default_split else set())

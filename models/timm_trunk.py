@@ -1,0 +1,40 @@
+"""Any image model of timm as the trunk: `timm/NAME`."""
+
+from typing import Any
+
+import torch
+
+from datasets.preprocessing import Preprocessing
+from models.domain_tag import DomainTag
+from models.timm_models import has_fixed_size
+from models.trunk import TIMM, Trunk
+
+
+class TimmTrunk(Trunk):
+    """network: a model without its classifier, for images of `preprocessing.image_size`. Raises InputError if it has no place
+    for a domain tag that it is to have."""
+
+    def __init__(
+        self, name: str, network: Any, preprocessing: Preprocessing, domain_tag: bool = True, licence: str | None = None
+    ):
+        super().__init__()
+        self.arch, self.preprocessing, self.licence = TIMM + name, preprocessing, licence
+        self.feature_dim = getattr(network, "head_hidden_size", None) or network.num_features
+        self.takes_any_size, self.has_domain_tag = not has_fixed_size(name), domain_tag
+        self.network = network
+        self.domain_tag = DomainTag(network) if domain_tag else None
+
+    def features(self, images: torch.Tensor, domain: torch.Tensor) -> torch.Tensor:
+        if self.domain_tag is not None:
+            self.domain_tag.domain = domain
+        return self.network(images)
+
+    def train_domain_tag(self) -> None:
+        if self.domain_tag is not None:
+            self.domain_tag.requires_grad_(True)
+
+    def checkpoint_activations(self) -> None:
+        try:
+            self.network.set_grad_checkpointing(True)
+        except (AssertionError, AttributeError) as error:
+            raise NotImplementedError from error

@@ -1,0 +1,126 @@
+"""A timm network with its initial weights: downloaded, from a file, or random."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from datasets.catalog import IMAGENET_CLASSES
+from models.timm_models import config_of, has_fixed_size
+from utils.checkpoints import read_tensors, require_finite_floats, without_prefix
+from utils.errors import InputError
+from utils.text import one_line
+
+DOWNLOAD, NONE = "imagenet", "none"  # values of --pretrained_weights besides a file
+OPTION = "--pretrained_weights"
+KEYS_IN_ERROR = re.compile(r"Missing key\(s\) in state_dict: (.*?)\. |size mismatch for (\S+):", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """A network without its classifier. classifier: the linear layer (D → 1000) of ImageNet's classes, if there were weights
+    for it. licence: that of downloaded weights, where timm knows it."""
+
+    network: nn.Module
+    classifier: nn.Linear | None
+    licence: str | None
+
+
+def load_network(name: str, image_size: int, source: str = DOWNLOAD, option: str = OPTION) -> LoadedNetwork:
+    """source: `imagenet` (timm's download), `none` (random weights) or a file in timm's, the hub's or the original naming.
+
+    Raises InputError if the download fails, or if the file does not hold this network with finite weights.
+    """
+    if source == NONE:
+        network = _create(name, image_size)
+    elif source == DOWNLOAD:
+        network = _downloaded(name, image_size, option)
+    else:
+        network = _from_file(name, image_size, Path(source), option)
+    for key, value in network.state_dict().items():
+        if value.is_floating_point():
+            require_finite_floats(key, value, source)
+    classifier = network.get_classifier()
+    is_imagenet = isinstance(classifier, nn.Linear) and classifier.out_features == IMAGENET_CLASSES and source != NONE
+    network.reset_classifier(0)
+    return LoadedNetwork(network, classifier if is_imagenet else None, config_of(name).license if source == DOWNLOAD else None)
+
+
+def _create(name: str, image_size: int, **rules: Any) -> Any:
+    """Raises InputError if the network cannot be built for this image size."""
+    import timm
+
+    if has_fixed_size(name) and image_size != config_of(name).input_size[-1]:
+        rules["img_size"] = image_size
+    try:
+        return timm.create_model(name, **rules)
+    except (AssertionError, TypeError, ValueError) as error:
+        raise InputError(
+            f"--image_size {image_size}: timm/{name} cannot be built for it ({one_line(error)}); use its own"
+        ) from error
+
+
+def _downloaded(name: str, image_size: int, option: str) -> Any:
+    config = config_of(name)
+    if not config.has_weights:
+        raise InputError(f"timm/{name}: timm has no weights for it; pass {option} FILE, or {option} none for random ones")
+    require_cache_folder(option)
+    try:
+        return _create(name, image_size, pretrained=True)
+    except InputError:
+        raise
+    except Exception as error:  # timm raises any error of its transport: URLError, OSError, hub errors, RuntimeError
+        raise InputError(f"{download_failure(f'the weights of timm/{name}', config, error)}, then pass {option} FILE") from error
+
+
+def require_cache_folder(option: str) -> None:
+    """Raise InputError if there is no folder to download to."""
+    if not os.path.isabs(os.path.expanduser(torch.hub.get_dir())):
+        raise InputError(
+            "the ImageNet weights cannot be downloaded: this user has no home folder. Set HOME or TORCH_HOME to a folder that "
+            f"can be written, or pass {option} FILE"
+        )
+
+
+def download_failure(what: str, config: Any, error: Exception) -> str:
+    """Why a download failed, and where the file is."""
+    where = config.url or f"https://huggingface.co/{config.hf_hub_id}"
+    return f"{what} cannot be downloaded ({type(error).__name__}: {one_line(error)}). Fetch {where} on a machine that can"
+
+
+def _from_file(name: str, image_size: int, path: Path, option: str) -> Any:
+    """timm maps names of the hub's and the original files to its own, and resamples position embeddings.
+
+    The classifier may be missing or of other classes; it is then left out.
+    """
+    state = without_prefix(read_tensors(path, option=option), "module.")
+    rules: dict[str, Any] = {"pretrained": True}
+
+    def load(**more: Any) -> Any:
+        return _create(name, image_size, pretrained_cfg_overlay={"state_dict": dict(state)}, **rules, **more)
+
+    try:
+        return load()
+    except InputError:
+        raise
+    except Exception as error:  # of load_state_dict, or of timm's conversion of another network's names
+        if not (misfits := _keys_that_do_not_fit(error)):
+            if isinstance(error, RuntimeError) and "Unexpected key" in str(error):
+                return load(num_classes=0)
+            raise InputError(f"{path}: does not fit timm/{name} ({one_line(error)[:200]}); pass weights of that model") from error
+        classifiers = config_of(name).classifier or ()
+        heads = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
+        for key in misfits:
+            if key.rpartition(".")[0] not in heads:
+                raise InputError(f"{path}: `{key}` is missing or of another shape; pass weights of timm/{name}") from error
+        return load(num_classes=0)
+
+
+def _keys_that_do_not_fit(error: Exception) -> list[str]:
+    """Keys that an error of load_state_dict names as missing or of another shape."""
+    found = KEYS_IN_ERROR.findall(f"{error}. ") if isinstance(error, RuntimeError) else []
+    return [key.strip('"') for missing, mismatched in found for key in (missing.split(", ") if missing else [mismatched])]

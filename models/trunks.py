@@ -1,0 +1,94 @@
+"""The value of `--arch` → the trunk, new or of a checkpoint."""
+
+import argparse
+from typing import Any
+
+from datasets.preprocessing import Preprocessing
+from models.cse_resnet import IMAGE_SIZE, CSEResNet50
+from models.pretrained import imagenet_state, load_trunk
+from models.timm_models import preprocessing_of, require_model
+from models.timm_trunk import TimmTrunk
+from models.timm_weights import NONE, LoadedNetwork, load_network
+from models.trunk import CSE_RESNET50, TIMM, Trunk
+from utils.errors import InputError
+
+
+def arch_name(text: str) -> str:
+    """A value of `--arch`, for the parser."""
+    if text == CSE_RESNET50:
+        return text
+    if not text.startswith(TIMM):
+        raise argparse.ArgumentTypeError(f"must be {CSE_RESNET50} or timm/NAME, such as timm/resnet18, not {text!r}")
+    try:
+        require_model(text.removeprefix(TIMM))
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+def is_timm(arch: str) -> bool:
+    return arch.startswith(TIMM)
+
+
+def preprocessing_for(arch: str, image_size: int | None = None) -> Preprocessing:
+    """How the trunk's own images were prepared, at `image_size` pixels (default: its native size).
+
+    Raises InputError if the trunk cannot take images of this size.
+    """
+    if is_timm(arch):
+        return preprocessing_of(arch.removeprefix(TIMM), image_size)
+    return Preprocessing(image_size or IMAGE_SIZE)
+
+
+def load_timm(arch: str, source: str, preprocessing: Preprocessing) -> LoadedNetwork:
+    """The network of `timm/NAME` with initial weights from `source`; see `load_network`."""
+    return load_network(arch.removeprefix(TIMM), preprocessing.image_size, source)
+
+
+def timm_trunk(arch: str, loaded: LoadedNetwork, preprocessing: Preprocessing, domain_tag: bool = True) -> TimmTrunk:
+    """The trunk around a loaded network, which it changes: copy the network before, if it is needed without a domain tag."""
+    return TimmTrunk(arch.removeprefix(TIMM), loaded.network, preprocessing, domain_tag, loaded.licence)
+
+
+def initial_trunk(arch: str, source: str, image_size: int | None = None) -> Trunk:
+    """An untrained trunk without a domain tag, for its own images as timm prepares them.
+
+    Raises InputError if the weights cannot be read, or the trunk cannot take the image size.
+    """
+    preprocessing = preprocessing_for(arch, image_size)
+    if is_timm(arch):
+        return timm_trunk(arch, load_timm(arch, source, preprocessing), preprocessing, domain_tag=False).eval()
+    trunk = CSEResNet50()
+    trunk.preprocessing = preprocessing
+    if source != NONE:
+        load_trunk(trunk, imagenet_state(source))
+    return trunk.eval()
+
+
+def record_of(trunk: Trunk, preprocessing: Preprocessing) -> dict[str, Any]:
+    """What a checkpoint holds besides weights to build the trunk again offline; {} for cse_resnet50, as in released files."""
+    if not is_timm(trunk.arch):
+        return {}
+    how = {"preprocessing": preprocessing.as_dict(), "domain_tag": trunk.has_domain_tag, "licence": trunk.licence}
+    return {"trunk": {"arch": trunk.arch, **how}}
+
+
+def recorded_trunk(content: dict[str, Any], source: object) -> Trunk:
+    """A trunk of the kind that a checkpoint records, with random weights. Raises InputError if the record is not possible.
+
+    source: the checkpoint's file, for messages.
+    """
+    record = content.get("trunk")
+    if record is None:
+        return CSEResNet50()
+    try:
+        arch, preprocessing = str(record["arch"]), Preprocessing.from_dict(record["preprocessing"])
+        domain_tag, licence = bool(record["domain_tag"]), record["licence"]
+        if not is_timm(arch) or not (licence is None or (isinstance(licence, str) and licence.isprintable())):
+            raise ValueError("no timm model, or licence")
+        name = arch.removeprefix(TIMM)
+        require_model(name)
+        network = load_network(name, preprocessing.image_size, NONE).network
+    except (KeyError, TypeError, ValueError, InputError) as error:
+        raise InputError(f"{source}: its trunk cannot be built ({error}); get a whole checkpoint, or update timm") from error
+    return TimmTrunk(name, network, preprocessing, domain_tag, licence)
