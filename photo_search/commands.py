@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +16,13 @@ from photo_search import indexing
 from photo_search.encoder import Network, open_network
 from photo_search.index import up_to_date
 from photo_search.pictures import save_grid
-from photo_search.searching import Hit, Searcher
+from photo_search.searching import Hit, Searcher, at_least
 from photo_search.store import FILE, Store
 from utils.devices import resolve_workers
 from utils.errors import InputError
 from utils.files import exclusive_lock, require_writable, why_no_file
 from utils.options import operand, option, parse
-from utils.parser import Parser, image_side, path_argument, port, positive_int, whole_number, worker_count
+from utils.parser import Parser, image_side, path_argument, port, positive_int, real_number, whole_number, worker_count
 from utils.ram import report_out_of_memory
 from utils.text import printable
 
@@ -76,6 +77,13 @@ class QueryOptions(Opened):
     title: ClassVar[str] = "query"
     sketches: list[str] = operand(nargs="+", metavar="SKETCH", help="images of drawings, in any size")
     k: int = option(20, "-k", type=whole_number(1, MOST_FOUND), help=f"number of photos to find, 1 to {MOST_FOUND:,}")
+    least: float | None = option(
+        None,
+        type=real_number(-1, 1),
+        metavar="SIMILARITY",
+        help="hide photos whose cosine similarity (with --codes its estimate) is below this, -1 to 1; default: none",
+    )
+    all: bool = option(False, help="list near-duplicates one by one; otherwise those of one photo count as one")
     codes: bool = option(False, help="search by hash codes instead of embeddings")
     photo: bool = option(False, help="the queries are photos, not drawings")
     json: bool = option(False, help="print results as JSON")
@@ -133,9 +141,14 @@ def query(options: QueryOptions) -> None:
         raise InputError(f"{options.index}: no photo is in the index; {advice}")
     drawings = [opened(path) for path in options.sketches]
     results = [_hits(searcher, path, drawing, options) for path, drawing in zip(options.sketches, drawings, strict=True)]
+    similar = results if options.least is None else [at_least(hits, options.least) for hits in results]
     if options.grid:
-        save_grid(options.grid, drawings, results)
-    (_print_json if options.json else _print)(options.sketches, results)
+        save_grid(options.grid, drawings, similar)
+    (_print_json if options.json else _print)(options.sketches, similar)
+    for path, hits, left in zip(options.sketches, results, similar, strict=True):
+        if hits and not left:
+            advice = f"the most similar photo has {hits[0].similarity:.3f}; lower --least"
+            print(f"note: {printable(path)}: no photo has a similarity of {options.least} or more; {advice}", file=sys.stderr)
 
 
 def serve(options: ServeOptions) -> None:
@@ -224,9 +237,9 @@ def _recall(store: Store, codes: bool) -> str:
 
 def _hits(searcher: Searcher, path: str, drawing: Image.Image, options: QueryOptions) -> list[Hit]:
     if options.photo:
-        return searcher.of_photo(path, options.k, options.codes)
+        return searcher.of_photo(path, options.k, options.codes, not options.all)
     try:
-        return searcher.of_drawing(drawing, options.k, options.codes)
+        return searcher.of_drawing(drawing, options.k, options.codes, not options.all)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -235,9 +248,16 @@ def _print(queries: list[str], results: list[list[Hit]]) -> None:
     for path, hits in zip(queries, results, strict=True):
         print(f"{printable(path)}:")
         for rank, hit in enumerate(hits, start=1):
-            print(f"{rank:5}  {hit.similarity:.3f}  {printable(hit.path)}")
+            more = f"  (+{len(hit.duplicates)} near-duplicates)" if hit.duplicates else ""
+            print(f"{rank:5}  {hit.similarity:.3f}  {printable(hit.path)}{more}")
+            for each in hit.duplicates:
+                print(f"{'':5}  {each.similarity:.3f}    {printable(each.path)}")
 
 
 def _print_json(queries: list[str], results: list[list[Hit]]) -> None:
-    found = [[{"path": hit.path, "similarity": round(hit.similarity, 6)} for hit in hits] for hits in results]
+    found = [[{**_described(hit), "duplicates": [*map(_described, hit.duplicates)]} for hit in hits] for hits in results]
     print(json.dumps([{"query": path, "results": hits} for path, hits in zip(queries, found, strict=True)], indent=1))
+
+
+def _described(hit: Hit) -> dict[str, str | float]:
+    return {"path": hit.path, "similarity": round(hit.similarity, 6)}

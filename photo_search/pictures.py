@@ -23,7 +23,8 @@ def save_grid(file: Path, drawings: list[Image.Image], results: list[list[Hit]])
         for column, hit in enumerate(hits, start=1):
             left = GAP + column * (CELL + GAP)
             sheet.paste(_photo(hit.path), (left, top))
-            captions.text((left + 2, top + CELL + 1), f"{hit.similarity:.3f}", "black", font_size=12)
+            more = f"  +{len(hit.duplicates)}" if hit.duplicates else ""  # near-duplicates
+            captions.text((left + 2, top + CELL + 1), f"{hit.similarity:.3f}{more}", "black", font_size=12)
     with atomic_write(file) as temporary:
         sheet.save(temporary, "PNG")
 

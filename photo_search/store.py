@@ -160,6 +160,12 @@ class Store:
         rows = self._rows("SELECT vector FROM photos WHERE id = ?", int(id_))
         return np.frombuffer(rows[0][0], "<f4") if rows else None
 
+    def vectors_of(self, ids: Iterable[int]) -> dict[int, np.ndarray]:
+        """{id: vector (d,)} of those ids that are indexed."""
+        wanted = json.dumps([int(id_) for id_ in ids])
+        rows = self._rows("SELECT id, vector FROM photos WHERE id IN (SELECT value FROM json_each(?))", wanted)
+        return {id_: np.frombuffer(vector, "<f4") for id_, vector in rows}
+
     def paths_of(self, ids: Iterable[int]) -> dict[int, str]:
         """{id: path} of those ids that are indexed."""
         wanted = json.dumps([int(id_) for id_ in ids])

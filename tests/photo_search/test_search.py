@@ -19,8 +19,8 @@ from PIL import Image, ImageDraw
 from datasets.images import decode, is_read, opened
 from datasets.sketch_cleanup import as_training_sketch
 from photo_search.encoder import open_network
-from photo_search.index import up_to_date
-from photo_search.searching import Searcher
+from photo_search.index import unit, up_to_date
+from photo_search.searching import NEAR_DUPLICATE, Searcher, near_duplicates
 from photo_search.store import PhotoFile, Store
 from tests.helpers.network import write_checkpoint
 from tests.helpers.scripts import ROOT
@@ -265,11 +265,79 @@ def test_photos_in_a_format_whose_library_is_missing_are_counted_and_indexed_lat
         assert code == 2 and "phone.HEIC: reading HEIC images needs another library: pip install pillow-heif" in err
     out = search("index", "-o", index, "--num_workers", 0)[1]
     assert "2 photos embedded, 0 gone; 14 in the index" in out and "library" not in out and "cannot be read" not in out
-    hits = found(search, index, photos / "old/phone.HEIC", "--photo", "-k", 3)
+    hits = found(search, index, photos / "old/phone.HEIC", "--photo", "-k", 3, "--all")
     assert {name for name, _ in hits} == {"3.png", "phone.HEIC", "exported.jpg"}
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     (photos / "new/0.png").unlink()
     assert "1 gone; 13 in the index" in search("index", "-o", index, "--num_workers", 0)[1]  # they stay, though not readable
+
+
+def answer(search, index, *words):
+    """[(file name, file names of its near-duplicates)] for one query."""
+    (one,) = json.loads(search("query", *words, "--index", index, "--json")[1])
+    return [(Path(hit["path"]).name, [Path(each["path"]).name for each in hit["duplicates"]]) for hit in one["results"]]
+
+
+@pytest.mark.parametrize("codes", [[], ["--codes"]])
+def test_near_duplicates_are_shown_as_one(photos, index, search, codes, monkeypatch):
+    for number in range(9):
+        shutil.copy(photos / "old/3.png", photos / f"new/copy {number}.png")
+    search("index", "-o", index, "--num_workers", 0)
+    words = [photos / "old/3.png", "--photo", *codes]
+    same = {"3.png", *(f"copy {number}.png" for number in range(9))}  # their order is left to rounding
+    first, *others = answer(search, index, *words, "-k", 12)
+    assert {first[0], *first[1]} == same and len(others) == 11 and not any(more for _, more in others)
+    assert answer(search, index, *words, "-k", 1) == [first]
+    with monkeypatch.context() as patch:
+        patch.setattr("photo_search.searching.CANDIDATES", 1)  # so that those looked at first are copies
+        assert answer(search, index, *words, "-k", 2) == [first, others[0]]
+    apart = answer(search, index, *words, "-k", 3, "--all")
+    assert {name for name, _ in apart} < same and not any(more for _, more in apart)
+    out = search("query", *words, "--index", index, "-k", 2)[1].splitlines()
+    assert out[1].endswith(f"{first[0]}  (+9 near-duplicates)") and out[2].endswith(first[1][0]) and len(out) == 12
+
+
+def test_photos_that_are_all_copies_are_one(photos, index, search):
+    for path in photos.rglob("*.png"):
+        path.write_bytes(picture(3))
+    search("index", "-o", index, "--num_workers", 0)
+    ((_, copies),) = answer(search, index, photos / "old/3.png", "--photo", "-k", 2)
+    assert len(copies) == 11
+
+
+def test_near_duplicates_are_grouped_as_by_nested_loops():
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((40, 1, 16))
+    vectors = unit((centres + 0.08 * rng.standard_normal((40, 10, 16))).reshape(400, 16)[rng.permutation(400)])
+    expected = []
+    for row, vector in enumerate(vectors):
+        group = next((rows for rows in expected if vectors[rows[0]] @ vector >= NEAR_DUPLICATE), None)
+        if group is None:
+            expected.append([row])
+        else:
+            group.append(row)
+    assert 60 < len(expected) < 300
+    assert near_duplicates(vectors, 400) == expected and near_duplicates(vectors, 30) == expected[:30]
+    assert near_duplicates(vectors[:0], 30) == []
+
+
+def test_photos_below_a_similarity_are_hidden(photos, index, search, tmp_path):
+    shutil.copy(photos / "old/3.png", photos / "new/copy.png")
+    search("index", "-o", index, "--num_workers", 0)
+    query = [photos / "old/5.png", "--photo"]
+    hits = found(search, index, *query)
+    least = hits[4][1] - 1e-6
+    assert found(search, index, *query, "--least", least) == hits[:5]
+    assert found(search, index, *query, "--least", -1) == hits
+    words = ["query", photos / "old/3.png", photos / "old/5.png", "--photo", "--index", index, "--least", 0.99999, "--codes"]
+    assert search(*words)[1].count("\n") == 5
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "red.png")
+    words = ["query", tmp_path / "red.png", "--photo", "--index", index, "--least"]
+    code, out, err = search(*words, 1, "--grid", tmp_path / "a.png")
+    assert code == 0 and out == f"{tmp_path}/red.png:\n" and (tmp_path / "a.png").exists()
+    assert "red.png: no photo has a similarity of 1.0 or more; the most similar photo has 0." in err
+    code, _, err = search(*words, "1.1")
+    assert code == 2 and "must be a number from -1 to 1, not '1.1'" in err
 
 
 def test_photos_that_went_never_break_a_query(photos, index, search):
