@@ -11,7 +11,7 @@ import torch
 from models.cse_resnet import FEATURE_DIM
 from models.dsn import Teacher
 from models.timm_weights import DOWNLOAD as IMAGENET
-from models.timm_weights import download_failure, require_cache_folder
+from models.timm_weights import download_failure, offline_if_unreachable, require_cache_folder
 from models.trunk import Trunk
 from utils.checkpoints import read_tensors, require_finite_floats, without_prefix
 from utils.errors import InputError
@@ -85,7 +85,8 @@ def _download() -> dict[str, torch.Tensor]:
 
     require_cache_folder("--pretrained_weights")
     try:
-        return timm.create_model(TIMM_NAME, pretrained=True).state_dict()
+        with offline_if_unreachable():
+            return timm.create_model(TIMM_NAME, pretrained=True).state_dict()
     except Exception as error:  # timm raises any error of its transport: URLError, OSError, hub errors, RuntimeError
         failure = download_failure("the ImageNet weights", timm.get_pretrained_cfg(TIMM_NAME), error)
         raise InputError(

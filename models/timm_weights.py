@@ -1,7 +1,12 @@
 """A timm network with its initial weights: downloaded, from a file, or random."""
 
+import contextlib
 import os
 import re
+import socket
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,11 +75,30 @@ def _downloaded(name: str, image_size: int, option: str) -> Any:
         raise InputError(f"timm/{name}: timm has no weights for it; pass {option} FILE, or {option} none for random ones")
     require_cache_folder(option)
     try:
-        return _create(name, image_size, pretrained=True)
+        with offline_if_unreachable():
+            return _create(name, image_size, pretrained=True)
     except InputError:
         raise
     except Exception as error:  # timm raises any error of its transport: URLError, OSError, hub errors, RuntimeError
         raise InputError(f"{download_failure(f'the weights of timm/{name}', config, error)}, then pass {option} FILE") from error
+
+
+@contextlib.contextmanager
+def offline_if_unreachable() -> Iterator[None]:
+    """Without a network, let the hub's client use its cache at once, instead of retrying for a minute and warning each time."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    host = urllib.parse.urlsplit(constants.ENDPOINT).hostname
+    try:
+        if not urllib.request.getproxies():
+            socket.getaddrinfo(host, None)
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def require_cache_folder(option: str) -> None:
