@@ -248,7 +248,7 @@ def _print(queries: list[str], results: list[list[Hit]]) -> None:
     for path, hits in zip(queries, results, strict=True):
         print(f"{printable(path)}:")
         for rank, hit in enumerate(hits, start=1):
-            more = f"  (+{len(hit.duplicates)} near-duplicates)" if hit.duplicates else ""
+            more = f"  (near-duplicates: {len(hit.duplicates)})" if hit.duplicates else ""
             print(f"{rank:5}  {hit.similarity:.3f}  {printable(hit.path)}{more}")
             for each in hit.duplicates:
                 print(f"{'':5}  {each.similarity:.3f}    {printable(each.path)}")

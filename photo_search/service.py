@@ -59,14 +59,18 @@ class Service:
 
         def work(body: bytes) -> dict[str, object]:
             picture, notice = decode_picture(body, DRAWING_PIXELS)
-            return self._found(self.searcher.of_drawing(picture, k, codes), notice)
+            return self._found(self.searcher.of_drawing(picture, k, codes, grouped=True), notice)
 
         return _json(await self.searches.process(request, DRAWING_BYTES, work))
 
     async def like(self, request: Request) -> Response:
         """An indexed photo → similar photos."""
         (k, codes), id_ = _options(request), _photo_id(request)
-        return _json(await self.searches.process(request, 0, lambda _: self._found(self.searcher.like(id_, k, codes))))
+
+        def work(_: bytes) -> dict[str, object]:
+            return self._found(self.searcher.like(id_, k, codes, grouped=True))
+
+        return _json(await self.searches.process(request, 0, work))
 
     async def picture(self, request: Request) -> Response:
         """An uploaded picture → the drawing in it, as PNG."""
@@ -92,7 +96,8 @@ class Service:
         return Response(jpeg, media_type="image/jpeg", headers=CACHED if is_this_index else NOT_STORED)
 
     def _found(self, hits: list[Hit], notice: str | None = None) -> dict[str, object]:
-        return {"photos": [self._described(hit) for hit in hits], "notice": notice if hits else NONE_FOUND}
+        photos = [{**self._described(hit), "duplicates": [*map(self._described, hit.duplicates)]} for hit in hits]
+        return {"photos": photos, "notice": notice if hits else NONE_FOUND}
 
     def _described(self, hit: Hit) -> dict[str, object]:
         name = "/".join(PurePath(hit.path).parts[-2:])  # file and folder, and no more of the directory structure

@@ -199,15 +199,23 @@ function connectOptions() {
     choice.addEventListener("change", () => set("codes", choice.value === "hash"));
     if (choice.checked) query.codes = choice.value === "hash"; // a browser may restore what was chosen
   }
-  const inputs = controls.querySelectorAll("#k input"), [slider, number] = inputs;
-  const setK = (input) => {
-    const k = Math.round(Number(input.value) || (input.value === "" ? query.k : 0));
-    for (const each of inputs) each.value = Math.min(Math.max(k, each.min), each.max);
-    set("k", Number(input.value));
+  connectNumber("k", 1, (k) => set("k", k));
+  connectNumber("least", 0.01, (least) => results.hideBelow(least));
+}
+
+// A slider and a number that show the same value, a multiple of `step` between their limits, which `take` receives.
+function connectNumber(id, step, take) {
+  const inputs = controls.querySelectorAll(`#${id} input`), [slider, number] = inputs;
+  let last = number.defaultValue;
+  const change = (input) => {
+    const wished = Math.round(Number(input.value === "" ? last : input.value) / step) * step;
+    last = String(Number(Math.min(Math.max(wished, number.min), number.max).toFixed(2)));
+    for (const each of inputs) each.value = last;
+    take(Number(last));
   };
-  slider.addEventListener("input", () => setK(slider));
-  number.addEventListener("change", () => setK(number));
-  setK(number);
+  slider.addEventListener("input", () => change(slider));
+  number.addEventListener("change", () => change(number));
+  change(number);
 }
 
 queryPhoto.querySelector("button").addEventListener("click", () => {

@@ -45,6 +45,16 @@ def test_a_drawing_and_a_photo_are_answered_as_the_searcher_does(served):
     assert reply.json["photos"][0]["name"].startswith(("old/", "new/"))  # where it lies beyond that is nobody's business
 
 
+def test_near_duplicates_come_with_the_photo_they_resemble(photos, network_file, tmp_path):
+    (photos / "copy.png").write_bytes((photos / "old/3.png").read_bytes())
+    with serving(searcher_of(photos, network_file, tmp_path / "index")) as served:
+        answer = served.ask("/search?k=12", bytes_of(drawing(1))).json["photos"]
+        (group,) = [photo for photo in answer if photo["duplicates"]]
+        names = {group["name"].split("/")[1], *(each["name"].split("/")[1] for each in group["duplicates"])}
+        assert len(answer) == 12 and names == {"copy.png", "3.png"}
+        assert served.ask("/" + group["duplicates"][0]["url"]).status == 200
+
+
 def test_the_page_and_its_parts_are_there(served):
     page = served.ask("/")
     assert page.status == 200 and b"12 photos" in page.body and b'max="12"' in page.body
@@ -342,7 +352,7 @@ def test_what_another_process_does_to_the_index_is_seen(served, photos):
 
 
 def test_what_goes_wrong_inside_is_a_notice_and_no_more(served, monkeypatch):
-    monkeypatch.setattr(served.searcher, "of_drawing", lambda *_: 1 / 0)
+    monkeypatch.setattr(served.searcher, "of_drawing", lambda *_, **__: 1 / 0)
     reply = served.ask("/search", bytes_of(drawing(1)))
     assert reply.status == 500 and "ZeroDivisionError" in reply.json["notice"]
     monkeypatch.undo()

@@ -286,6 +286,57 @@ def test_the_control_shows_the_number_of_photos_that_is_used(served, visit):
     assert all(1 <= int(request.url.partition("k=")[2].partition("&")[0]) <= 12 for request in asked_for(page, "search"))
 
 
+def test_less_similar_photos_are_hidden(served, visit):
+    page = visit(served)
+    number, slider = page.locator("#least input[type=number]"), page.locator("#least input[type=range]")
+    shown, status = page.locator(f"{PHOTOS}:visible"), page.get_by_role("status")
+    photos = draw(page)
+    least = round(float(photos[3][1]) - 0.01, 2)
+    number.fill(str(least))
+    number.press("Enter")
+    left = [photo for photo in photos if float(photo[1]) >= least]
+    assert 0 < len(left) < 12 and shown.count() == len(left)
+    assert status.text_content() == f"{len(left)} photos, the most similar first; {12 - len(left)} below {least:.2f} hidden"
+    shown.last.locator(".view").click()
+    assert page.locator(".large p").text_content().startswith(f"{len(left)} of {len(left)}: ")
+    page.keyboard.press("ArrowRight")
+    assert page.locator(".large p").text_content().startswith("1 of ")
+    page.keyboard.press("Escape")
+    slider.press("End")
+    assert number.input_value() == "1" and shown.count() == 0 and len(asked_for(page, "search")) == 1
+    assert status.text_content() == "No photo has a similarity of 1.00 or more: all 12 are hidden."
+    assert "Lower “Least similarity”" in page.locator("#found .none").inner_text()
+    slider.press("ArrowLeft")
+    assert number.input_value() == "0.99"
+    number.fill("-1")
+    number.press("Enter")
+    assert found(page) == photos and shown.count() == 12
+    page.get_by_role("button", name="Clear").click()
+    assert page.locator("#found .none").inner_text() == "Photos appear here, the most similar first."
+
+
+def test_near_duplicates_are_opened_and_closed(photos, network_file, tmp_path, visit):
+    for copy in range(3):
+        (photos / f"copy {copy}.png").write_bytes((photos / "old/3.png").read_bytes())
+    with serving(searcher_of(photos, network_file, tmp_path / "index")) as served:
+        page = visit(served, viewport={"width": 360, "height": 740})
+        one = draw(page)
+        more = page.locator("#found .more")
+        assert len(one) == 12 and more.count() == 1 and more.bounding_box()["height"] >= 40
+        more.focus()
+        assert more.get_attribute("aria-expanded") == "false" and "+3 similar to " in more.text_content()
+        page.keyboard.press("Enter")
+        assert page.locator(PHOTOS).count() == 15 and page.locator(f"{PHOTOS}.duplicate").count() == 3
+        assert more.get_attribute("aria-expanded") == "true" and "Hide 3 similar to " in more.text_content()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        page.locator("#found .duplicate .view").first.click()
+        assert " of 15: " in page.locator(".large p").text_content()
+        page.keyboard.press("Escape")
+        more.focus()
+        page.keyboard.press("Enter")
+        assert found(page) == one and "+3 similar" in more.text_content()
+
+
 def keys_on_the_pad(page, *keys):
     page.get_by_role("application", name="Drawing").focus()
     for key in keys:
@@ -326,7 +377,7 @@ TAB_ORDER = [
     "Dark theme",
     *("Pen", "Eraser", "Line width", "Undo", "Clear", "Drawing", "Upload a picture"),
     *("apple", "teapot", "scissors", "bell", "bicycle", "umbrella", "key", "mug"),
-    *("Real", "Photos", "Number of photos, 1 to 12"),
+    *("Real", "Photos", "Number of photos, 1 to 12", "Least similarity", "Least similarity, -1 to 1"),
 ]
 
 
@@ -350,7 +401,7 @@ def test_tab_reaches_each_control_in_order_and_leaves_the_page(served, visit):
     page.keyboard.press("Enter")
     page.wait_for_selector(PHOTOS)
     names = page.locator("#found .view img").evaluate_all("all => all.map(each => each.alt)")
-    page.locator("#k input[type=number]").focus()
+    page.locator("#least input[type=number]").focus()
     assert tab_stops(page, "Tab", 7) == [*(text for name in names for text in (name, f"Similar to {name}")), None]
 
 

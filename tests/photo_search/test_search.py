@@ -294,7 +294,7 @@ def test_near_duplicates_are_shown_as_one(photos, index, search, codes, monkeypa
     apart = answer(search, index, *words, "-k", 3, "--all")
     assert {name for name, _ in apart} < same and not any(more for _, more in apart)
     out = search("query", *words, "--index", index, "-k", 2)[1].splitlines()
-    assert out[1].endswith(f"{first[0]}  (+9 near-duplicates)") and out[2].endswith(first[1][0]) and len(out) == 12
+    assert out[1].endswith(f"{first[0]}  (near-duplicates: 9)") and out[2].endswith(first[1][0]) and len(out) == 12
 
 
 def test_photos_that_are_all_copies_are_one(photos, index, search):
