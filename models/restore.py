@@ -67,10 +67,12 @@ def recorded_image_size(content: dict[str, Any]) -> int | None:
     return size if size and 32 <= size <= 8192 else None  # the limits of --image_size
 
 
-def weights_digest(network: torch.nn.Module) -> str:
-    """SHA-256 of the names, types, shapes and values of all weights and buffers."""
+def weights_digest(network: torch.nn.Module, leave_out: str | None = None) -> str:
+    """SHA-256 of the names, types, shapes and values of all weights and buffers whose names do not contain `leave_out`."""
     digest = hashlib.sha256()
     for name, value in network.state_dict().items():
+        if leave_out is not None and leave_out in name:
+            continue
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

@@ -13,16 +13,17 @@ from PIL import Image
 
 from datasets.images import opened
 from photo_search import indexing
-from photo_search.encoder import Network, open_network
+from photo_search.encoder import Network
 from photo_search.index import up_to_date
+from photo_search.networks import NetworkOptions, initial_weights, new_network, recorded_network
 from photo_search.pictures import save_grid
 from photo_search.searching import Hit, Searcher, at_least
 from photo_search.store import FILE, Store
 from utils.devices import resolve_workers
 from utils.errors import InputError
-from utils.files import exclusive_lock, require_writable, why_no_file
+from utils.files import exclusive_lock, require_writable
 from utils.options import operand, option, parse
-from utils.parser import Parser, image_side, path_argument, port, positive_int, real_number, whole_number, worker_count
+from utils.parser import Parser, path_argument, port, positive_int, real_number, whole_number, worker_count
 from utils.ram import report_out_of_memory
 from utils.text import printable
 
@@ -44,13 +45,11 @@ class IndexOptions:
     title: ClassVar[str] = "index"
     photos: list[Path] = operand(type=path_argument, nargs="*", help="files or folders; none: those indexed before")
     output: Path = option(None, "-o", type=path_argument, required=True, help="folder of the index")
-    checkpoint: Path | None = option(None, type=path_argument, help="trained network; only a new index needs it")
-    image_size: int | None = option(
-        None, type=image_side, help="side of the network's input; default: as the checkpoint records, else 224"
-    )
     remove: list[Path] | None = option(None, type=path_argument, nargs="+", help="remove these files or folders from the index")
     kind: str | None = option(
-        None, choices=("auto", "exact", "ivf"), help="auto: exact up to 200,000 photos, else ivf; kept for later updates"
+        None,
+        choices=("auto", "exact", "ivf"),
+        help="auto: exact up to 12.8 million numbers (200,000 vectors of 64), else ivf; kept for later updates",
     )
     codes: bool = option(False, help="also fit hash codes, for query --codes")
 
@@ -69,6 +68,9 @@ class RunningOptions:
 class Opened:
     index: Path = option(None, type=path_argument, required=True, help="folder that `search.py index` made")
     checkpoint: Path | None = option(None, type=path_argument, help="trained network, if it is no longer where it was")
+    pretrained_weights: str | None = option(
+        None, type=initial_weights, help="weights of an untrained network, if they are no longer where they were"
+    )
     device: str = option("auto", help="auto, cpu, cuda, cuda:1, …")
 
 
@@ -104,8 +106,8 @@ def run(arguments: list[str]) -> None:
         "index": (
             index,
             "Index photos, or update an index.",
-            "PHOTOS… --checkpoint FILE -o INDEX",
-            [IndexOptions, RunningOptions],
+            "PHOTOS… --arch timm/NAME -o INDEX",
+            [IndexOptions, NetworkOptions, RunningOptions],
         ),
         "query": (query, "Find the photos that are most similar to a drawing.", "SKETCH… --index INDEX", [QueryOptions]),
         "serve": (serve, "Serve a page on which photos are found by drawing.", "--index INDEX", [ServeOptions]),
@@ -121,12 +123,12 @@ def run(arguments: list[str]) -> None:
         parser.parse_args(arguments[:1])
 
 
-def index(options: IndexOptions, running: RunningOptions) -> None:
+def index(options: IndexOptions, chosen: NetworkOptions, running: RunningOptions) -> None:
     """Make an index, or bring one up to date."""
     with report_out_of_memory(OUT_OF_MEMORY_HINT):
-        store, network = _store_and_network(options, running)
+        store, network = _store_and_network(options, chosen, running)
         with exclusive_lock(options.output / ".lock", f"{options.output}: is being indexed already; wait for that to end"):
-            _bring_up_to_date(store, network, options, running)
+            _bring_up_to_date(store, network, options, chosen, running)
 
 
 def query(options: QueryOptions) -> None:
@@ -161,41 +163,31 @@ def serve(options: ServeOptions) -> None:
         page.serve(_searcher(options), socket, options.host, options.auth)
 
 
-def recorded_network(store: Store, checkpoint: Path | None, device: str, image_size: int | None = None) -> Network:
-    """The network of an index, from the checkpoint that it records or another copy. Raises InputError if there is none."""
-    recorded = store.fact("checkpoint")
-    if checkpoint is None and recorded is None:
-        advice = f"`python search.py index PHOTOS --checkpoint FILE -o {store.folder}` adds some"
-        raise InputError(f"{store.folder}: holds no photos yet; {advice}")
-    file = checkpoint or Path(recorded)
-    if not file.is_file():
-        raise InputError(f"{file}: {why_no_file(file)}; name the network that {store.folder} was made with by --checkpoint FILE")
-    return open_network(file, device, image_size or store.fact("side"))
-
-
 def _searcher(options: Opened) -> Searcher:
     store = Store(options.index)
-    return Searcher(store, recorded_network(store, options.checkpoint, options.device))
+    chosen = NetworkOptions(checkpoint=options.checkpoint, pretrained_weights=options.pretrained_weights)
+    return Searcher(store, recorded_network(store, chosen, options.device))
 
 
-def _store_and_network(options: IndexOptions, running: RunningOptions) -> tuple[Store, Network | None]:
-    """The network, if a checkpoint is named, is read first: one that cannot be read changes nothing."""
-    if options.checkpoint and not (options.output / FILE).is_file():
-        network = open_network(options.checkpoint, running.device, options.image_size)
+def _store_and_network(options: IndexOptions, chosen: NetworkOptions, running: RunningOptions) -> tuple[Store, Network | None]:
+    """The network, if one is named, is read first: one that cannot be read changes nothing."""
+    if chosen.is_named and not (options.output / FILE).is_file():
+        network = new_network(chosen, running.device)
         return Store(options.output, make=True), network
     store = Store(options.output)
-    is_named = options.checkpoint is not None
-    return store, recorded_network(store, options.checkpoint, running.device, options.image_size) if is_named else None
+    return store, recorded_network(store, chosen, running.device) if chosen.is_named else None
 
 
-def _bring_up_to_date(store: Store, network: Network | None, options: IndexOptions, running: RunningOptions) -> None:
+def _bring_up_to_date(
+    store: Store, network: Network | None, options: IndexOptions, chosen: NetworkOptions, running: RunningOptions
+) -> None:
     if options.kind:
         store.keep_facts(kind=options.kind)
     if options.remove:
         print(f"removed {indexing.remove(store, options.remove):,} photos from the index; their files stay")
     roots = options.photos or [Path(root) for root in store.fact("roots", []) if not options.remove]
     if roots:
-        _update(store, network or recorded_network(store, None, running.device, options.image_size), roots, running)
+        _update(store, network or recorded_network(store, chosen, running.device), roots, running)
     if len(store) == 0 and not options.remove:
         raise InputError(f"{store.folder}: no photo is in the index; name files or folders of photos")
     for codes in [False, True] if options.codes else [False]:
@@ -205,6 +197,8 @@ def _bring_up_to_date(store: Store, network: Network | None, options: IndexOptio
 
 
 def _update(store: Store, network: Network, roots: list[Path], running: RunningOptions) -> None:
+    if store.fact("network") is None:
+        _print_network(network)
     store.belong_to(network)
     workers = resolve_workers(running.num_workers, network.device)
     started = time.perf_counter()
@@ -216,6 +210,12 @@ def _update(store: Store, network: Network, roots: list[Path], running: RunningO
     _print_faults("could not be read just now, and will be tried again", done.postponed)
     for command, count in done.unsupported.items():
         print(f"{count:,} HEIC or AVIF photos need another library: {command}, then run this again")
+
+
+def _print_network(network: Network) -> None:
+    licence = network.embedding.trunk.licence
+    title = f"{network.untrained}, untrained" if network.untrained else network.weights
+    print(f"network: {title}, at {network.side} px" + (f"; licence of its weights: {licence}" if licence else ""))
 
 
 def _print_faults(what: str, faults: dict[str, str]) -> None:

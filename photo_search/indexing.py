@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.images import MissingReader, decode
+from datasets.images import Fit, MissingReader, decode
 from datasets.loading import map_in_workers
 from photo_search.collecting import Collected, collect, deepest, is_below
 from photo_search.encoder import Network
@@ -39,10 +39,10 @@ class _Fault:
     may_pass: bool
 
 
-def _decoded(photo: PhotoFile, side: int) -> tuple[PhotoFile, np.ndarray | _Fault]:
+def _decoded(photo: PhotoFile, side: int, fit: Fit | None) -> tuple[PhotoFile, np.ndarray | _Fault]:
     """The photo with its pixels (side, side, 3) uint8, or with what is wrong with it."""
     try:
-        return photo, decode(photo.path, side)
+        return photo, decode(photo.path, side, fit)
     except InputError as error:
         cause = error.__cause__
         from_system = isinstance(cause, OSError) and cause.errno is not None  # Pillow's own errors have no number
@@ -108,7 +108,7 @@ def _embed(
 ) -> tuple[int, dict[str, str]]:
     """Store the photos batch by batch. Returns how many were readable, and {path: reason} of those to be tried again."""
     added, postponed = 0, dict[str, str]()
-    decoded = functools.partial(_decoded, side=network.side)
+    decoded = functools.partial(_decoded, side=network.side, fit=network.fit)
     for batch in map_in_workers(decoded, photos, batch_size, num_workers, "indexing photos"):
         faults = {photo: content for photo, content in batch if isinstance(content, _Fault)}
         readable = [photo for photo, _ in batch if photo not in faults]

@@ -52,7 +52,7 @@ class Searcher:
 
     def of_photo(self, path: str, k: int, codes: bool = False, grouped: bool = False) -> list[Hit]:
         """The query is a photo file, indexed or not. Raises InputError if it cannot be read."""
-        pixels = decode(path, self.network.side)
+        pixels = decode(path, self.network.side, self.network.fit)
         return self.of_vector(self.network.embed_photos(pixels[None])[0], k, codes, grouped)
 
     def like(self, id_: int, k: int, codes: bool = False, grouped: bool = False) -> list[Hit]:

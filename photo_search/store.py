@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from photo_search.encoder import Network
+from models.timm_weights import DOWNLOAD
+from photo_search.encoder import SUGGESTED, Network
 from utils.errors import InputError
 
 FILE, FORMAT = "photos.sqlite", 1
@@ -49,7 +50,8 @@ class Store:
             _make(folder)
         elif not self.file.is_file():
             raise InputError(
-                f"{folder}: no index there; make one with `python search.py index PHOTOS --checkpoint FILE -o {folder}`"
+                f"{folder}: no index there; make one with `python search.py index PHOTOS --arch {SUGGESTED} -o {folder}`, "
+                "or with --checkpoint FILE in place of --arch"
             )
         with self._faults_named():
             self.connection = sqlite3.connect(self.file, timeout=30, check_same_thread=False)
@@ -65,22 +67,27 @@ class Store:
 
     def belong_to(self, network: Network) -> None:
         """Record the network that computes the vectors. Raises InputError if they were computed by another one."""
-        made_by, recorded = self.fact("network"), self.fact("checkpoint")
-        checkpoint = str(network.checkpoint.resolve())
+        place = "weights" if network.untrained else "checkpoint"
+        made_by, recorded = self.fact("network"), self.fact(place)
         if made_by is None:
-            facts = {"network": network.digest, "checkpoint": checkpoint, "side": network.side, "width": network.width}
+            facts = {"network": network.digest, place: network.weights, "side": network.side, "width": network.width}
+            if network.untrained:
+                facts |= {"untrained": network.untrained, "licence": network.embedding.trunk.licence}
             self.keep_facts(format=FORMAT, **facts)
         elif made_by != network.digest:
-            other = "what that file held before" if recorded == checkpoint else f"another checkpoint ({recorded})"
+            if recorded == network.weights:
+                other = "what was downloaded before" if recorded == DOWNLOAD else "what that file held before"
+            else:
+                other = f"{'other weights' if network.untrained else 'another checkpoint'} ({recorded})"
             raise InputError(
-                f"{self.folder}: was made with {other}, whose vectors do not compare with those of {network.checkpoint}; "
-                "give the one it was made with, or index into another folder"
+                f"{self.folder}: was made with {other}, whose vectors do not compare with those of {network.weights}; "
+                "name what it was made with, or index into another folder"
             )
         elif self.fact("side") != network.side:
             raise InputError(f"{self.folder}: was made at --image_size {self.fact('side')}, not {network.side}")
-        elif not Path(str(recorded)).is_file():  # it was moved
-            with contextlib.suppress(InputError):  # where nothing can be written, --checkpoint is needed each time
-                self.keep_facts(checkpoint=checkpoint)
+        elif recorded != network.weights and not Path(str(recorded)).is_file():  # it was moved
+            with contextlib.suppress(InputError):  # where nothing can be written, the file must be named each time
+                self.keep_facts(**{place: network.weights})
 
     def fact(self, name: str, default: Any = None) -> Any:
         """What `keep_facts` recorded under this name."""

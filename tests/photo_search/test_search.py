@@ -36,7 +36,7 @@ open_once = functools.cache(open_network)
 @pytest.fixture
 def search(run_script, monkeypatch):
     """search(command, …) → (exit code, stdout, last line of stderr); each checkpoint is read once."""
-    monkeypatch.setattr("photo_search.commands.open_network", open_once)
+    monkeypatch.setattr("photo_search.networks.open_network", open_once)
 
     def run(*words):
         code, out, err = run_script("search.py", *words)
@@ -154,7 +154,7 @@ def test_a_folder_that_cannot_be_looked_into_loses_nothing(photos, index, run_sc
 def test_photos_that_cannot_be_read_just_now_are_tried_again(photos, index, search, monkeypatch):
     (photos / "old/more.png").write_bytes(picture(80))
 
-    def denied(path, side):
+    def denied(path, *_):
         try:
             raise PermissionError(13, "Permission denied")
         except PermissionError as error:
@@ -351,11 +351,11 @@ def test_photos_that_went_never_break_a_query(photos, index, search):
 def test_an_interrupted_run_keeps_what_it_had_and_goes_on(photos, network_file, tmp_path, search, monkeypatch):
     folder, calls = tmp_path / "index", []
 
-    def interrupted(path, side):
+    def interrupted(path, side, fit):
         calls.append(path)
         if len(calls) == 9:
             raise KeyboardInterrupt
-        return decode(path, side)
+        return decode(path, side, fit)
 
     words = ["index", photos, "--checkpoint", network_file, "-o", folder, "--num_workers", 0, "--batch_size", 4]
     with monkeypatch.context() as patch:

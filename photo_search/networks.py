@@ -1,0 +1,98 @@
+"""The network of an index: a new one's as options name it, later as the index records it."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from models.timm_weights import DOWNLOAD, NONE
+from models.trunks import arch_name
+from photo_search.encoder import SUGGESTED, Network, open_network, open_untrained
+from photo_search.store import Store
+from utils.errors import InputError
+from utils.files import why_no_file
+from utils.options import option
+from utils.parser import image_side, path_argument
+
+
+def initial_weights(text: str) -> str:
+    """A value of `--pretrained_weights`, for the parser."""
+    if text == NONE:
+        raise argparse.ArgumentTypeError("random weights cannot search: name a file, or leave it out to download weights")
+    return str(path_argument(text))
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """The network that computes the vectors; None: what the index records."""
+
+    title: ClassVar[str] = "network (only a new index needs one)"
+    arch: str | None = option(
+        None,
+        "-a",
+        type=arch_name,
+        help=f"search without training, by this trunk: timm/NAME, such as {SUGGESTED}, or cse_resnet50",
+    )
+    pretrained_weights: str | None = option(
+        None, type=initial_weights, help="with --arch, initial weights: imagenet (download) or a file; default: imagenet"
+    )
+    checkpoint: Path | None = option(None, type=path_argument, help="trained network, in place of --arch")
+    image_size: int | None = option(
+        None, type=image_side, help="side of the network's input; default: as the checkpoint records, else the trunk's own size"
+    )
+
+    @property
+    def is_named(self) -> bool:
+        return any(value is not None for value in (self.arch, self.pretrained_weights, self.checkpoint))
+
+
+def new_network(options: NetworkOptions, device: str) -> Network:
+    """The network for a new index. Raises InputError if it cannot be read, or the options contradict each other."""
+    if options.checkpoint is None:
+        if options.arch is None:
+            raise InputError(f"--pretrained_weights: name the network too, such as --arch {SUGGESTED}")
+        return open_untrained(options.arch, options.pretrained_weights or DOWNLOAD, device, options.image_size)
+    return _trained(options.checkpoint, options, device, options.image_size)
+
+
+def recorded_network(store: Store, options: NetworkOptions, device: str) -> Network:
+    """The network of an index, from the file that it records or another copy. Raises InputError if there is none."""
+    if store.fact("network") is None:
+        if options.is_named:
+            return new_network(options, device)
+        advice = f"`python search.py index PHOTOS --arch {SUGGESTED} -o {store.folder}` adds some"
+        raise InputError(f"{store.folder}: holds no photos yet; {advice}")
+    size = options.image_size or store.fact("side")
+    if store.fact("untrained") is not None:
+        return _recorded_untrained(store, options, device, size)
+    file = options.checkpoint or Path(str(store.fact("checkpoint")))
+    if not file.is_file():
+        raise InputError(f"{file}: {why_no_file(file)}; name the network that {store.folder} was made with by --checkpoint FILE")
+    return _trained(file, options, device, size)
+
+
+def _recorded_untrained(store: Store, options: NetworkOptions, device: str, size: int) -> Network:
+    arch, weights = str(store.fact("untrained")), options.pretrained_weights or str(store.fact("weights"))
+    if options.checkpoint is not None or options.arch not in (None, arch):
+        named = f"--checkpoint {options.checkpoint}" if options.checkpoint is not None else f"--arch {options.arch}"
+        raise InputError(f"{store.folder}: was made with {arch}, untrained; leave out {named}, or index into another folder")
+    try:
+        arch_name(arch)
+    except argparse.ArgumentTypeError as error:
+        advice = "install the version of timm that it was made with, or index into another folder"
+        raise InputError(f"{store.folder}: its network cannot be built ({error}); {advice}") from error
+    file = Path(weights)
+    if weights != DOWNLOAD and not file.is_file():
+        advice = f"name the weights of {arch} that {store.folder} was made with by --pretrained_weights FILE"
+        raise InputError(f"{file}: {why_no_file(file)}; {advice}")
+    return open_untrained(arch, weights, device, size)
+
+
+def _trained(checkpoint: Path, options: NetworkOptions, device: str, image_size: int | None) -> Network:
+    if options.pretrained_weights is not None:
+        raise InputError(f"--pretrained_weights: {checkpoint} holds all weights; leave it out")
+    network = open_network(checkpoint, device, image_size)
+    arch = network.embedding.trunk.arch
+    if options.arch not in (None, arch):
+        raise InputError(f"{checkpoint}: its trunk is {arch}; pass --arch {arch} or leave it out, not {options.arch}")
+    return network
