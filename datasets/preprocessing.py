@@ -1,6 +1,5 @@
 """How an image becomes the input of a network: its size, what of the image is seen, and the normalisation."""
 
-import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,6 +10,7 @@ from datasets.views import IMAGENET_MEAN, IMAGENET_STD, normalise
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 CROP_MODES = ("center", "squash", "border")
+LARGEST = 1e6  # mean, and 1 / standard deviation, of pixels in [0, 1]
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class Preprocessing:
         numbers = (*mean, *std, crop_pct)
         if type(size) is not int or not 32 <= size <= 8192 or len(mean) != 3 or len(std) != 3:
             raise ValueError("image size, mean or standard deviation")
-        if not all(type(value) in (int, float) and math.isfinite(value) for value in numbers) or min(*std, crop_pct) <= 0:
-            raise ValueError("mean, standard deviation or crop")
-        if crop_pct > 1 or interpolation not in INTERPOLATIONS or crop_mode not in CROP_MODES:
+        if not all(type(value) in (int, float) and abs(value) < LARGEST for value in numbers) or min(std) < 1 / LARGEST:
+            raise ValueError("mean or standard deviation")
+        if not 0.5 <= crop_pct <= 2 or interpolation not in INTERPOLATIONS or crop_mode not in CROP_MODES:
             raise ValueError("interpolation or crop")
         return cls(size, mean, std, interpolation, crop_pct, crop_mode)

@@ -13,23 +13,39 @@ def synchronise_batchnorm(network: nn.Module) -> nn.Module:
     PyTorch's SyncBatchNorm does not run on the CPU, and on a GPU it makes the host wait for the device in every layer.
     """
     for name, child in network.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            twin = SynchronisedBatchNorm(child.num_features, child.eps, child.momentum).to(child.weight)
-            twin.load_state_dict(child.state_dict())
-            for new, old in zip(twin.parameters(), child.parameters(), strict=True):
-                new.requires_grad_(old.requires_grad)
-            setattr(network, name, twin.train(child.training))
+        if isinstance(child, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            setattr(network, name, _synchronised(child))
         else:
             synchronise_batchnorm(child)
     return network
 
 
+def _synchronised(layer: nn.BatchNorm1d | nn.BatchNorm2d) -> "SynchronisedBatchNorm":
+    twin = SynchronisedBatchNorm(layer.num_features, layer.eps, layer.momentum)
+    for name, part in layer.named_children():  # of timm's BatchNormAct2d: dropout and activation
+        twin.add_module(name, part)
+    twin.to(layer.running_mean).load_state_dict(layer.state_dict())
+    for new, old in zip(twin.parameters(), layer.parameters(), strict=True):
+        new.requires_grad_(old.requires_grad)
+    return twin.train(layer.training)
+
+
 class SynchronisedBatchNorm(nn.BatchNorm2d):
-    """In train mode, normalises (B, C, H, W) by the mean and variance over all processes, whose B may differ."""
+    """In train mode, normalises (B, C) or (B, C, …) by the mean and variance over all processes, whose B may differ.
+
+    Its child modules, if any, follow in their order.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(x)
+        x = self._normalised_over_all(x) if self.training else super().forward(x)
+        for part in self.children():
+            x = part(x)
+        return x
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """PyTorch's check admits four dimensions only."""
+
+    def _normalised_over_all(self, x: Tensor) -> Tensor:
         count, mean, variance = _statistics_of_all(x.detach())
         self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
         self.running_var.lerp_((variance * count / (count - 1)).to(self.running_var), self.momentum)
@@ -42,10 +58,20 @@ def _wide(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
+def _without_channels(x: Tensor) -> list[int]:
+    """All axes of (B, C, …) but that of the channels."""
+    return [0, *range(2, x.ndim)]
+
+
+def _of_channels(values: Tensor, x: Tensor) -> Tensor:
+    """(C,) in the precision of `_wide(x)`, to be combined with x (B, C, …)."""
+    return values.to(_wide(x).dtype).view(-1, *[1] * (x.ndim - 2))
+
+
 def _statistics_of_all(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Over all processes: number of values of one channel (1,), their mean and their biased variance (C,); float64."""
     channels = x.shape[1]
-    variance, mean = torch.var_mean(_wide(x), (0, 2, 3), correction=0)
+    variance, mean = torch.var_mean(_wide(x), _without_channels(x), correction=0)
     count = torch.full((1,), x.numel() / channels, dtype=torch.float64, device=x.device)
     local = torch.cat([mean.double(), variance.double(), count])
     gathered = [torch.empty_like(local) for _ in range(dist.get_world_size())]
@@ -62,19 +88,18 @@ class _Normalised(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, inverse_std: Tensor, count: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight, mean, inverse_std, count)
-        mean, scale, bias = (value.to(_wide(x).dtype)[:, None, None] for value in (mean, inverse_std * weight, bias))
+        mean, scale, bias = (_of_channels(value, x) for value in (mean, inverse_std * weight, bias))
         return ((_wide(x) - mean) * scale + bias).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, inverse_std, count = ctx.saved_tensors
-        wide = _wide(x)
-        per_channel = (value.to(wide.dtype)[:, None, None] for value in (mean, inverse_std, inverse_std * weight))
-        mean, inverse_std, scale = per_channel
+        wide, axes = _wide(x), _without_channels(x)
+        mean, inverse_std, scale = (_of_channels(value, x) for value in (mean, inverse_std, inverse_std * weight))
         normalised, gradient = (wide - mean) * inverse_std, gradient.to(wide.dtype)
-        weight_gradient, bias_gradient = (gradient * normalised).sum((0, 2, 3)), gradient.sum((0, 2, 3))
+        weight_gradient, bias_gradient = (gradient * normalised).sum(axes), gradient.sum(axes)
         sums = torch.stack([weight_gradient, bias_gradient]).double()
         dist.all_reduce(sums)
-        along, level = (sums / count).to(wide.dtype)[:, :, None, None]
+        along, level = (_of_channels(value, x) for value in sums / count)
         x_gradient = ((gradient - level - normalised * along) * scale).to(x.dtype)
         return x_gradient, weight_gradient.to(weight.dtype), bias_gradient.to(weight.dtype), None, None, None

@@ -9,6 +9,7 @@ from torch import nn
 from datasets.preprocessing import Preprocessing
 from models.dsn import Student
 from models.trunk import PHOTO, SKETCH, Trunk
+from models.trunks import preprocessing_for
 from utils.errors import InputError
 
 DOMAINS = {"sketch": SKETCH, "photo": PHOTO}
@@ -50,12 +51,14 @@ def embedding_network(student: Student, preprocessing: Preprocessing, pooled: bo
 def trained_preprocessing(student: Student, recorded_size: int | None, image_size: int | None = None) -> Preprocessing:
     """The preprocessing for a restored student: at `image_size` pixels, else the recorded size, else the trunk's own.
 
-    Raises InputError if the trunk takes its own size only.
+    Raises InputError if the trunk takes its own size only, or cannot take this one.
     """
     trunk = student.original_model
     own = trunk.preprocessing
     if trunk.takes_any_size:
-        return replace(own, image_size=image_size or recorded_size or own.image_size)
+        size = image_size or recorded_size or own.image_size
+        preprocessing_for(trunk.arch, size)  # raises
+        return replace(own, image_size=size)
     if image_size not in (None, own.image_size):
         raise InputError(f"--image_size {image_size}: the network was trained at {own.image_size} px and takes no other size")
     return own

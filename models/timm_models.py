@@ -1,14 +1,16 @@
 """timm's models by name: which there are, and how each expects its images."""
 
 import difflib
-import re
+import functools
 from typing import Any
+
+import torch
 
 from datasets.preprocessing import Preprocessing
 from utils.errors import InputError
+from utils.text import one_line
 
 SMALLEST = 32  # pixels of an image's side
-PATCH = re.compile(r"_patch(\d+)")
 
 
 def require_model(name: str) -> None:
@@ -54,10 +56,58 @@ def has_fixed_size(name: str) -> bool:
 
 def require_image_size(name: str, size: int) -> None:
     """Raise InputError if the model cannot take images of `size` pixels."""
-    patch = PATCH.search(name)
-    step = int(patch[1]) if patch and has_fixed_size(name) else 1
-    if size % step or size < SMALLEST:
+    if size < SMALLEST:
+        raise InputError(f"--image_size {size}: timm/{name} takes no smaller images than {SMALLEST} px")
+    if size == config_of(name).input_size[-1]:
+        return
+    network = skeleton(name, size)
+    step = _patch(network) if has_fixed_size(name) else 1
+    if size % step:  # timm would cut off the rest
         lower = max(size // step, -(-SMALLEST // step)) * step
         raise InputError(
             f"--image_size {size}: timm/{name} takes multiples of its patch of {step} px; use {lower} or {lower + step}"
         )
+    try:
+        with torch.no_grad():
+            network(torch.empty(1, 3, size, size, device="meta"))
+    except Exception as error:  # any layer may refuse its input in its own way
+        raise _impossible_size(name, size, error) from error
+
+
+def create(name: str, image_size: int, **rules: Any) -> Any:
+    """timm's model for this image size; `rules` are arguments of `timm.create_model`.
+
+    Raises InputError if the network cannot be built for this size.
+    """
+    import timm
+
+    if has_fixed_size(name) and image_size != config_of(name).input_size[-1]:
+        rules["img_size"] = image_size
+    try:
+        return timm.create_model(name, **rules)
+    except (AssertionError, TypeError, ValueError) as error:
+        raise _impossible_size(name, image_size, error) from error
+
+
+@functools.cache
+def skeleton(name: str, image_size: int) -> Any:
+    """The network without classifier and without values, on PyTorch's meta device, where it takes no memory.
+
+    Raises InputError if it cannot be built for this size.
+    """
+    with torch.device("meta"):
+        network = create(name, image_size).eval()
+        network.reset_classifier(0)
+    return network
+
+
+def _impossible_size(name: str, size: int, error: Exception) -> InputError:
+    native = config_of(name).input_size[-1]
+    reason = one_line(error)[:200]
+    return InputError(f"--image_size {size}: timm/{name} cannot be built for it ({reason}); use its own, {native}")
+
+
+def _patch(network: Any) -> int:
+    """Pixels of a patch's side; 1 if the network has no patches."""
+    size = getattr(getattr(network, "patch_embed", None), "patch_size", 1)
+    return size if isinstance(size, int) else size[0]

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from datasets.catalog import IMAGENET_CLASSES
-from models.timm_models import config_of, has_fixed_size
+from models.timm_models import config_of, create
 from utils.checkpoints import read_tensors, require_finite_floats, without_prefix
 from utils.errors import InputError
 from utils.text import one_line
@@ -41,7 +41,7 @@ def load_network(name: str, image_size: int, source: str = DOWNLOAD, option: str
     Raises InputError if the download fails, or if the file does not hold this network with finite weights.
     """
     if source == NONE:
-        network = _create(name, image_size)
+        network = create(name, image_size)
     elif source == DOWNLOAD:
         network = _downloaded(name, image_size, option)
     else:
@@ -55,20 +55,6 @@ def load_network(name: str, image_size: int, source: str = DOWNLOAD, option: str
     return LoadedNetwork(network, classifier if is_imagenet else None, config_of(name).license if source == DOWNLOAD else None)
 
 
-def _create(name: str, image_size: int, **rules: Any) -> Any:
-    """Raises InputError if the network cannot be built for this image size."""
-    import timm
-
-    if has_fixed_size(name) and image_size != config_of(name).input_size[-1]:
-        rules["img_size"] = image_size
-    try:
-        return timm.create_model(name, **rules)
-    except (AssertionError, TypeError, ValueError) as error:
-        raise InputError(
-            f"--image_size {image_size}: timm/{name} cannot be built for it ({one_line(error)}); use its own"
-        ) from error
-
-
 def _downloaded(name: str, image_size: int, option: str) -> Any:
     config = config_of(name)
     if not config.has_weights:
@@ -76,7 +62,7 @@ def _downloaded(name: str, image_size: int, option: str) -> Any:
     require_cache_folder(option)
     try:
         with offline_if_unreachable():
-            return _create(name, image_size, pretrained=True)
+            return create(name, image_size, pretrained=True)
     except InputError:
         raise
     except Exception as error:  # timm raises any error of its transport: URLError, OSError, hub errors, RuntimeError
@@ -125,7 +111,7 @@ def _from_file(name: str, image_size: int, path: Path, option: str) -> Any:
     rules: dict[str, Any] = {"pretrained": True}
 
     def load(**more: Any) -> Any:
-        return _create(name, image_size, pretrained_cfg_overlay={"state_dict": dict(state)}, **rules, **more)
+        return create(name, image_size, pretrained_cfg_overlay={"state_dict": dict(state)}, **rules, **more)
 
     try:
         return load()

@@ -1,16 +1,22 @@
 """The value of `--arch` → the trunk, new or of a checkpoint."""
 
 import argparse
-from typing import Any
+from typing import Any, TypeGuard
+
+import torch
+from torch import nn
 
 from datasets.preprocessing import Preprocessing
 from models.cse_resnet import IMAGE_SIZE, CSEResNet50
 from models.pretrained import imagenet_state, load_trunk
-from models.timm_models import preprocessing_of, require_model
+from models.timm_models import preprocessing_of, require_model, skeleton
 from models.timm_trunk import TimmTrunk
 from models.timm_weights import NONE, LoadedNetwork, load_network
 from models.trunk import CSE_RESNET50, TIMM, Trunk
 from utils.errors import InputError
+
+LONGEST_TEXT = 200  # letters of a name or licence in a checkpoint
+BUFFER_BYTES = 1 << 25  # of tables that networks compute, and checkpoints do not hold
 
 
 def arch_name(text: str) -> str:
@@ -82,13 +88,33 @@ def recorded_trunk(content: dict[str, Any], source: object) -> Trunk:
     if record is None:
         return CSEResNet50()
     try:
-        arch, preprocessing = str(record["arch"]), Preprocessing.from_dict(record["preprocessing"])
-        domain_tag, licence = bool(record["domain_tag"]), record["licence"]
-        if not is_timm(arch) or not (licence is None or (isinstance(licence, str) and licence.isprintable())):
-            raise ValueError("no timm model, or licence")
-        name = arch.removeprefix(TIMM)
-        require_model(name)
+        name, preprocessing = _name(record["arch"]), Preprocessing.from_dict(record["preprocessing"])
+        domain_tag, licence = record["domain_tag"], record["licence"]
+        if type(domain_tag) is not bool or not (licence is None or _is_short_text(licence)):
+            raise ValueError("domain tag or licence")
+        _require_held(skeleton(name, preprocessing.image_size), content["state_dict"])
         network = load_network(name, preprocessing.image_size, NONE).network
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise InputError(f"{source}: its trunk cannot be built ({error}); get a whole checkpoint, or update timm") from error
     return TimmTrunk(name, network, preprocessing, domain_tag, licence)
+
+
+def _name(arch: object) -> str:
+    """The name in `timm/NAME`."""
+    if not _is_short_text(arch) or not is_timm(arch):
+        raise ValueError("its name is not timm/NAME")
+    require_model(arch.removeprefix(TIMM))
+    return arch.removeprefix(TIMM)
+
+
+def _is_short_text(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and value.isprintable() and len(value) <= LONGEST_TEXT
+
+
+def _require_held(network: nn.Module, state: dict[str, Any]) -> None:
+    """Raise ValueError if a network needs far more memory than the weights in a checkpoint, as no whole checkpoint's does."""
+    storages = [value.untyped_storage() for value in state.values() if isinstance(value, torch.Tensor)]
+    held = sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+    needed = sum(value.nbytes for value in (*network.parameters(), *network.buffers()))
+    if needed > 2 * held + BUFFER_BYTES:
+        raise ValueError("it lacks most of its weights")
