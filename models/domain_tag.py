@@ -26,7 +26,7 @@ class DomainTag(nn.Module):
         self.shift = nn.ParameterList(torch.zeros(2, width) for width in places.values())
         self.scale = nn.ParameterList(torch.zeros(2, width) for width in places.values() if not is_transformer)
         for number, name in enumerate(places):
-            network.get_submodule(name).register_forward_hook(self._hook(number))
+            _last_part(network.get_submodule(name)).register_forward_hook(self._hook(number))
 
     def _hook(self, number: int) -> Callable[[nn.Module, Any, torch.Tensor], torch.Tensor]:
         return lambda module, inputs, output: self._tagged(output, number)
@@ -38,6 +38,13 @@ class DomainTag(nn.Module):
         if len(self.scale):
             output = output * (1 + self.scale[number][index].view(shape)).to(output.dtype)
         return output + self.shift[number][index].view(shape).to(output.dtype)
+
+
+def _last_part(module: nn.Module) -> nn.Module:
+    """Of nested sequences the last module: with checkpointed activations timm calls the parts, and not the sequence."""
+    while isinstance(module, nn.Sequential) and len(module):
+        module = module[-1]
+    return module
 
 
 def _token_width(network: nn.Module) -> int:
