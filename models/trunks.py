@@ -9,7 +9,7 @@ from torch import nn
 from datasets.preprocessing import Preprocessing
 from models.cse_resnet import IMAGE_SIZE, CSEResNet50
 from models.pretrained import imagenet_state, load_trunk
-from models.timm_models import preprocessing_of, require_model, skeleton
+from models.timm_models import preprocessing_of, require_image_size, require_model, skeleton
 from models.timm_trunk import TimmTrunk
 from models.timm_weights import NONE, LoadedNetwork, load_network
 from models.trunk import CSE_RESNET50, TIMM, Trunk
@@ -93,6 +93,7 @@ def recorded_trunk(content: dict[str, Any], source: object) -> Trunk:
         if type(domain_tag) is not bool or not (licence is None or _is_short_text(licence)):
             raise ValueError("domain tag or licence")
         _require_held(skeleton(name, preprocessing.image_size), content["state_dict"])
+        require_image_size(name, preprocessing.image_size)
         network = load_network(name, preprocessing.image_size, NONE).network
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise InputError(f"{source}: its trunk cannot be built ({error}); get a whole checkpoint, or update timm") from error
