@@ -23,6 +23,7 @@ LARGEST_EXACT = 200_000 * 64  # numbers in all vectors: a query compares them in
 LISTS_SEARCHED = 64  # of √n lists
 VECTORS_PER_LIST = 64  # for k-means; more take longer and gain little
 BITS, CODES_FITTED_ON = 64, 50_000  # more vectors change the codes little and take minutes
+LARGEST_SAMPLE = 20_000_000  # numbers in them: float64 copies take some gigabytes
 OUTGROWN = 4  # times as many vectors: then centroids and codes are fitted again
 BLOCK = 50_000  # vectors read at once
 RECALL_QUERIES = 200
@@ -190,7 +191,8 @@ def _centroids(vectors: np.ndarray) -> np.ndarray:
 
 def _projection(vectors: np.ndarray) -> np.ndarray:
     """The mean is fixed, so that a query that comes alone gets the code it would get among others."""
-    sample = vectors[np.random.default_rng(50).permutation(len(vectors))[:CODES_FITTED_ON]].astype(np.float64)
+    most = min(CODES_FITTED_ON, LARGEST_SAMPLE // vectors.shape[1])
+    sample = vectors[np.random.default_rng(50).permutation(len(vectors))[:most]].astype(np.float64)
     mean = sample.mean(0)
     projection = itq_projection(sample - mean, min(BITS, vectors.shape[1]), 50)
     return np.column_stack([projection.T, -mean @ projection]).astype(np.float32)
