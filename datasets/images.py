@@ -57,12 +57,13 @@ def decode(path: str | os.PathLike, side: int, fit: Fit | None = None) -> np.nda
         box = draft[1] if draft else None  # the reduced size is rounded up; the image ends here
         with _silent_stderr() if file.tile and file.tile[0][0] == "libtiff" else contextlib.nullcontext():
             image, turn = _loaded(file)
-        image = on_white(image)
-        if fit is not None:
-            image = fit(image if box is None else image.crop(tuple(map(round, box))))
-        elif image.size != (side, side):
-            image = image.resize((side, side), Image.Resampling.BILINEAR, box=box)
-        return np.array(image if turn is None else image.transpose(turn))
+        return _fitted(image, turn, side, fit, box)
+
+
+def pixels(image: Image.Image, side: int, fit: Fit | None = None) -> np.ndarray:
+    """The same from an image that Pillow has opened; only a JPEG of 1024 × 1024 or more differs a little, since `decode` reads it
+    at a reduced size. Raises ValueError if its values have no known white, and what Pillow raises for a damaged file."""
+    return _fitted(*_loaded(image), side, fit)
 
 
 def opened(path: str | os.PathLike) -> Image.Image:
@@ -148,15 +149,27 @@ def _heif_kind(source: str | os.PathLike | BinaryIO) -> str | None:
     return "AVIF" if AVIF_BRANDS.intersection(brands) else "HEIC" if brands[0] in HEIC_BRANDS else None
 
 
-def _loaded(image: ImageFile.ImageFile) -> tuple[Image.Image, Image.Transpose | None]:
+def _fitted(
+    image: Image.Image, turn: Image.Transpose | None, side: int, fit: Fit | None, box: tuple[float, ...] | None = None
+) -> np.ndarray:
+    image = on_white(image)
+    if fit is not None:
+        image = fit(image if box is None else image.crop(tuple(map(round, box))))
+    elif image.size != (side, side):
+        image = image.resize((side, side), Image.Resampling.BILINEAR, box=box)
+    return np.array(image if turn is None else image.transpose(turn))
+
+
+def _loaded(image: Image.Image) -> tuple[Image.Image, Image.Transpose | None]:
     """The decoded image with 8 bits a channel, and the operation that turns it upright, if it is not.
 
     Raises ValueError where Pillow does not say which value is white, or which one is transparent.
     """
-    if "transparency" in image.info and image.tile and image.tile[0][3] in WITHOUT_TRANSPARENT_COLOUR:
+    tile = getattr(image, "tile", None)  # of a file that is not decoded yet
+    if "transparency" in image.info and tile and tile[0][3] in WITHOUT_TRANSPARENT_COLOUR:
         raise ValueError("a transparent colour in other than 8 bits; save it with an alpha channel")
     if image.mode[0] in "IF" and not _is_16_bit(image):
-        raise ValueError(f"its {image.format} values of mode {image.mode} have no known white; save it with 8 bits")
+        raise ValueError(f"its {image.format or 'pixel'} values of mode {image.mode} have no known white; save it with 8 bits")
     image.load()
     try:
         turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))  # after loading, which turns a TIFF image upright
@@ -168,7 +181,7 @@ def _loaded(image: ImageFile.ImageFile) -> tuple[Image.Image, Image.Transpose | 
     return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB"), turn
 
 
-def _is_16_bit(image: ImageFile.ImageFile) -> bool:
+def _is_16_bit(image: Image.Image) -> bool:
     """Whether an image of mode I… holds grey values from 0, black, to 65535, white."""
     if image.mode == "I":  # Pillow's mode for PPM, and in older versions for PNG
         return image.format in ("PPM", "PNG")

@@ -1,11 +1,15 @@
 """How an image becomes the input of a network: its size, what of the image is seen, and the normalisation."""
 
+import functools
+import math
+import os
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
+from PIL import Image
 
-from datasets.images import Fit
+from datasets.images import Fit, decode, pixels
 from datasets.views import IMAGENET_MEAN, IMAGENET_STD, normalise
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
@@ -49,6 +53,25 @@ class Preprocessing:
         """(B, 3, H, W) uint8, or float in [0, 1] → float32."""
         return normalise(images, self.mean, self.std)
 
+    def in_words(self) -> str:
+        """How to make the pixels with Pillow, for users of exported files; `image_size` is named, not stated."""
+        scaled = math.floor(self.image_size / self.crop_pct)
+        side = "image_size" if scaled == self.image_size else str(scaled)
+        resized = {
+            "squash": f"stretched to {side} x {side}",
+            "center": f"the shorter side resized to {side}",
+            "border": f"the longer side resized to {side}",
+        }[self.crop_mode]
+        how = f"with an antialiased {self.interpolation} filter (Pillow's resize with {self.interpolation.upper()})"
+        colour = "the mean colour" if self.crop_mode == "border" else "black"
+        cropped = f", then cropped to the central image_size x image_size (filled with {colour} where the image is smaller)"
+        return f"upright (EXIF), transparent pixels on white, RGB, {resized} {how}{cropped if self.crops else ''}"
+
+    @property
+    def crops(self) -> bool:
+        """Whether something of the image may be cut off, or added."""
+        return self.crop_mode != "squash" or math.floor(self.image_size / self.crop_pct) != self.image_size
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON and checkpoints; `from_dict` reads it."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
@@ -69,3 +92,23 @@ class Preprocessing:
         if not 0.5 <= crop_pct <= 2 or interpolation not in INTERPOLATIONS or crop_mode not in CROP_MODES:
             raise ValueError("interpolation or crop")
         return cls(size, mean, std, interpolation, crop_pct, crop_mode)
+
+
+@dataclass(frozen=True)
+class Transform:
+    """An image → the (3, S, S) float32 tensor that a network with this preprocessing expects, with the pixels that a test embeds.
+
+    The image is turned upright by EXIF, transparent pixels become white. Pass a path, or an image that Pillow opened; see
+    `datasets.images.pixels` for the one difference. Raises InputError if a path is no readable image.
+    """
+
+    preprocessing: Preprocessing
+
+    @functools.cached_property
+    def _fit(self) -> Fit | None:
+        return self.preprocessing.fit
+
+    def __call__(self, image: Image.Image | str | os.PathLike) -> torch.Tensor:
+        read = pixels if isinstance(image, Image.Image) else decode
+        found = torch.from_numpy(read(image, self.preprocessing.image_size, self._fit))
+        return self.preprocessing.normalise(found.permute(2, 0, 1)[None])[0]

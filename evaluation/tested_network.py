@@ -9,7 +9,7 @@ from datasets.file_lists import Split
 from evaluation.config import ZeroShotConfig, run_name
 from models.cse_resnet import IMAGE_SIZE
 from models.embedding import EmbeddingNetwork, embedding_network, trained_preprocessing
-from models.restore import recorded_image_size, recorded_option, restore_student
+from models.restore import recorded_image_size, recorded_option, require_arch, restore_student
 from models.trunk import CSE_RESNET50
 from models.trunks import initial_trunk, is_timm
 from utils.errors import InputError
@@ -35,15 +35,14 @@ def _trained(split: Split, config: ZeroShotConfig) -> TestedNetwork:
     tested = config.tested
     checkpoint = tested.checkpoint or _checkpoint_of_run(split, config)
     student, content = restore_student(checkpoint, config.model.num_hashing, config.model.num_classes)
+    require_arch(student, tested.arch, checkpoint)
     arch = student.original_model.arch
-    if tested.arch not in (None, arch):
-        raise InputError(f"{checkpoint}: its trunk is {arch}; pass --arch {arch} or leave it out, not {tested.arch}")
     default = None if is_timm(arch) else IMAGE_SIZE
     preprocessing = trained_preprocessing(student, recorded_image_size(content), config.data.image_size or default)
     print(f"testing {checkpoint}, epochs trained: {content.get('epoch', 'unknown')}")
     _print_warnings(split, content, preprocessing.image_size)
     network = embedding_network(student, preprocessing, pooled=tested.pretrained)
-    return TestedNetwork(network, arch, str(checkpoint), checkpoint.parent)
+    return TestedNetwork(network, arch, str(checkpoint), checkpoint if checkpoint.is_dir() else checkpoint.parent)
 
 
 def _untrained(split: Split, config: ZeroShotConfig) -> TestedNetwork:

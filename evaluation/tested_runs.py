@@ -1,7 +1,6 @@
 """Reading the results of tests, and whether two tests can be compared."""
 
 import itertools
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from evaluation.per_query import PerQuery, read_per_query
 from retrieval.metrics import METRICS
 from retrieval.statistics import query_weights
 from utils.errors import InputError
+from utils.files import read_json
 from utils.parser import LARGEST
 from utils.text import printable
 
@@ -116,7 +116,7 @@ def _results_file(argument: Path) -> Path:
 
 
 def _read_run(number: int, name: str, file: Path) -> Run:
-    content, per_query = _read_results(file), file.with_suffix(".npz")
+    content, per_query = read_results(file), file.with_suffix(".npz")
     queries = _with_p100_within_gallery(read_per_query(per_query), content["gallery"])
     counted = np.flatnonzero(queries.has_positive)
     if content["queries"] != len(queries.names) or not _agree(content, queries.rows(counted)):
@@ -128,14 +128,13 @@ def _read_run(number: int, name: str, file: Path) -> Run:
     return Run(number, name, file, about, settings, queries.rows(by_class), matched_by_row, len(queries.names) - len(counted))
 
 
-def _read_results(file: Path) -> dict[str, Any]:
+def read_results(file: Path) -> dict[str, Any]:
+    """The content of a results file. Raises InputError if it cannot be read or no test script wrote it."""
     try:
-        if file.stat().st_size > LARGEST_RESULTS:
-            raise ValueError("too large")
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file, LARGEST_RESULTS)
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror}); repeat the test, or name another file") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{file}: not a results file of a test script; repeat the test, or name another file") from error
     for key in ("queries", "gallery"):
         value = content.get(key) if isinstance(content, dict) else None

@@ -15,6 +15,7 @@ from evaluation.feature_cache import FeatureCache
 from evaluation.outputs import facts_of, require_free, write_outcome
 from evaluation.protocols import Protocol, protocol_of, training_samples
 from evaluation.tested_network import TestedNetwork, open_tested
+from models.restore import weights_digest
 from models.trunk import PHOTO, SKETCH
 from report.page import ReportData
 from report.photo_grid import THUMBNAIL
@@ -152,6 +153,7 @@ def _results(
         "gallery": len(protocol.gallery),
         "without_positive": scores["real"].without_positive,
         "checkpoint": tested.source,
+        "weights_sha256": weights_digest(tested.network),
         "settings": {
             "arch": tested.arch,
             "image_size": tested.network.preprocessing.image_size,

@@ -33,8 +33,8 @@ class DomainTag(nn.Module):
 
     def _tagged(self, output: torch.Tensor, number: int) -> torch.Tensor:
         index = self.domain.round().long()
-        shape = [len(index)] + [1] * (output.ndim - 1)
-        shape[self.channel_axis] = -1
+        shape = [-1] + [1] * (output.ndim - 1)  # a trace for export fixes no batch size
+        shape[self.channel_axis] = self.shift[number].shape[1]
         if len(self.scale):
             output = output * (1 + self.scale[number][index].view(shape)).to(output.dtype)
         return output + self.shift[number][index].view(shape).to(output.dtype)

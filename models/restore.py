@@ -1,4 +1,4 @@
-"""Checkpoint file, released or ours → student network, its layer widths read from the weights."""
+"""Checkpoint, released or ours, or a folder of export.py → student network, its layer widths read from the weights."""
 
 import hashlib
 import sys
@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 
 from models.dsn import Student
+from models.model_folder import read_model_folder
 from models.trunks import recorded_trunk
 from utils.checkpoints import load_state, read_checkpoint
 from utils.errors import InputError
@@ -24,12 +25,12 @@ def restore_student(
 ) -> tuple[Student, dict[str, Any]]:
     """The student in eval mode, with the trunk that the checkpoint records, and the content of the checkpoint.
 
-    option: names the file in messages.
+    path: a checkpoint file, or a folder that export.py wrote. option: names it in messages.
 
     Raises InputError if the file is missing, damaged or would run code, if a trunk or embedding key is missing or has a wrong
     shape, or if the embedding's length or the number of classes differs from `embedding_dim` or `num_classes` (None: any).
     """
-    content = read_checkpoint(path, option)
+    content = read_model_folder(path, option) if path.is_dir() else read_checkpoint(path, option)
     state = content["state_dict"]
     has_distance_head = "linear.cpars" in state
     trunk = recorded_trunk(content, path)
@@ -52,6 +53,13 @@ def restore_student(
     if ignored:
         print(f"{path.name}: ignoring keys this network does not have: {', '.join(ignored)}", file=sys.stderr)
     return student.eval(), content
+
+
+def require_arch(student: Student, arch: str | None, path: Path) -> None:
+    """Raise InputError if `--arch` names another trunk than the student's."""
+    found = student.original_model.arch
+    if arch not in (None, found):
+        raise InputError(f"{path}: its trunk is {found}; pass --arch {found} or leave it out, not {arch}")
 
 
 def recorded_option(content: dict[str, Any], name: str, kind: type[T]) -> T | None:

@@ -34,6 +34,7 @@ REFUSED_GLOBAL = re.compile(r"GLOBAL (\S{1,100})")  # the refused name in PyTorc
 ZIP_START = b"PK\x03\x04"
 PICKLES_OF_OLD_FILES = 5  # before 2020: magic number, version, system, content, names of the arrays that follow
 MAX_EPOCH = 1 << 31
+LARGEST_HEADER = 1 << 24  # bytes that name the tensors of a safetensors file; every model of timm needs less
 
 
 def read_checkpoint(path: Path, option: str = "the checkpoint") -> dict[str, Any]:
@@ -162,6 +163,9 @@ def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
     try:
+        with path.open("rb") as file:
+            if int.from_bytes(file.read(8), "little") > LARGEST_HEADER:
+                raise ValueError("header too long")
         tensors = load_file(path)
     except Exception as error:  # SafetensorError is not public, and truncation raises others
         raise InputError(f"{path}: damaged or not a safetensors file; fetch it again") from error

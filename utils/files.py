@@ -3,10 +3,13 @@
 import contextlib
 import errno
 import hashlib
+import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from utils.errors import InputError, is_disk_full
 
@@ -99,6 +102,44 @@ def atomic_write(path: Path, previous: Path | None = None) -> Iterator[Path]:
         raise InputError(f"{path}: cannot be written ({error.strerror or error}); free space or choose another") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`, renamed to `path` if the block succeeds and removed if it fails.
+
+    A folder at `path` is replaced. Raises InputError if nothing can be written there.
+    """
+    path = Path(os.path.abspath(path))
+    temporary = replaced = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=hidden_beside(path, "").name))
+        yield temporary
+        for file in temporary.iterdir():
+            _sync(file)
+        temporary.chmod(0o777 & ~umask())
+        if path.exists():
+            replaced = Path(tempfile.mkdtemp(dir=path.parent, prefix=hidden_beside(path, "").name))
+            os.replace(path, replaced / path.name)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error}); free space or choose another") from error
+    finally:
+        for left in filter(None, (temporary, replaced)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def read_json(path: Path, largest: int) -> Any:
+    """The content of a JSON file of at most `largest` bytes. Raises OSError, or ValueError if it is larger or no JSON."""
+    with path.open("rb") as file:
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise ValueError("too large")
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def umask() -> int:

@@ -13,9 +13,11 @@ from PIL import Image
 from datasets.catalog import SKETCHY
 from datasets.file_lists import Split
 from datasets.images import decode
-from evaluation import export
+from datasets.preprocessing import Preprocessing
+from evaluation import export, onnx_file
 from evaluation.embedding import Embedder
 from models.dsn import Student
+from models.embedding import embedding_network
 from models.restore import restore_student
 from models.trunk import PHOTO, SKETCH
 from tests.helpers.hostile import Hostile
@@ -54,7 +56,7 @@ def written(checkpoint) -> Path:
 def embedded(checkpoint, shared_dataset):
     """{domain: (paths of real images, their embeddings by PyTorch)}."""
     student, _ = restore_student(checkpoint, WIDTH)
-    embed = Embedder(student, torch.device("cpu"), SIDE, batch_size=5, num_workers=0)
+    embed = Embedder(embedding_network(student, Preprocessing(SIDE)), torch.device("cpu"), batch_size=5, num_workers=0)
     split = Split(SKETCHY, shared_dataset, "zeroshot1")
     rows = np.arange(0, 12, 2)
     lists = {SKETCH: split.sketches("zero").subset(rows), PHOTO: split.photos("zero").subset(rows)}
@@ -67,7 +69,7 @@ def inputs(paths: list[Path], domain: float) -> tuple[torch.Tensor, torch.Tensor
 
 
 def test_it_embeds_as_pytorch_does_in_batches_of_any_size(written, embedded):
-    run = export.load_onnx(written)
+    run = onnx_file.load_onnx(written)
     for domain, (paths, expected) in embedded.items():
         images, domains = inputs(paths, domain)
         for size in (1, 4, len(paths)):
@@ -78,7 +80,7 @@ def test_it_embeds_as_pytorch_does_in_batches_of_any_size(written, embedded):
 
 
 def test_the_domain_matters_image_by_image(written, embedded):
-    run = export.load_onnx(written)
+    run = onnx_file.load_onnx(written)
     images, photo = inputs(embedded[PHOTO][0][:3], PHOTO)
     as_photo, as_sketch = run(images, photo), run(images, torch.zeros(3))
     assert (as_photo - as_sketch).abs().amax(1).min() > 1e-3
@@ -87,7 +89,7 @@ def test_the_domain_matters_image_by_image(written, embedded):
 
 
 def test_pixels_of_another_type_or_size_are_refused(written):
-    run = export.load_onnx(written)
+    run = onnx_file.load_onnx(written)
     images = torch.zeros(2, 3, SIDE, SIDE, dtype=torch.uint8)
     for wrong in (images.float(), images.permute(0, 2, 3, 1).contiguous(), images[..., :-1].contiguous()):
         with pytest.raises(Exception, match=r"uint8|invalid dimensions"):
@@ -127,7 +129,7 @@ def test_another_size_and_the_pooled_feature(checkpoint, tmp_path, run_script):
     assert (code, err) == (0, "")
     assert f"note: trained at {SIDE} px, exported for 45 px" in out
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["embedding.onnx"]
-    found = export.load_onnx(tmp_path / "new/embedding.onnx")(torch.zeros(1, 3, 45, 45, dtype=torch.uint8), torch.ones(1))
+    found = onnx_file.load_onnx(tmp_path / "new/embedding.onnx")(torch.zeros(1, 3, 45, 45, dtype=torch.uint8), torch.ones(1))
     assert found.shape == (1, 2048)
 
 
@@ -141,9 +143,9 @@ def refused(run_script, said, *words):
 def test_a_file_that_embeds_differently_is_not_written(written, checkpoint, tmp_path, run_script, monkeypatch, off):
     target = tmp_path / "net.onnx"
     target.write_bytes(b"from before")
-    right = export.load_onnx(written)
-    monkeypatch.setattr(export, "write_onnx", lambda network, side, metadata, path: path.write_bytes(b"new"))
-    monkeypatch.setattr(export, "load_onnx", lambda path: lambda *inputs: right(*inputs) + off)
+    right = onnx_file.load_onnx(written)
+    monkeypatch.setattr(onnx_file, "trace_onnx", lambda network, side, metadata, path: path.write_bytes(b"new"))
+    monkeypatch.setattr(onnx_file, "load_onnx", lambda path: lambda *inputs: right(*inputs) + off)
     refused(run_script, "net.onnx: not written, because its embeddings differ from PyTorch's by", checkpoint, "-o", target)
     assert target.read_bytes() == b"from before"
     assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
