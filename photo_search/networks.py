@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from models.model_folder import CONFIG
 from models.timm_weights import DOWNLOAD, NONE
 from models.trunks import arch_name
 from photo_search.encoder import SUGGESTED, Network, open_network, open_untrained
@@ -66,7 +67,7 @@ def recorded_network(store: Store, options: NetworkOptions, device: str) -> Netw
     if store.fact("untrained") is not None:
         return _recorded_untrained(store, options, device, size)
     file = options.checkpoint or Path(str(store.fact("checkpoint")))
-    if not file.is_file():
+    if not file.is_file() and not (file / CONFIG).is_file():
         raise InputError(f"{file}: {why_no_file(file)}; name the network that {store.folder} was made with by --checkpoint FILE")
     return _trained(file, options, device, size)
 

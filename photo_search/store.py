@@ -85,7 +85,7 @@ class Store:
             )
         elif self.fact("side") != network.side:
             raise InputError(f"{self.folder}: was made at --image_size {self.fact('side')}, not {network.side}")
-        elif recorded != network.weights and not Path(str(recorded)).is_file():  # it was moved
+        elif recorded != network.weights and not Path(str(recorded)).exists():  # it was moved
             with contextlib.suppress(InputError):  # where nothing can be written, the file must be named each time
                 self.keep_facts(**{place: network.weights})
 

@@ -1,6 +1,7 @@
 """export.py: the file embeds as PyTorch does, states how to feed it, and is not written if it differs."""
 
 import hashlib
+import json
 import re
 import sys
 from pathlib import Path
@@ -20,6 +21,8 @@ from models.dsn import Student
 from models.embedding import embedding_network
 from models.restore import restore_student
 from models.trunk import PHOTO, SKETCH
+from models.trunks import preprocessing_for
+from tests.helpers.exporting import write_student
 from tests.helpers.hostile import Hostile
 from tests.helpers.scripts import ROOT
 from utils.checkpoints import write_checkpoint
@@ -133,6 +136,31 @@ def test_another_size_and_the_pooled_feature(checkpoint, tmp_path, run_script):
     assert found.shape == (1, 2048)
 
 
+@pytest.mark.parametrize("arch", ["timm/test_vit", "timm/test_convnext", "timm/test_resnet"])
+@pytest.mark.parametrize("domain_tag", [True, False])
+def test_a_timm_trunk_takes_images_and_domains_whether_it_uses_them_or_not(tmp_path, run_script, arch, domain_tag):
+    source = write_student(tmp_path / "a.pth.tar", arch, domain_tag=domain_tag)
+    code, _, err = run_script(*WORDS, source)
+    assert (code, err) == (0, "")
+    run = onnx_file.load_onnx(tmp_path / "embedding.onnx")
+    images = torch.randint(256, (3, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    as_sketch, as_photo = run(images, torch.zeros(3)), run(images, torch.ones(3))
+    assert ((as_sketch - as_photo).abs().max() > 1e-3) == domain_tag
+
+
+def test_an_untrained_trunk_states_how_it_crops(tmp_path, run_script):
+    import onnxruntime
+
+    words = ["--untrained", "--pretrained_weights", "none", "--arch", "timm/test_resnet", "-o", tmp_path]
+    assert run_script("export.py", *words)[::2] == (0, "")
+    session = onnxruntime.InferenceSession(tmp_path / "timm-test_resnet.onnx")
+    found, expected = session.get_modelmeta().custom_metadata_map, preprocessing_for("timm/test_resnet")
+    assert Preprocessing.from_dict(json.loads(found["preprocessing_values"])) == expected
+    scaled = int(expected.image_size / expected.crop_pct)
+    assert f"the shorter side resized to {scaled} with an antialiased {expected.interpolation} filter" in found["preprocessing"]
+    assert "then cropped to the central image_size x image_size" in found["preprocessing"]
+
+
 def refused(run_script, said, *words):
     code, _, err = run_script(*WORDS, *words)
     assert code == 2, err
@@ -166,6 +194,8 @@ def test_what_cannot_be_done_is_one_clear_line(checkpoint, tmp_path, run_script,
     (tmp_path / "file").write_text("")
     (tmp_path / "bad.pth.tar").write_text("<!DOCTYPE html>")
     refused(run_script, "ends in .onnx, or a folder", checkpoint, "-o", tmp_path / "net.pt")
+    refused(run_script, "one of the two", checkpoint, "--untrained")
+    refused(run_script, "its trunk is cse_resnet50; pass --arch cse_resnet50", checkpoint, "--arch", "timm/test_vit")
     refused(run_script, "invalid choice: 'torchscript' (choose from", checkpoint, "--format", "torchscript")
     refused(run_script, "nothing can be written there", checkpoint, "-o", tmp_path / "file/net.onnx")
     refused(run_script, "nothing can be written there", checkpoint, "-o", tmp_path / "file")

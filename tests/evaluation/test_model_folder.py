@@ -1,4 +1,4 @@
-"""export.py --format safetensors: the folder loads like its checkpoint, and its card says what is known; hostile ones are refused."""
+"""export.py --format safetensors: the folder loads like its checkpoint, its card says what is known, hostile ones are refused."""
 
 import json
 
