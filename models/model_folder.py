@@ -41,7 +41,9 @@ def read_model_folder(folder: Path, option: str) -> dict[str, Any]:
     Raises InputError if export.py did not write the folder, or a file of it is damaged.
     """
     if not (folder / CONFIG).is_file():
-        raise InputError(f"{folder}: is a folder without {CONFIG}; {option} needs a checkpoint file or a folder of export.py")
+        raise InputError(
+            f"{folder}: is a folder, not a file, and has no {CONFIG}; {option} needs a checkpoint or a folder of export.py"
+        )
     try:
         config = read_json(folder / CONFIG, LARGEST_CONFIG)
         if not isinstance(config, dict) or config.get("format") != FORMAT:

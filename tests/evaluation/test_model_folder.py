@@ -80,7 +80,7 @@ HOSTILE = {  # what is wrong: a change of the content of config.json, what is sa
     "preprocessing": ({"preprocessing": {"image_size": 1 << 40}}, "config.json: damaged, or not of export.py"),
 }
 DAMAGED = {
-    "no config": ("config.json", lambda whole: None, "is a folder without config.json"),
+    "no config": ("config.json", lambda whole: None, "is a folder, not a file, and has no config.json"),
     "no weights": ("model.safetensors", lambda whole: None, "model.safetensors: no such file"),
     "cut weights": ("model.safetensors", lambda whole: whole[:-1], "damaged or not a safetensors file"),
     "long header": ("model.safetensors", lambda whole: (1 << 40).to_bytes(8, "little") + whole[8:], "damaged or not a saf"),

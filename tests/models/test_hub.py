@@ -61,7 +61,7 @@ def test_a_checkpoint_is_loaded_in_two_lines(tmp_path):
 def test_what_cannot_be_loaded_is_one_clear_line(tmp_path):
     for name, options, said in (
         ("dsn", {"checkpoint": tmp_path / "a.pth.tar"}, "a.pth.tar: no such file; checkpoint needs"),
-        ("dsn", {"checkpoint": tmp_path}, "is a folder without config.json"),
+        ("dsn", {"checkpoint": tmp_path}, "is a folder, not a file, and has no config.json"),
         ("trunk", {"arch": "resnet18"}, "arch: must be cse_resnet50 or timm/NAME"),
         ("trunk", {"arch": "timm/resnet19"}, "did you mean"),
         ("trunk", {"arch": "timm/test_vit", "pretrained_weights": "absent.pth"}, "absent.pth: no such file"),
