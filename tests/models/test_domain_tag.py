@@ -139,3 +139,30 @@ def test_checkpointed_activations_give_the_same_gradients(name, domain_tag, whic
 def test_the_first_trunk_cannot_checkpoint_activations():
     with pytest.raises(NotImplementedError):
         CSEResNet50().checkpoint_activations()
+
+
+def with_trained_tag(name: str) -> Student:
+    trunk = trunk_of(name)
+    with torch.no_grad():
+        for value in trunk.domain_tag.parameters():
+            value.normal_(std=0.3)
+    return Student(4, 3, teacher_classes=5, trunk=trunk).eval()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["test_vit", "test_resnet"])
+def test_a_compiled_network_reads_the_domains_of_each_batch(name):
+    student = with_trained_tag(name)
+    compiled = torch.compile(student, backend="aot_eager", dynamic=False)
+    for domain in (DOMAINS, DOMAINS.flip(0)):
+        torch.testing.assert_close(compiled(pair(), domain).pooled, student(pair(), domain).pooled, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_in_mixed_precision_the_domain_still_matters(name):
+    student = with_trained_tag(name)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found = student(pair(), DOMAINS).pooled.float()
+    with torch.no_grad():
+        expected = student(pair(), DOMAINS).pooled
+    assert (found - expected).norm() < 0.05 * expected.norm() < 0.5 * (expected[0] - expected[1]).norm()
