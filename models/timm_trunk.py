@@ -8,6 +8,7 @@ from datasets.preprocessing import Preprocessing
 from models.domain_tag import DomainTag
 from models.timm_models import has_fixed_size
 from models.trunk import TIMM, Trunk
+from utils.errors import InputError
 
 
 class TimmTrunk(Trunk):
@@ -22,7 +23,13 @@ class TimmTrunk(Trunk):
         self.feature_dim = getattr(network, "head_hidden_size", None) or network.num_features
         self.takes_any_size, self.has_domain_tag = not has_fixed_size(name), domain_tag
         self.network = network
-        self.domain_tag = DomainTag(network) if domain_tag else None
+        self.domain_tag = self._new_tag() if domain_tag else None
+
+    def _new_tag(self) -> DomainTag:
+        try:
+            return DomainTag(self.network)
+        except (AttributeError, KeyError, TypeError) as error:  # some families list no stages, or have several patch sizes
+            raise InputError(f"--domain_tag: {self.arch} has no place for it; pass --domain_tag off") from error
 
     def features(self, images: torch.Tensor, domain: torch.Tensor) -> torch.Tensor:
         if self.domain_tag is not None:
