@@ -1,12 +1,13 @@
 """Any image model of timm as the trunk: `timm/NAME`."""
 
+import copy
 from typing import Any
 
 import torch
 
 from datasets.preprocessing import Preprocessing
 from models.domain_tag import DomainTag
-from models.timm_models import has_fixed_size
+from models.timm_models import has_fixed_size, skeleton
 from models.trunk import TIMM, Trunk
 from utils.errors import InputError
 
@@ -23,12 +24,13 @@ class TimmTrunk(Trunk):
         self.feature_dim = getattr(network, "head_hidden_size", None) or network.num_features
         self.takes_any_size, self.has_domain_tag = not has_fixed_size(name), domain_tag
         self.network = network
-        self.domain_tag = self._new_tag() if domain_tag else None
+        self.domain_tag = self._new_tag(name) if domain_tag else None
 
-    def _new_tag(self) -> DomainTag:
+    def _new_tag(self, name: str) -> DomainTag:
         try:
+            _require_effect(copy.deepcopy(skeleton(name, self.preprocessing.image_size)), self.preprocessing.image_size)
             return DomainTag(self.network)
-        except (AttributeError, KeyError, TypeError) as error:  # some families list no stages, or have several patch sizes
+        except Exception as error:  # some families list no stages, have several patch sizes, or lists as outputs
             raise InputError(f"--domain_tag: {self.arch} has no place for it; pass --domain_tag off") from error
 
     def features(self, images: torch.Tensor, domain: torch.Tensor) -> torch.Tensor:
@@ -45,3 +47,13 @@ class TimmTrunk(Trunk):
             self.network.set_grad_checkpointing(True)
         except (AssertionError, AttributeError) as error:
             raise NotImplementedError from error
+
+
+def _require_effect(network: Any, image_size: int) -> None:
+    """Raise an error of any kind unless the feature of a network on the meta device depends on all of a domain tag."""
+    with torch.device("meta"), torch.enable_grad():
+        tag = DomainTag(network)
+        tag.domain = torch.zeros(1)
+        network(torch.zeros(1, 3, image_size, image_size)).sum().backward()
+    if any(parameter.grad is None for parameter in tag.parameters()):
+        raise TypeError("no effect")

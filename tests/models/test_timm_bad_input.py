@@ -11,6 +11,7 @@ from models.dsn import Student
 from models.embedding import trained_preprocessing
 from models.restore import restore_student
 from models.teachers import load_teacher
+from models.timm_models import skeleton
 from models.timm_trunk import TimmTrunk
 from models.timm_weights import DOWNLOAD, NONE, load_network
 from models.trunks import arch_name, preprocessing_for, record_of, timm_trunk
@@ -44,11 +45,10 @@ def test_an_unknown_model_is_named(arch, said):
         arch_name(arch)
 
 
-def test_a_network_without_a_place_for_the_domain_tag_is_named():
-    network = timm.create_model("test_resnet", num_classes=0)
-    network.feature_info = None
-    said = "--domain_tag: timm/test_resnet has no place for it; pass --domain_tag off"
-    refused(said, TimmTrunk, "test_resnet", network, Preprocessing(160))
+@pytest.mark.parametrize("name", ["crossvit_tiny_240", "coat_tiny", "mvitv2_tiny"])  # no place, never called, no tensor
+def test_a_network_without_a_place_for_the_domain_tag_is_named(name):
+    said = f"--domain_tag: timm/{name} has no place for it; pass --domain_tag off"
+    refused(said, TimmTrunk, name, skeleton(name, 224), Preprocessing(224))
 
 
 @pytest.mark.parametrize(
