@@ -108,10 +108,10 @@ def atomic_write(path: Path, previous: Path | None = None) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`, renamed to `path` if the block succeeds and removed if it fails.
 
-    A folder at `path` is replaced. Raises InputError if nothing can be written there.
+    A folder at `path` is replaced, and stays if that fails. Raises InputError if nothing can be written there.
     """
     path = Path(os.path.abspath(path))
-    temporary = replaced = None
+    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=hidden_beside(path, "").name))
@@ -119,15 +119,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         for file in temporary.iterdir():
             _sync(file)
         temporary.chmod(0o777 & ~umask())
-        if path.exists():
-            replaced = Path(tempfile.mkdtemp(dir=path.parent, prefix=hidden_beside(path, "").name))
-            os.replace(path, replaced / path.name)
-        os.replace(temporary, path)
+        _replace_folder(path, temporary)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error}); free space or choose another") from error
     finally:
-        for left in filter(None, (temporary, replaced)):
-            shutil.rmtree(left, ignore_errors=True)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read_json(path: Path, largest: int) -> Any:
@@ -162,6 +159,20 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _replace_folder(path: Path, new: Path) -> None:
+    """Rename `new` to `path`. A folder that was there is removed after that, or put back if it fails."""
+    aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=hidden_beside(path, "").name))
+    earlier = aside / path.name
+    try:
+        if path.exists():
+            os.replace(path, earlier)
+        os.replace(new, path)
+    finally:
+        if earlier.exists() and not path.exists():
+            os.replace(earlier, path)
+        shutil.rmtree(aside, ignore_errors=True)  # not reached if it could not be put back
 
 
 def _keep_as(previous: Path, path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from tests.helpers.scripts import ROOT
 from utils.errors import InputError
-from utils.files import atomic_write, exclusive_lock, hidden_beside, remove_unfinished, require_writable
+from utils.files import atomic_folder, atomic_write, exclusive_lock, hidden_beside, remove_unfinished, require_writable
 from utils.ram import peak_memory
 
 
@@ -38,6 +38,27 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("failing", [1, 2])  # moving the old folder away; moving the new one to its place
+def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch, failing):
+    path, renamed, calls = tmp_path / "folder", os.replace, []
+    path.mkdir()
+    (path / "old").write_text("")
+
+    def fails(*paths):
+        calls.append(paths)
+        if len(calls) == failing:
+            raise OSError(5, "Input/output error")
+        renamed(*paths)
+
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(InputError, match=r"folder: cannot be written \(Input/output error\)"), atomic_folder(path) as temporary:
+        (temporary / "new").write_text("")
+    assert os.listdir(tmp_path) == ["folder"] and os.listdir(path) == ["old"]
+    with atomic_folder(path) as temporary:
+        (temporary / "new").write_text("")
+    assert os.listdir(tmp_path) == ["folder"] and os.listdir(path) == ["new"]
 
 
 def test_an_unwritable_target_is_named(tmp_path):
