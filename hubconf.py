@@ -39,7 +39,8 @@ def dsn(checkpoint: str, image_size: int | None = None) -> Any:
 def trunk(arch: str, pretrained_weights: str = "imagenet", image_size: int | None = None) -> Any:
     """The same with the pooled feature of an untrained trunk: `cse_resnet50`, or `timm/NAME` for any image model of timm.
 
-    pretrained_weights: `imagenet` (timm's download), a file, or `none` (random).
+    pretrained_weights: `imagenet` (timm's download), a file, or `none` (random). The licence of downloaded weights is printed,
+    and is `model.trunk.licence`; None: not known.
     """
     return _imported("models.hub").load_untrained(arch, pretrained_weights, image_size)
 
@@ -52,16 +53,27 @@ def _transform(preprocessing: dict[str, Any]) -> Any:
 
 def _imported(name: str) -> types.ModuleType:
     """A module of this repository. Raises ImportError if another copy of the repository is in use in this process."""
-    package = sys.modules.get(PACKAGE)
-    if package is None:
-        package = sys.modules[PACKAGE] = types.ModuleType(PACKAGE)
-        package.__path__ = [str(ROOT)]
-        sys.meta_path.insert(0, _Finder())
-        transform = _imported("datasets.preprocessing").Transform
-        copyreg.pickle(transform, _reduced)  # type: ignore[arg-type]
+    package = sys.modules.get(PACKAGE) or _new_package()
     if list(package.__path__) != [str(ROOT)]:
         raise ImportError(f"{ROOT}: the copy in {package.__path__[0]} is in use already; use one of them in each process")
     return importlib.import_module(f"{PACKAGE}.{name}")
+
+
+def _new_package() -> types.ModuleType:
+    """Nothing of it stays if the first import fails, so that the next call can repeat it."""
+    package = sys.modules[PACKAGE] = types.ModuleType(PACKAGE)
+    package.__path__ = [str(ROOT)]
+    finder = _Finder()
+    sys.meta_path.insert(0, finder)
+    try:
+        transform = importlib.import_module(f"{PACKAGE}.datasets.preprocessing").Transform
+    except BaseException:
+        sys.meta_path.remove(finder)
+        for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
+            del sys.modules[name]
+        raise
+    copyreg.pickle(transform, _reduced)  # type: ignore[arg-type]
+    return package
 
 
 def _reduced(transform: Any) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from datasets.preprocessing import Transform
@@ -27,12 +28,15 @@ def load_untrained(
 ) -> tuple[EmbeddingNetwork, Transform]:
     """The pooled feature of a trunk with its initial weights: `imagenet` (timm's download), a file or `none` (random).
 
-    arch: cse_resnet50 or timm/NAME. Raises InputError as `initial_trunk` does, and if there is no such trunk.
+    arch: cse_resnet50 or timm/NAME. The licence of downloaded weights, where timm knows it, is printed, and `trunk.licence` of
+    the network. Raises InputError as `initial_trunk` does, and if there is no such trunk.
     """
     try:
         trunk = initial_trunk(arch_name(arch), os.path.expanduser(pretrained_weights), image_size)
     except argparse.ArgumentTypeError as error:
         raise InputError(f"arch: {error}") from error
+    if trunk.licence:
+        print(f"weights of {trunk.arch}: licence {trunk.licence}", file=sys.stderr)
     return _frozen(EmbeddingNetwork(trunk, trunk.preprocessing))
 
 

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 
@@ -69,6 +70,38 @@ def test_what_cannot_be_loaded_is_one_clear_line(tmp_path):
         with pytest.raises(Exception, match=said) as error:
             torch.hub.load(str(ROOT), name, source="local", **options)
         assert type(error.value).__name__ == "InputError" and "\n" not in str(error.value)
+
+
+def test_the_licence_of_downloaded_weights_is_printed(monkeypatch, capsys):
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained=False, **rules: create(name, **rules))
+    model, _ = torch.hub.load(str(ROOT), "trunk", source="local", arch="timm/test_vit")
+    assert model.trunk.licence == "apache-2.0"
+    assert "weights of timm/test_vit: licence apache-2.0\n" in capsys.readouterr().err
+    torch.hub.load(str(ROOT), "trunk", source="local", arch="timm/test_vit", pretrained_weights="none")
+    assert "licence" not in capsys.readouterr().err
+
+
+def forget():
+    """As in a new process."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "dsn_hub"]:
+        del sys.modules[name]
+    sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "hubconf"]
+
+
+def test_after_a_failed_import_the_next_call_works(monkeypatch):
+    def load():
+        return torch.hub.load(str(ROOT), "trunk", source="local", arch="timm/test_vit", pretrained_weights="none", image_size=64)
+
+    forget()
+    finders = len(sys.meta_path)
+    with monkeypatch.context() as patched, pytest.raises(ImportError):
+        patched.setitem(sys.modules, "dsn_hub.datasets.images", None)
+        load()
+    assert len(sys.meta_path) == finders and not [name for name in sys.modules if name.startswith("dsn_hub")]
+    pickled = pickle.dumps(load()[1])
+    forget()
+    assert pickle.loads(pickled).preprocessing.image_size == 64
 
 
 ELSEWHERE = """
