@@ -36,11 +36,13 @@ class NetworkOptions:
         None, "-a", type=arch_name, help="trunk, cse_resnet50 or timm/NAME; default: as the checkpoint records, else cse_resnet50"
     )
     untrained: bool = option(False, help="export the pooled feature of the trunk with its initial weights, without a checkpoint")
-    pretrained_weights: str = option(IMAGENET, help="with --untrained, initial weights: imagenet (download) or a file")
+    pretrained_weights: str | None = option(
+        None, help="with --untrained, initial weights: imagenet (download) or a file; default: imagenet"
+    )
     image_size: int | None = option(
         None, type=image_side, help=f"image size in pixels; default: that of the training, if recorded, else {IMAGE_SIZE}"
     )
-    num_hashing: int = option(64, type=layer_size, help="embedding length")
+    num_hashing: int | None = option(None, type=layer_size, help="embedding length; default: that of the checkpoint")
     pretrained: bool = option(False, help="export the trunk's pooled feature instead of the embedding")
 
 
@@ -75,7 +77,9 @@ def export_network(options: NetworkOptions, file: FileOptions) -> Path:
     PyTorch's; what an earlier export wrote then stays.
     """
     if (options.checkpoint is None) != options.untrained:
-        raise InputError("--checkpoint: name a checkpoint, or export an initial trunk by --untrained; one of the two")
+        raise InputError("give either --checkpoint or --untrained")
+    if options.checkpoint and options.pretrained_weights is not None:
+        raise InputError(f"--pretrained_weights: {options.checkpoint} holds all weights; leave it out")
     return _export_folder(options, file) if file.format == SAFETENSORS else _export_onnx(options, file)
 
 
@@ -112,7 +116,7 @@ def _export_folder(options: NetworkOptions, file: FileOptions) -> Path:
 
 def _opened(options: NetworkOptions) -> EmbeddingNetwork:
     if options.checkpoint is None:
-        trunk = initial_trunk(options.arch or CSE_RESNET50, options.pretrained_weights, options.image_size)
+        trunk = initial_trunk(options.arch or CSE_RESNET50, options.pretrained_weights or IMAGENET, options.image_size)
         if trunk.licence:
             print(f"its weights: licence {trunk.licence}")
         return EmbeddingNetwork(trunk, trunk.preprocessing).eval()

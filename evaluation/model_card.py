@@ -26,7 +26,10 @@ class RunRecord:
 
 
 def model_card(config: Mapping[str, Any], results: Mapping[str, Any] | str, runs: list[RunRecord]) -> str:
-    """Markdown with the header of the Hugging Face Hub. results: those of a test, or why there are none."""
+    """Markdown with the header of the Hugging Face Hub. results: those of a test, or why there are none.
+
+    The header states no licence: whoever trained and publishes the weights chooses it.
+    """
     sections = {
         "Load it": _loading(config),
         "The network": _network(config),
@@ -46,8 +49,7 @@ It was trained by an implementation of the Domain-Smoothing Network ([Wang et al
 
 def _header(config: Mapping[str, Any]) -> str:
     tags = ["sketch-based-image-retrieval", "zero-shot", "image-retrieval", *(["timm"] if is_timm(config["arch"]) else [])]
-    lines = [f"license: {json.dumps(config['licence'])}"] if config["licence"] else []
-    lines += ["library_name: pytorch", "pipeline_tag: image-feature-extraction", "tags:", *(f"- {tag}" for tag in tags)]
+    lines = ["library_name: pytorch", "pipeline_tag: image-feature-extraction", "tags:", *(f"- {tag}" for tag in tags)]
     return "\n".join(["---", *lines, "---"])
 
 
@@ -68,7 +70,7 @@ def _network(config: Mapping[str, Any]) -> str:
         licence = "none, because they were random"
     else:
         licence = f"{_code(config['licence'])}, as timm states it" if config["licence"] else "not known"
-    domain = "changes the embedding" if config["domain_tag"] else "is ignored: both are embedded alike"
+    domain = "changes the embedding" if config["domain_has_effect"] else "has no effect: both are embedded alike"
     return _items(
         f"trunk: {_code(arch)}, {trunk}",
         f"licence of the trunk's initial weights: {licence}",

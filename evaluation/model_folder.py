@@ -2,7 +2,8 @@
 
 import json
 import math
-from pathlib import Path
+import re
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from datasets.preprocessing import Preprocessing
@@ -20,6 +21,7 @@ from utils.files import atomic_folder, read_json
 from utils.text import one_line, printable, some_of
 
 LARGEST_RECORD = 1 << 20  # bytes of options.json
+ABSOLUTE = re.compile(r"(^|^-[A-Za-z]+|=)((?:/|\\\\|~|[A-Za-z]:[/\\]).*)", re.DOTALL)  # alone, after -s, or after =
 
 
 def require_replaceable(path: Path) -> None:
@@ -60,7 +62,7 @@ def write_model_folder(
 
 
 def plain_options(options: object) -> dict[str, Any]:
-    """The options that are text, numbers or switches, safe to print; of an absolute path, which may be private, the name."""
+    """The options that are text, numbers or switches, safe to print; of absolute paths, which may be private, the names."""
     found = options.items() if isinstance(options, dict) else ()
     return {printable(name): _plain(value) for name, value in found if isinstance(name, str) and _is_plain(value)}
 
@@ -70,7 +72,11 @@ def _is_plain(value: object) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    return printable(Path(value).name if Path(value).is_absolute() else value) if isinstance(value, str) else value
+    return printable(ABSOLUTE.sub(_name_alone, value, count=1)) if isinstance(value, str) else value
+
+
+def _name_alone(found: re.Match[str]) -> str:
+    return found[1] + PureWindowsPath(found[2]).name  # separated by / or \
 
 
 def _is_export(path: Path) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 
 from datasets.preprocessing import Preprocessing
 from models.dsn import Student
-from models.trunk import PHOTO, SKETCH
+from models.trunk import CSE_RESNET50, PHOTO, SKETCH, Trunk
 from models.trunks import is_timm
 from utils.checkpoints import read_tensors
 from utils.errors import InputError
@@ -27,6 +27,7 @@ def config_of(student: Student, preprocessing: Preprocessing, content: dict[str,
         "preprocessing_in_words": preprocessing.in_words(),
         "embedding_width": trunk.second_last_linear.out_features,
         "domain_tag": trunk.has_domain_tag and options.get("domain_tag") != "off",
+        "domain_has_effect": _domain_has_effect(trunk),
         "domains": {"sketch": SKETCH, "photo": PHOTO},
         "licence": trunk.licence,
         "load": LOAD,
@@ -58,3 +59,11 @@ def read_model_folder(folder: Path, option: str) -> dict[str, Any]:
     if epoch is not None:
         content["epoch"] = epoch
     return {**content, "trunk": config} if is_timm(arch) else content
+
+
+def _domain_has_effect(trunk: Trunk) -> bool:
+    """Whether the domain tag was trained: its numbers start at zero, where they change nothing."""
+    state = trunk.state_dict().items()
+    if trunk.arch == CSE_RESNET50:
+        return any(value[:, -1].any() for name, value in state if name.endswith("se_module.fc2.weight"))
+    return any(value.any() for name, value in state if name.startswith("domain_tag."))

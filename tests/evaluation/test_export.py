@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 SIDE, WIDTH = 32, 8
-WORDS = ["export.py", "--num_hashing", WIDTH, "--checkpoint"]
+WORDS = ["export.py", "--checkpoint"]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def checkpoint(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def written(checkpoint) -> Path:
     """The file, beside the checkpoint."""
-    return export.export_network(*export.export_options([*map(str, WORDS[1:]), str(checkpoint)]))
+    return export.export_network(*export.export_options([*WORDS[1:], str(checkpoint)]))
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +194,7 @@ def test_what_cannot_be_done_is_one_clear_line(checkpoint, tmp_path, run_script,
     (tmp_path / "file").write_text("")
     (tmp_path / "bad.pth.tar").write_text("<!DOCTYPE html>")
     refused(run_script, "ends in .onnx, or a folder", checkpoint, "-o", tmp_path / "net.pt")
-    refused(run_script, "one of the two", checkpoint, "--untrained")
+    refused(run_script, "give either --checkpoint or --untrained", checkpoint, "--untrained")
     refused(run_script, "its trunk is cse_resnet50; pass --arch cse_resnet50", checkpoint, "--arch", "timm/test_vit")
     refused(run_script, "invalid choice: 'torchscript' (choose from", checkpoint, "--format", "torchscript")
     refused(run_script, "nothing can be written there", checkpoint, "-o", tmp_path / "file/net.onnx")
