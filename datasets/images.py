@@ -153,9 +153,10 @@ def _fitted(
     image: Image.Image, turn: Image.Transpose | None, side: int, fit: Fit | None, box: tuple[float, ...] | None = None
 ) -> np.ndarray:
     image = on_white(image)
-    if fit is not None:
-        image = fit(image if box is None else image.crop(tuple(map(round, box))))
-    elif image.size != (side, side):
+    if fit is not None:  # of the upright image, since timm rounds an odd margin to one side
+        image = image if box is None else image.crop(tuple(map(round, box)))
+        return np.array(fit(image if turn is None else image.transpose(turn)))
+    if image.size != (side, side):
         image = image.resize((side, side), Image.Resampling.BILINEAR, box=box)
     return np.array(image if turn is None else image.transpose(turn))
 
