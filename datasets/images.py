@@ -1,7 +1,9 @@
 """One image file → pixels. The only place that reads image files: formats, orientation, transparency, bit depth, errors."""
 
 import contextlib
+import importlib.metadata
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,7 +21,8 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".we
 ANIMATED_FORMATS = ("GIF", "PNG", "WEBP", "AVIF")  # several frames of another format are pages, or one photo at several sizes
 # HEIC is read by the optional package pillow-heif, which no longer reads AVIF; Pillow itself does, since 11.3.
 HEIF_SUFFIXES = {".heic": "HEIC", ".heif": "HEIC", ".hif": "HEIC", ".avif": "AVIF"}
-INSTALL = {"HEIC": "pip install pillow-heif", "AVIF": "pip install 'pillow>=11.3'"}
+PILLOW_HEIF = (1, 5)  # older versions decode a file that claims fewer pixels than it has
+INSTALL = {"HEIC": "pip install 'pillow-heif>=1.5'", "AVIF": "pip install 'pillow>=11.3'"}
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 AVIF_BRANDS = {b"avif", b"avis"}
 # A JPEG with both sides this long is decoded at 1/2, 1/4 or 1/8 of its size, which is several times as fast, but never at less
@@ -42,7 +45,7 @@ Fit = Callable[[Image.Image], Image.Image]  # an RGB image → another of the si
 
 
 class MissingReader(ImportError):
-    """The library that reads this kind of image is not installed."""
+    """The library that reads this kind of image is not installed, or too old."""
 
 
 def decode(path: str | os.PathLike, side: int, fit: Fit | None = None) -> np.ndarray:
@@ -95,6 +98,8 @@ def is_read(kind: str) -> bool:
     if kind == "AVIF":
         return "avif" in features.modules and features.check_module("avif")
     try:
+        if tuple(map(int, re.findall(r"\d+", importlib.metadata.version("pillow-heif"))[:2])) < PILLOW_HEIF:
+            return False
         from pillow_heif import register_heif_opener
 
         register_heif_opener(thumbnails=False)  # the image itself; the embedded thumbnail may be another one
@@ -131,7 +136,7 @@ def _identified(source: str | os.PathLike | BinaryIO) -> ImageFile.ImageFile:
         if kind is None:
             raise
         if not is_read(kind):
-            raise MissingReader(f"reading {kind} images needs another library: {INSTALL[kind]}") from None
+            raise MissingReader(f"reading {kind} images needs a library that is missing or too old: {INSTALL[kind]}") from None
         return Image.open(source, formats=["HEIF" if kind == "HEIC" else kind])
 
 

@@ -1,6 +1,7 @@
 """Checkpoint, released or ours, or a folder of export.py → student network, its layer widths read from the weights."""
 
 import hashlib
+import re
 import sys
 from pathlib import Path
 from typing import Any, TypeVar
@@ -75,11 +76,11 @@ def recorded_image_size(content: dict[str, Any]) -> int | None:
     return size if size and 32 <= size <= 8192 else None  # the limits of --image_size
 
 
-def weights_digest(network: torch.nn.Module, leave_out: str | None = None) -> str:
-    """SHA-256 of the names, types, shapes and values of all weights and buffers whose names do not contain `leave_out`."""
+def weights_digest(network: torch.nn.Module, leave_out: re.Pattern[str] | None = None) -> str:
+    """SHA-256 of the names, types, shapes and values of all weights and buffers whose names do not match `leave_out` anywhere."""
     digest = hashlib.sha256()
     for name, value in network.state_dict().items():
-        if leave_out is not None and leave_out in name:
+        if leave_out is not None and leave_out.search(name):
             continue
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())

@@ -209,13 +209,14 @@ def _update(store: Store, network: Network, roots: list[Path], running: RunningO
     _print_faults("cannot be read", store.unreadable())
     _print_faults("could not be read just now, and will be tried again", done.postponed)
     for command, count in done.unsupported.items():
-        print(f"{count:,} HEIC or AVIF photos need another library: {command}, then run this again")
+        print(f"{count:,} HEIC or AVIF photos need a library that is missing or too old: {command}, then run this again")
 
 
 def _print_network(network: Network) -> None:
     licence = network.embedding.trunk.licence
     title = f"{network.untrained}, untrained" if network.untrained else network.weights
-    print(f"network: {title}, at {network.side} px" + (f"; licence of its weights: {licence}" if licence else ""))
+    known = f"; licence of its weights: {licence}" if licence else ""
+    print(printable(f"network: {title}, at {network.side} px{known}"))
 
 
 def _print_faults(what: str, faults: dict[str, str]) -> None:

@@ -1,5 +1,6 @@
 """Drawings and photos → unit vectors, by a trained network or an untrained trunk."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from models.trunks import initial_trunk
 from utils.devices import choose_device
 
 SUGGESTED = "timm/vit_small_patch14_dinov2.lvd142m"  # an untrained trunk to begin with
-POSITIONS = "pos"  # part of the names of position embeddings and of relative positions
+POSITIONS = re.compile("(?<![a-z])pos(ition)?(?![a-z])")  # pos_embed, rel_pos_bias, relative_position_index; not post_norm
 
 
 @dataclass(frozen=True)

@@ -67,12 +67,12 @@ class Store:
 
     def belong_to(self, network: Network) -> None:
         """Record the network that computes the vectors. Raises InputError if they were computed by another one."""
-        place = "weights" if network.untrained else "checkpoint"
+        place, option = ("weights", "pretrained_weights") if network.untrained else ("checkpoint", "checkpoint")
         made_by, recorded = self.fact("network"), self.fact(place)
         if made_by is None:
             facts = {"network": network.digest, place: network.weights, "side": network.side, "width": network.width}
             if network.untrained:
-                facts |= {"untrained": network.untrained, "licence": network.embedding.trunk.licence}
+                facts["untrained"] = network.untrained
             self.keep_facts(format=FORMAT, **facts)
         elif made_by != network.digest:
             if recorded == network.weights:
@@ -81,7 +81,7 @@ class Store:
                 other = f"{'other weights' if network.untrained else 'another checkpoint'} ({recorded})"
             raise InputError(
                 f"{self.folder}: was made with {other}, whose vectors do not compare with those of {network.weights}; "
-                "name what it was made with, or index into another folder"
+                f"give the same weights by --{option}, or index into another folder"
             )
         elif self.fact("side") != network.side:
             raise InputError(f"{self.folder}: was made at --image_size {self.fact('side')}, not {network.side}")

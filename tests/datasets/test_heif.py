@@ -1,5 +1,6 @@
 """HEIC and AVIF images: read if a library for them is installed, otherwise refused with the command that installs it."""
 
+import importlib.metadata
 import io
 import struct
 import sys
@@ -116,4 +117,16 @@ def test_without_the_library_the_message_says_how_to_install_it(tmp_path, monkey
         path.write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(4) + b"mif1" + brand + bytes(100))
         with pytest.raises(InputError) as error:
             decode(path, 8)
-        assert str(error.value).startswith(f"{path}: reading {kind} images needs another library: {INSTALL[kind]}; or save it as")
+        why = "needs a library that is missing or too old"
+        assert str(error.value).startswith(f"{path}: reading {kind} images {why}: {INSTALL[kind]}; or save it as")
+
+
+@heic
+def test_an_old_version_of_the_library_counts_as_missing(tmp_path, monkeypatch):
+    (tmp_path / "a.heic").write_bytes(content(asymmetric(40, 40), "HEIC"))
+    for version, is_new in {"0.22.0": False, "1.4.9": False, "1.5.0": True, "1.10rc1": True, "2.0": True}.items():
+        monkeypatch.setattr(importlib.metadata, "version", lambda name, version=version: version)
+        assert is_read("HEIC") == is_new, version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.4.9")
+    with pytest.raises(InputError, match=r"missing or too old: pip install 'pillow-heif>=1\.5'"):
+        decode(tmp_path / "a.heic", 8)

@@ -103,7 +103,7 @@ def test_pictures_and_photos_in_heic_are_read(photos, network_file, tmp_path, mo
         assert Image.open(io.BytesIO(served.ask(f"/photo/{id_}").body)).size == (200, 160)
         monkeypatch.setitem(sys.modules, "pillow_heif", None)
         reply = served.ask("/picture", heic)
-        assert reply.status == 400 and "HEIC images needs another library: pip install pillow-heif" in reply.json["notice"]
+        assert reply.status == 400 and "missing or too old: pip install 'pillow-heif>=1.5'. Or save" in reply.json["notice"]
 
 
 def test_of_a_moving_picture_the_first_frame_is_taken_with_a_notice(served):

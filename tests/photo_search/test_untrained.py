@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
 
+from models.restore import weights_digest
+from photo_search.encoder import POSITIONS
 from photo_search.store import Store
 from tests.helpers.network import seresnet_state
 from tests.helpers.trees import picture
@@ -100,6 +102,7 @@ def test_another_network_is_refused(photos, index, tmp_path, network_file, searc
     write_weights(tmp_path / "weights.pth", seed=1)
     code, _, err = search("query", photos / "old/3.png", "--index", index)
     assert code == 2 and "was made with what that file held before" in err
+    assert err.endswith("; give the same weights by --pretrained_weights, or index into another folder")
 
 
 def test_weights_that_were_moved_are_remembered_where_they_are(photos, index, weights, tmp_path, search):
@@ -144,14 +147,26 @@ def test_the_licence_of_downloaded_weights_is_printed_once(photos, tmp_path, sea
     licence = timm.get_pretrained_cfg("test_resnet").license
     assert f"network: {OTHER}, untrained, at {SIDE} px; licence of its weights: {licence}\n" in search(*words)[1]
     assert search("index", "-o", tmp_path / "index", "--num_workers", 0)[1].count("licence") == 0
-    store = Store(tmp_path / "index")
-    assert (store.fact("weights"), store.fact("licence")) == ("imagenet", licence)
+    assert Store(tmp_path / "index").fact("weights") == "imagenet"
 
 
 def test_an_index_of_a_network_that_timm_does_not_have_is_one_line(photos, index, search):
     Store(index).keep_facts(untrained="timm/test_vit_of_tomorrow")
     code, _, err = search("query", photos / "old/3.png", "--index", index)
     assert code == 2 and f"{index}: its network cannot be built (timm/test_vit_of_tomorrow: timm has no such model" in err
+
+
+def test_all_weights_but_positions_identify_the_network():
+    positions = ["blocks.0.attn.rel_pos_h", "layers.0.relative_position_bias_table", "pos_embed", "rope.pos_embed_cached"]
+    others = ["blocks.0.post_norm.weight", "norm_post.bias", "compose.weight"]
+    assert [name for name in positions + others if POSITIONS.search(name)] == positions
+    digests = set[str]()
+    for changed in (None, *positions, *others):
+        values = {name: torch.full((2,), float(name == changed)) for name in positions + others}
+        network = torch.nn.Module()
+        network.state_dict = lambda values=values: values
+        digests.add(weights_digest(network, leave_out=POSITIONS))
+    assert len(digests) == 1 + len(others)
 
 
 @pytest.mark.slow
