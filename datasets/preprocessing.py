@@ -79,6 +79,8 @@ class Preprocessing:
     @classmethod
     def from_dict(cls, content: Any) -> "Preprocessing":
         """Raises ValueError if a value is missing or not possible; `content` may be anything."""
+        if not isinstance(content, dict):
+            raise ValueError("incomplete")
         try:
             size, mean, std = content["image_size"], tuple(content["mean"]), tuple(content["std"])
             interpolation, crop_pct, crop_mode = content["interpolation"], content["crop_pct"], content["crop_mode"]

@@ -8,7 +8,6 @@ from typing import ClassVar
 import torch
 
 from datasets.catalog import DATA_ROOT, SKETCHY, Dataset
-from models.pretrained import IMAGENET
 from models.trunk import CSE_RESNET50
 from models.trunks import arch_name
 from retrieval.hashing import FITS
@@ -41,8 +40,8 @@ class DataOptions:
     image_size: int | None = option(
         None,
         type=image_side,
-        help="input size of the network in pixels, 32 to 8192; default: 224, or for a timm trunk its native size, or in a test "
-        "the size it was trained at",
+        help="input size of the network in pixels, 32 to 8192; default: 224; of a timm trunk its native size, and in a test the "
+        "size of its training",
     )
     skip_bad_images: bool = option(
         False, changes_result=False, help="leave out missing and unreadable images, and list them in a file"
@@ -105,7 +104,7 @@ class CheckpointOptions:
         None, "-a", type=arch_name, help="trunk, cse_resnet50 or timm/NAME; default: as the checkpoint records, else cse_resnet50"
     )
     untrained: bool = option(False, help="test the pooled feature of the trunk with its initial weights, without a checkpoint")
-    pretrained_weights: str = option(IMAGENET, help="with --untrained, initial weights: imagenet (download) or a file")
+    pretrained_weights: str | None = option(None, help="with --untrained, a file of weights (default: timm's download)")
     resume_file: str = option("model_best.pth.tar", help="checkpoint file in the run folder")
     checkpoint: Path | None = option(None, type=path_argument, help="checkpoint file, instead of one in the run folder")
     pretrained: bool = option(False, help="rank by the trunk's pooled feature instead of the embedding")

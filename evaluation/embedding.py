@@ -35,7 +35,7 @@ class Embedder:
             return self._embed(files, domain, title)
         is_main, bf16 = self.distributed.is_main, uses_bf16(self.device, self.amp)
         is_pooled, images = self.network.projection is None, self.network.preprocessing.as_dict()
-        fed = {"images": images, "pooled": is_pooled, "bf16": bf16, "device": self.device.type}
+        fed = {"arch": self.network.trunk.arch, "images": images, "pooled": is_pooled, "bf16": bf16, "device": self.device.type}
         path = self.cache.path(files, domain=domain, **fed) if is_main else None
         cached = None if path is None else self.cache.load(path, len(files))
         if self.distributed.any(cached is not None):

@@ -31,6 +31,7 @@ CODE = (
 )
 VERSIONS = {
     "torch": torch.__version__,
+    "torchvision": importlib.metadata.version("torchvision"),
     "timm": importlib.metadata.version("timm"),
     "pillow": PIL.__version__,
     "numpy": np.__version__,

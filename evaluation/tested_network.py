@@ -10,6 +10,7 @@ from evaluation.config import ZeroShotConfig, run_name
 from models.cse_resnet import IMAGE_SIZE
 from models.embedding import EmbeddingNetwork, embedding_network, trained_preprocessing
 from models.restore import recorded_image_size, recorded_option, require_arch, restore_student
+from models.timm_weights import DOWNLOAD, NONE
 from models.trunk import CSE_RESNET50
 from models.trunks import initial_trunk, is_timm
 from utils.errors import InputError
@@ -33,6 +34,8 @@ def open_tested(split: Split, config: ZeroShotConfig) -> TestedNetwork:
 
 def _trained(split: Split, config: ZeroShotConfig) -> TestedNetwork:
     tested = config.tested
+    if tested.pretrained_weights is not None:
+        raise InputError("--pretrained_weights: a checkpoint has weights; add --untrained to test initial ones, or leave it out")
     checkpoint = tested.checkpoint or _checkpoint_of_run(split, config)
     student, content = restore_student(checkpoint, config.model.num_hashing, config.model.num_classes)
     require_arch(student, tested.arch, checkpoint)
@@ -49,13 +52,16 @@ def _untrained(split: Split, config: ZeroShotConfig) -> TestedNetwork:
     tested = config.tested
     if tested.checkpoint is not None:
         raise InputError("--untrained: tests the trunk alone; leave out --checkpoint")
+    if tested.pretrained_weights == NONE:
+        raise InputError("--pretrained_weights none: its weights differ in each test; train with --epochs 0 and test that")
     arch = tested.arch or CSE_RESNET50
-    trunk = initial_trunk(arch, tested.pretrained_weights, config.data.image_size)
+    trunk = initial_trunk(arch, tested.pretrained_weights or DOWNLOAD, config.data.image_size)
     print(f"testing {arch}, untrained, at {trunk.preprocessing.image_size} px")
     if trunk.licence:
         print(f"its weights: licence {trunk.licence}")
+    weights = "timm's weights" if tested.pretrained_weights is None else Path(tested.pretrained_weights).name
     folder = config.folder.resume_dir / f"{split.run_prefix}_{arch.replace('/', '-')}_untrained"
-    return TestedNetwork(EmbeddingNetwork(trunk, trunk.preprocessing), arch, f"{arch}, untrained", folder)
+    return TestedNetwork(EmbeddingNetwork(trunk, trunk.preprocessing), arch, f"{arch}, untrained: {weights}", folder)
 
 
 def _checkpoint_of_run(split: Split, config: ZeroShotConfig) -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.per_query import PerQuery, read_per_query
+from models.trunk import CSE_RESNET50
 from retrieval.metrics import METRICS
 from retrieval.statistics import query_weights
 from utils.errors import InputError
@@ -124,6 +125,8 @@ def _read_run(number: int, name: str, file: Path) -> Run:
     by_class = counted[np.lexsort((queries.names[counted], queries.labels[counted]))]
     about = _printable({key: content.get(key) for key in ("dataset", "split", "protocol", "gallery", "gallery_digest")})
     settings = _printable(content["settings"]) if isinstance(content.get("settings"), dict) else {}
+    if "image_size" in settings:
+        settings.setdefault("arch", CSE_RESNET50)  # files from before there were others
     matched_by_row = content.get("queries_matched_by") == "row"
     return Run(number, name, file, about, settings, queries.rows(by_class), matched_by_row, len(queries.names) - len(counted))
 

@@ -158,7 +158,7 @@ def _results(
             "arch": tested.arch,
             "image_size": tested.network.preprocessing.image_size,
             "num_hashing": config.model.num_hashing,
-            "pretrained": config.tested.pretrained,
+            "pretrained": tested.network.projection is None,  # ranked by the pooled feature
             "amp": config.runtime.amp,
             **as_text(config.codes),
         },

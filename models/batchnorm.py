@@ -8,32 +8,20 @@ from torch import Tensor, nn
 
 
 def synchronise_batchnorm(network: nn.Module) -> nn.Module:
-    """Replace each BatchNorm of `network`; state-dict keys and values stay.
+    """Make each BatchNorm of `network` a `SynchronisedBatchNorm` in place: parameters, hooks and state-dict keys stay.
 
     PyTorch's SyncBatchNorm does not run on the CPU, and on a GPU it makes the host wait for the device in every layer.
     """
-    for name, child in network.named_children():
-        if isinstance(child, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            setattr(network, name, _synchronised(child))
-        else:
-            synchronise_batchnorm(child)
+    for layer in network.modules():
+        if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            layer.__class__ = SynchronisedBatchNorm
     return network
-
-
-def _synchronised(layer: nn.BatchNorm1d | nn.BatchNorm2d) -> "SynchronisedBatchNorm":
-    twin = SynchronisedBatchNorm(layer.num_features, layer.eps, layer.momentum)
-    for name, part in layer.named_children():  # of timm's BatchNormAct2d: dropout and activation
-        twin.add_module(name, part)
-    twin.to(layer.running_mean).load_state_dict(layer.state_dict())
-    for new, old in zip(twin.parameters(), layer.parameters(), strict=True):
-        new.requires_grad_(old.requires_grad)
-    return twin.train(layer.training)
 
 
 class SynchronisedBatchNorm(nn.BatchNorm2d):
     """In train mode, normalises (B, C) or (B, C, …) by the mean and variance over all processes, whose B may differ.
 
-    Its child modules, if any, follow in their order.
+    Child modules follow in their order: dropout and activation of timm's BatchNormAct2d.
     """
 
     def forward(self, x: Tensor) -> Tensor:

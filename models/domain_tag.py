@@ -6,7 +6,6 @@ why the vector is added to the tokens, as BERT's segment embeddings are, instead
 attention would give even a zero token a share, so that the pretrained trunk would not start as it was.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -26,18 +25,26 @@ class DomainTag(nn.Module):
         self.shift = nn.ParameterList(torch.zeros(2, width) for width in places.values())
         self.scale = nn.ParameterList(torch.zeros(2, width) for width in places.values() if not is_transformer)
         for number, name in enumerate(places):
-            _last_part(network.get_submodule(name)).register_forward_hook(self._hook(number))
+            _last_part(network.get_submodule(name)).register_forward_hook(_Hook(self, number))
 
-    def _hook(self, number: int) -> Callable[[nn.Module, Any, torch.Tensor], torch.Tensor]:
-        return lambda module, inputs, output: self._tagged(output, number)
-
-    def _tagged(self, output: torch.Tensor, number: int) -> torch.Tensor:
+    def tagged(self, output: torch.Tensor, number: int) -> torch.Tensor:
+        """The output of place `number`, changed."""
         index = self.domain.round().long()
         shape = [-1] + [1] * (output.ndim - 1)  # a trace for export fixes no batch size
         shape[self.channel_axis] = self.shift[number].shape[1]
         if len(self.scale):
             output = output * (1 + self.scale[number][index].view(shape)).to(output.dtype)
         return output + self.shift[number][index].view(shape).to(output.dtype)
+
+
+class _Hook:
+    """Not a lambda: a copy of the network has the copy of the tag, and the network can be pickled."""
+
+    def __init__(self, tag: DomainTag, number: int):
+        self.tag, self.number = tag, number
+
+    def __call__(self, module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        return self.tag.tagged(output, self.number)
 
 
 def _last_part(module: nn.Module) -> nn.Module:

@@ -20,22 +20,22 @@ TIMM_NAME = "legacy_seresnet50"
 CLASSIFIER_NAMES = ("last_linear", "fc", "classifier")
 
 
-def imagenet_state(source: str) -> dict[str, torch.Tensor]:
+def imagenet_state(source: str, option: str = "--pretrained_weights") -> dict[str, torch.Tensor]:
     """The teacher's state dict, from `imagenet` (timm's published weights) or from a file with timm's or the original names.
 
     Raises InputError if the download fails, or if the file is not a complete SE-ResNet-50 of finite weights.
     """
-    state = _download() if source == IMAGENET else _read(Path(source))
+    state = _download() if source == IMAGENET else _read(Path(source), option)
     state = _conditioned(state)
-    expected = Teacher(teacher_classes=_classes(state, source)).state_dict()
+    expected = Teacher(teacher_classes=_classes(state, source, option)).state_dict()
     for key, value in expected.items():
         if key.endswith("num_batches_tracked"):
             state[key] = torch.zeros_like(value)  # missing in old files, or a vector
         elif key not in state:
-            raise InputError(f"{source}: no `{key}`; --pretrained_weights needs a complete SE-ResNet-50 ({TIMM_NAME})")
+            raise InputError(f"{source}: no `{key}`; {option} needs a complete SE-ResNet-50 ({TIMM_NAME})")
         elif state[key].shape != value.shape:
             found, wanted = tuple(state[key].shape), tuple(value.shape)
-            raise InputError(f"{source}: `{key}` is {found}, not {wanted}; --pretrained_weights needs {TIMM_NAME}")
+            raise InputError(f"{source}: `{key}` is {found}, not {wanted}; {option} needs {TIMM_NAME}")
         else:
             require_finite_floats(key, state[key], source)
     return {key: state[key] if key.endswith("num_batches_tracked") else state[key].float() for key in expected}
@@ -67,16 +67,14 @@ def factor_classifier(weight: torch.Tensor, rank: int) -> tuple[torch.Tensor, to
     return (singular[:rank, None] * right[:rank]).float(), left[:, :rank].float()
 
 
-def _classes(state: dict[str, torch.Tensor], source: str) -> int:
+def _classes(state: dict[str, torch.Tensor], source: str, option: str) -> int:
     """Number of classes of the classifier; 1 if it is missing, which the caller reports."""
     weight = state.get("last_linear.weight")
     if weight is None:
         return 1
     if weight.ndim != 2 or weight.shape[1] != FEATURE_DIM or not len(weight):
         found = tuple(weight.shape)
-        raise InputError(
-            f"{source}: its classifier is {found}, not (classes, {FEATURE_DIM}); --pretrained_weights needs {TIMM_NAME}"
-        )
+        raise InputError(f"{source}: its classifier is {found}, not (classes, {FEATURE_DIM}); {option} needs {TIMM_NAME}")
     return len(weight)
 
 
@@ -95,8 +93,8 @@ def _download() -> dict[str, torch.Tensor]:
         ) from error
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    state = without_prefix(read_tensors(path, option="--pretrained_weights"), "module.")
+def _read(path: Path, option: str) -> dict[str, torch.Tensor]:
+    state = without_prefix(read_tensors(path, option=option), "module.")
     for name in CLASSIFIER_NAMES[1:]:
         for kind in ("weight", "bias"):
             if f"{name}.{kind}" in state:

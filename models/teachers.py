@@ -65,7 +65,7 @@ def load_teacher(value: str, arch: str, given: Preprocessing) -> nn.Module:
     """
     name, _, file = value.partition("=")
     if not is_timm(value):
-        if _is_se_resnet(Path(value)):
+        if "legacy_se" not in arch and _is_se_resnet(Path(value)):
             return _se_resnet(value, given)
         if not is_timm(arch):
             raise InputError(f"{OPTION} {value}: holds no SE-ResNet-50; name its model, too: {OPTION} timm/NAME={value}")
@@ -86,7 +86,7 @@ def _is_se_resnet(path: Path) -> bool:
 
 
 def _se_resnet(file: str, given: Preprocessing) -> nn.Module:
-    state: dict[str, Any] = imagenet_state(file)
+    state: dict[str, Any] = imagenet_state(file, OPTION)
     teacher = Teacher(len(state["last_linear.weight"]))
     teacher.load_state_dict(state)
     default = Preprocessing(given.image_size)

@@ -1,6 +1,8 @@
 """Any image model of timm as the trunk: `timm/NAME`."""
 
+import contextlib
 import copy
+import threading
 from typing import Any
 
 import torch
@@ -10,6 +12,8 @@ from models.domain_tag import DomainTag
 from models.timm_models import has_fixed_size, skeleton
 from models.trunk import TIMM, Trunk
 from utils.errors import InputError
+
+ONE_AT_A_TIME = threading.RLock()  # a tag holds the domains of one batch
 
 
 class TimmTrunk(Trunk):
@@ -34,9 +38,11 @@ class TimmTrunk(Trunk):
             raise InputError(f"--domain_tag: {self.arch} has no place for it; pass --domain_tag off") from error
 
     def features(self, images: torch.Tensor, domain: torch.Tensor) -> torch.Tensor:
-        if self.domain_tag is not None:
+        if self.domain_tag is None:
+            return self.network(images)
+        with contextlib.nullcontext() if torch.compiler.is_compiling() else ONE_AT_A_TIME:
             self.domain_tag.domain = domain
-        return self.network(images)
+            return self.network(images)
 
     def train_domain_tag(self) -> None:
         if self.domain_tag is not None:

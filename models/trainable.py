@@ -29,4 +29,6 @@ def choose_trainable(student: Student, which: str) -> None:
 def _normalisation_layers(student: Student) -> Iterator[nn.Module]:
     """BatchNorm, LayerNorm, GroupNorm and timm's variants, all of which have `Norm` in the name of their class."""
     for part in student.trunk_parts():
-        yield from (layer for layer in part.modules() if "Norm" in type(layer).__name__)
+        yield from (
+            layer for layer in part.modules() if "Norm" in type(layer).__name__ and "NormFree" not in type(layer).__name__
+        )

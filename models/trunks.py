@@ -88,6 +88,8 @@ def recorded_trunk(content: dict[str, Any], source: object) -> Trunk:
     if record is None:
         return CSEResNet50()
     try:
+        if not isinstance(record, dict):
+            raise ValueError("no record")
         name, preprocessing = _name(record["arch"]), Preprocessing.from_dict(record["preprocessing"])
         domain_tag, licence = record["domain_tag"], record["licence"]
         if type(domain_tag) is not bool or not (licence is None or _is_short_text(licence)):
@@ -98,6 +100,13 @@ def recorded_trunk(content: dict[str, Any], source: object) -> Trunk:
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise InputError(f"{source}: its trunk cannot be built ({error}); get a whole checkpoint, or update timm") from error
     return TimmTrunk(name, network, preprocessing, domain_tag, licence)
+
+
+def recorded_licence(content: dict[str, Any]) -> str | None:
+    """The licence of the initial weights that a checkpoint's run started from, if it records one."""
+    record = content.get("trunk")
+    licence = record.get("licence") if isinstance(record, dict) else None
+    return licence if _is_short_text(licence) else None
 
 
 def _name(arch: object) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from datasets.batches import MixedBatches
-from models.trunks import record_of
+from models.trunks import record_of, recorded_licence
 from training.config import TrainConfig
 from training.state import LOSSES, TrainingState
 from training.step import TrainingStep
@@ -88,6 +88,7 @@ def restore(path: Path, content: dict[str, Any], step: TrainingStep, batches: Mi
         if content.get("optimizer") is not None:
             _restore_optimizer(step.optimizer, content["optimizer"])
         restore_random_state(content.get("random_state"), step.device)
+        step.student.original_model.licence = recorded_licence(content)
     except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: epoch, best value, progress or optimizer state do not fit this run ({one_line(error)}); start again"

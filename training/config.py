@@ -154,4 +154,6 @@ def train_config(recipe: Recipe, arguments: Sequence[str] | None = None) -> Trai
     config.preprocessing  # noqa: B018  # raises before any work
     if config.optimisation.freeze_features and config.optimisation.train == NORMS:
         raise InputError("--freeze_features trains the heads only; leave it out, or --train norms")
+    if config.optimisation.trunk_lr is not None and config.optimisation.trainable == HEADS:
+        raise InputError("--trunk_lr: the trunk is frozen; leave it out, or train all or norms")
     return config

@@ -15,7 +15,7 @@ from models.dsn import Student, Teacher
 from models.pretrained import imagenet_state, load_trunk, start_heads
 from models.teachers import TimmTeacher, load_teacher
 from models.timm_weights import NONE
-from models.trainable import choose_trainable
+from models.trainable import ALL, choose_trainable
 from models.trunk import Trunk
 from models.trunks import is_timm, load_timm, timm_trunk
 from training.config import TrainConfig
@@ -57,7 +57,7 @@ def initial_networks(split: Split, config: TrainConfig) -> InitialNetworks:
     if own and config.objective.sake_lambda > 0:
         teacher = start.teacher()
     if not only_validates_checkpoint:
-        _print_start(start, source, chosen, config)
+        _print_start(start, student, source, chosen, config)
     return InitialNetworks(student, teacher if config.objective.sake_lambda > 0 else None, mask)
 
 
@@ -127,9 +127,10 @@ def _student(start: _Start, seen_classes: int, teacher_classes: int, config: Tra
     return student
 
 
-def _print_start(start: _Start, source: str, chosen: str | None, config: TrainConfig) -> None:
+def _print_start(start: _Start, student: Student, source: str, chosen: str | None, config: TrainConfig) -> None:
     """What the weights are, and which teacher there is."""
     arch = config.model.arch
+    _print_trained_share(student, config.optimisation.trainable)
     if start.trunk.licence:
         print(f"initial weights of {arch}: licence {start.trunk.licence}")
     if source == NONE and chosen in (None, NONE):
@@ -142,3 +143,10 @@ def _print_start(start: _Start, source: str, chosen: str | None, config: TrainCo
         print(f"without a teacher: {arch} has no ImageNet classifier, so there is no distillation loss; --teacher adds one")
     elif is_timm(arch):
         print(f"teacher: the ImageNet classifier of {arch}")
+
+
+def _print_trained_share(student: Student, which: str) -> None:
+    if which != ALL:
+        counts = [(parameter.numel(), parameter.requires_grad) for parameter in student.parameters()]
+        trained, total = sum(count for count, is_trained in counts if is_trained), sum(count for count, _ in counts)
+        print(f"--train {which}: {trained:,} of {total:,} parameters")

@@ -1,9 +1,14 @@
 """The domain tag, and which parameters each value of --train trains."""
 
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
 from datasets.preprocessing import Preprocessing
+from models.batchnorm import synchronise_batchnorm
 from models.cse_resnet import CSEResNet50
 from models.dsn import Student
 from models.timm_trunk import TimmTrunk
@@ -166,3 +171,45 @@ def test_in_mixed_precision_the_domain_still_matters(name):
     with torch.no_grad():
         expected = student(pair(), DOMAINS).pooled
     assert (found - expected).norm() < 0.05 * expected.norm() < 0.5 * (expected[0] - expected[1]).norm()
+
+
+def test_a_copy_of_a_trunk_has_its_own_domain_tag():
+    trunk = trunk_of("test_resnet").eval()
+    with torch.no_grad():
+        for parameter in trunk.domain_tag.parameters():
+            parameter[0] = 1.0  # for sketches
+    for twin in (copy.deepcopy(trunk), pickle.loads(pickle.dumps(trunk))):
+        with torch.no_grad():
+            expected = trunk.features(pair(), DOMAINS)
+            torch.testing.assert_close(twin.features(pair(), DOMAINS), expected)
+            for parameter in twin.domain_tag.parameters():
+                parameter.zero_()
+            sketch, photo = twin.features(pair(), DOMAINS)
+            assert torch.equal(trunk.features(pair(), DOMAINS), expected)
+        torch.testing.assert_close(sketch, photo)
+
+
+def test_threads_do_not_mix_their_domains():
+    trunk = trunk_of("test_resnet").eval()
+    with torch.no_grad():
+        for parameter in trunk.domain_tag.parameters():
+            parameter[0] = 1.0
+
+    def feature(number: int) -> torch.Tensor:
+        with torch.no_grad():
+            return trunk.features(pair(), DOMAINS[[number % 2, number % 2]])[0]
+
+    expected = [feature(0), feature(1)]
+    with ThreadPoolExecutor(4) as pool:
+        for number, found in enumerate(pool.map(feature, range(24))):
+            torch.testing.assert_close(found, expected[number % 2], rtol=1e-3, atol=1e-4)
+
+
+def test_synchronised_batchnorm_keeps_the_domain_tag():
+    trunk = trunk_of("mobilenetv3_small_050").eval()  # its first stage ends in a BatchNorm
+    with torch.no_grad():
+        for parameter in trunk.domain_tag.parameters():
+            parameter[0] = 0.5
+        expected = trunk.features(pair(), DOMAINS)
+        synchronise_batchnorm(trunk)
+        torch.testing.assert_close(trunk.features(pair(), DOMAINS), expected)
