@@ -26,12 +26,15 @@ class EmbeddingNetwork(nn.Module):
     def embed(self, images: torch.Tensor, domain: str | float | torch.Tensor) -> torch.Tensor:
         """images (B, 3, H, W) → (B, width) float32 of length 1.
 
-        domain: "sketch" or "photo" for all images, or a tensor (B,) of SKETCH or PHOTO. Raises ValueError for another word.
+        domain: "sketch" or "photo" for all images, or a tensor (B,) of SKETCH or PHOTO. Raises ValueError for
+        another word or shape.
         """
         if isinstance(domain, str):
             if domain not in DOMAINS:
                 raise ValueError(f"domain {domain!r}: must be 'sketch' or 'photo'")
             domain = DOMAINS[domain]
+        if images.ndim != 4:
+            raise ValueError(f"images of shape {tuple(images.shape)}: must be (B, 3, H, W); one image needs [None]")
         if not isinstance(domain, torch.Tensor):
             domain = torch.full((len(images),), domain, device=images.device)
         features = self.trunk.features(images, domain)

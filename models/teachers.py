@@ -73,7 +73,13 @@ def load_teacher(value: str, arch: str, given: Preprocessing) -> nn.Module:
     name = name.removeprefix(TIMM)
     require_model(name)
     size = _expected(name, given).image_size
-    return timm_teacher(name, load_network(name, size, file or DOWNLOAD, OPTION), given, value)
+    try:
+        loaded = load_network(name, size, file or DOWNLOAD, OPTION)
+    except InputError as error:
+        if file != value:
+            raise
+        raise InputError(f"{error}; or name the model of {OPTION}: {OPTION} timm/NAME={value}") from error
+    return timm_teacher(name, loaded, given, value)
 
 
 def _expected(name: str, given: Preprocessing) -> Preprocessing:

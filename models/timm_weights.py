@@ -58,7 +58,7 @@ def load_network(name: str, image_size: int, source: str = DOWNLOAD, option: str
 def _downloaded(name: str, image_size: int, option: str) -> Any:
     config = config_of(name)
     if not config.has_weights:
-        raise InputError(f"timm/{name}: timm has no weights for it; pass {option} FILE, or {option} none for random ones")
+        raise InputError(f"timm/{name}: timm has no weights for it; pass {_with_file(name, option)}")
     require_cache_folder(option)
     try:
         with offline_if_unreachable():
@@ -66,7 +66,14 @@ def _downloaded(name: str, image_size: int, option: str) -> Any:
     except InputError:
         raise
     except Exception as error:  # timm raises any error of its transport: URLError, OSError, hub errors, RuntimeError
-        raise InputError(f"{download_failure(f'the weights of timm/{name}', config, error)}, then pass {option} FILE") from error
+        raise InputError(
+            f"{download_failure(f'the weights of timm/{name}', config, error)}, then pass {_with_file(name, option)}"
+        ) from error
+
+
+def _with_file(name: str, option: str) -> str:
+    """How the option is given a file of this model."""
+    return f"{option} FILE" if option == OPTION else f"{option} timm/{name}=FILE"
 
 
 @contextlib.contextmanager
@@ -98,8 +105,9 @@ def require_cache_folder(option: str) -> None:
 
 def download_failure(what: str, config: Any, error: Exception) -> str:
     """Why a download failed, and where the file is."""
-    where = config.url or f"https://huggingface.co/{config.hf_hub_id}"
-    return f"{what} cannot be downloaded ({type(error).__name__}: {one_line(error)}). Fetch {where} on a machine that can"
+    where = f"https://huggingface.co/{config.hf_hub_id} (model.safetensors)" if config.hf_hub_id else config.url
+    reason = one_line(error).split(". ")[0][:150]
+    return f"{what} cannot be downloaded ({type(error).__name__}: {reason}). Fetch {where} on a machine that can"
 
 
 def _from_file(name: str, image_size: int, path: Path, option: str) -> Any:
