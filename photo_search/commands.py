@@ -25,7 +25,7 @@ from utils.files import exclusive_lock, require_writable
 from utils.options import operand, option, parse
 from utils.parser import Parser, path_argument, port, positive_int, real_number, whole_number, worker_count
 from utils.ram import report_out_of_memory
-from utils.text import printable
+from utils.text import counted, printable
 
 OUT_OF_MEMORY_HINT = "lower --batch_size, or --num_workers"
 RECALL_AT = 20
@@ -184,7 +184,8 @@ def _bring_up_to_date(
     if options.kind:
         store.keep_facts(kind=options.kind)
     if options.remove:
-        print(f"removed {indexing.remove(store, options.remove):,} photos from the index; their files stay")
+        removed = counted(indexing.remove(store, options.remove), "photo", "photos")
+        print(f"removed {removed} from the index; the files stay on disk")
     roots = options.photos or [Path(root) for root in store.fact("roots", []) if not options.remove]
     if roots:
         _update(store, network or recorded_network(store, chosen, running.device), roots, running)
@@ -205,11 +206,13 @@ def _update(store: Store, network: Network, roots: list[Path], running: RunningO
     done = indexing.update(store, network, roots, running.batch_size, workers)
     seconds = time.perf_counter() - started
     rate = f", {done.added / seconds:,.0f} photos/s" if done.added else ""
-    print(f"{done.added:,} photos embedded, {done.removed:,} gone; {len(store):,} in the index ({seconds:.1f} s{rate})")
+    added = counted(done.added, "photo", "photos")
+    print(f"{added} embedded, {done.removed:,} gone; {len(store):,} in the index ({seconds:.1f} s{rate})")
     _print_faults("cannot be read", store.unreadable())
     _print_faults("could not be read just now, and will be tried again", done.postponed)
     for command, count in done.unsupported.items():
-        print(f"{count:,} HEIC or AVIF photos need a library that is missing or too old: {command}, then run this again")
+        photos = counted(count, "HEIC or AVIF photo needs", "HEIC or AVIF photos need")
+        print(f"{photos} a library that is missing or too old: {command}, then run this again")
 
 
 def _print_network(network: Network) -> None:
@@ -221,7 +224,7 @@ def _print_network(network: Network) -> None:
 
 def _print_faults(what: str, faults: dict[str, str]) -> None:
     if faults:
-        print(f"{len(faults):,} photos {what} (the first: {printable(next(iter(faults.values())))})")
+        print(f"{counted(len(faults), 'photo', 'photos')} {what} (the first: {printable(next(iter(faults.values())))})")
 
 
 def _recall(store: Store, codes: bool) -> str:

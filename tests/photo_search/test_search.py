@@ -163,8 +163,8 @@ def test_photos_that_cannot_be_read_just_now_are_tried_again(photos, index, sear
     with monkeypatch.context() as patch:
         patch.setattr("photo_search.indexing.decode", denied)
         out = search("index", "-o", index, "--num_workers", 0)[1]
-    assert "1 photos could not be read just now" in out and "12 in the index" in out
-    assert "1 photos embedded, 0 gone; 13 in the index" in search("index", "-o", index, "--num_workers", 0)[1]
+    assert "1 photo could not be read just now" in out and "12 in the index" in out
+    assert "1 photo embedded, 0 gone; 13 in the index" in search("index", "-o", index, "--num_workers", 0)[1]
 
 
 def test_a_file_that_was_named_and_has_gone_is_gone(photos, index, search):
@@ -267,7 +267,7 @@ def test_photos_in_a_format_whose_library_is_missing_are_counted_and_indexed_lat
         patch.setitem(sys.modules, "pillow_heif", None)
         out = search("index", "-o", index, "--num_workers", 0)[1]
         missing = "a library that is missing or too old: pip install 'pillow-heif>=1.5'"
-        assert f"1 HEIC or AVIF photos need {missing}, then run this again" in out
+        assert f"1 HEIC or AVIF photo needs {missing}, then run this again" in out
         assert "0 photos embedded, 0 gone; 12 in the index" in out
         code, _, err = search("query", photos / "old/phone.HEIC", "--index", index)
         assert code == 2 and f"phone.HEIC: reading HEIC images needs {missing}; or save it" in err
@@ -412,7 +412,7 @@ def test_a_photo_like_another(index, photos):
 def test_unreadable_photos_are_told_and_not_tried_again(photos, index, search, monkeypatch):
     (photos / "old/broken.jpg").write_bytes(b"no image")
     out = search("index", "-o", index, "--num_workers", 0)[1]
-    assert "1 photos cannot be read (the first: " in out and "broken.jpg" in out
+    assert "1 photo cannot be read (the first: " in out and "broken.jpg" in out
     monkeypatch.setattr("photo_search.indexing.decode", lambda *_: pytest.fail("was tried again"))
     assert "0 photos embedded" in search("index", "-o", index, "--num_workers", 0)[1]
 

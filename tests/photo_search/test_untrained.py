@@ -75,7 +75,7 @@ def timm_feature(path, weights):
 def test_photos_are_embedded_as_timm_does_and_the_record_opens_them_again(photos, index, weights, search):
     wide = photos / "new/wide.png"
     Image.effect_mandelbrot((150, 90), (-2, -1.2, 1, 1.2), 50).convert("RGB").save(wide)
-    assert "1 photos embedded, 0 gone; 13 in the index" in search("index", "-o", index, "--num_workers", 0)[1]
+    assert "1 photo embedded, 0 gone; 13 in the index" in search("index", "-o", index, "--num_workers", 0)[1]
     store = Store(index)
     stored = {os.path.basename(path): store.vector(id_) for id_, path in store.paths_of(range(20)).items()}
     for path in (wide, photos / "old/3.png"):
