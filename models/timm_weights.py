@@ -66,9 +66,8 @@ def _downloaded(name: str, image_size: int, option: str) -> Any:
     except InputError:
         raise
     except Exception as error:  # timm raises any error of its transport: URLError, OSError, hub errors, RuntimeError
-        raise InputError(
-            f"{download_failure(f'the weights of timm/{name}', config, error)}, then pass {_with_file(name, option)}"
-        ) from error
+        failure = download_failure(f"the weights of timm/{name}", config, error)
+        raise InputError(f"{failure}, then pass {_with_file(name, option)}") from error
 
 
 def _with_file(name: str, option: str) -> str:

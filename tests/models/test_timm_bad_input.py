@@ -107,9 +107,10 @@ def test_without_internet_the_file_to_fetch_is_named(monkeypatch):
         raise OSError("no route\n  to host")
 
     monkeypatch.setattr(timm, "create_model", unreachable)
-    said = r"(OSError: no route to host). Fetch https://huggingface.co/timm/test_vit.r160_in1k on a machine that can, then pass"
-    refused(f"the weights of timm/test_vit cannot be downloaded {said} --pretrained_weights FILE", load_network, "test_vit", 160)
-    refused("--teacher FILE", load_network, "test_vit", 160, DOWNLOAD, "--teacher")
+    where = "https://huggingface.co/timm/test_vit.r160_in1k (model.safetensors)"
+    said = f"cannot be downloaded (OSError: no route to host). Fetch {where} on a machine that can, then pass"
+    refused(f"{said} --pretrained_weights FILE", load_network, "test_vit", 160)
+    refused(f"{said} --teacher timm/test_vit=FILE", load_network, "test_vit", 160, DOWNLOAD, "--teacher")
     refused("timm has no weights for it; pass --pretrained_weights FILE", load_network, "test_vit_relpos", 160)
 
 
