@@ -77,7 +77,7 @@ def test_headers_that_come_byte_by_byte_have_no_more_time(searcher):
 
 def test_an_answer_that_takes_longer_than_the_limit_is_given(searcher, monkeypatch):
     original = searcher.of_drawing
-    monkeypatch.setattr(searcher, "of_drawing", lambda *words: (time.sleep(1), original(*words))[1])
+    monkeypatch.setattr(searcher, "of_drawing", lambda *words, **how: (time.sleep(1), original(*words, **how))[1])
     with serving(searcher, limits=Limits(seconds=0.3)) as served:
         assert served.ask("/search", bytes_of(drawing(1))).status == 200
 
@@ -97,10 +97,10 @@ def test_an_answer_that_is_not_read_is_given_up(searcher):
 def test_more_requests_than_are_answered_at_once_are_sent_away(searcher, monkeypatch):
     asked, wait, original = threading.Event(), threading.Event(), searcher.of_drawing
 
-    def slow(*words):
+    def slow(*words, **how):
         asked.set()
         wait.wait(GENEROUS)
-        return original(*words)
+        return original(*words, **how)
 
     monkeypatch.setattr(searcher, "of_drawing", slow)
     with serving(searcher, limits=Limits(requests=2)) as served, ThreadPoolExecutor(1) as pool:

@@ -140,13 +140,13 @@ def test_a_signal_while_waiting_for_images(words, uninterrupted, tmp_path, run_s
     """As with a drive that hangs: the steps so far are saved."""
     original, main, decoded, has_stepped = datasets.batches.decode, os.getpid(), itertools.count(1), tmp_path / "stepped"
 
-    def hangs(path, side):
+    def hangs(*words):
         if os.getpid() != main and next(decoded) > 12:  # two batches
             while not has_stepped.exists():
                 time.sleep(0.01)
             os.kill(main, signal.SIGTERM)
             time.sleep(1000)
-        return original(path, side)
+        return original(*words)
 
     with monkeypatch.context() as patch, after_steps(1, has_stepped.touch):
         patch.setattr(datasets.batches, "decode", hangs)
@@ -188,7 +188,7 @@ def test_a_step_that_does_not_end_is_not_waited_for(words, tmp_path):
 @patches_workers
 def test_a_worker_that_dies_ends_the_run_with_its_reason(words, tmp_path, run_script, monkeypatch):
     main = os.getpid()
-    dies = lambda path, side: os._exit(3) if os.getpid() != main else None  # noqa: E731
+    dies = lambda *_: os._exit(3) if os.getpid() != main else None  # noqa: E731
     with monkeypatch.context() as patch:
         patch.setattr(datasets.batches, "decode", dies)
         code, _, err = run_script(*words, tmp_path, "--num_workers", 1)
