@@ -96,15 +96,21 @@ class ResumeFolder:
 
 
 @dataclass(frozen=True)
-class CheckpointOptions:
-    """The tested model, and which of its features ranks."""
+class TrunkOptions:
+    """The trunk of a checkpoint, or without one an untrained trunk."""
 
-    title: ClassVar[str] = "what to test"
     arch: str | None = option(
         None, "-a", type=arch_name, help="trunk, cse_resnet50 or timm/NAME; default: as the checkpoint records, else cse_resnet50"
     )
-    untrained: bool = option(False, help="test the pooled feature of the trunk with its initial weights, without a checkpoint")
+    untrained: bool = option(False, help="use the pooled feature of the trunk with its initial weights, without a checkpoint")
     pretrained_weights: str | None = option(None, help="with --untrained, a file of weights (default: timm's download)")
+
+
+@dataclass(frozen=True)
+class CheckpointOptions(TrunkOptions):
+    """The tested model, and which of its features ranks."""
+
+    title: ClassVar[str] = "what to test"
     resume_file: str = option("model_best.pth.tar", help="checkpoint file in the run folder")
     checkpoint: Path | None = option(None, type=path_argument, help="checkpoint file, instead of one in the run folder")
     pretrained: bool = option(False, help="rank by the trunk's pooled feature instead of the embedding")

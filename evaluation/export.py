@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from evaluation.config import TrunkOptions
 from evaluation.model_folder import require_replaceable, write_model_folder
 from evaluation.onnx_file import require_onnx, write_onnx
-from models.cse_resnet import IMAGE_SIZE
 from models.embedding import EmbeddingNetwork, embedding_network, trained_preprocessing
 from models.pretrained import IMAGENET
 from models.restore import recorded_image_size, require_arch, restore_student
 from models.trunk import CSE_RESNET50, PHOTO, SKETCH
-from models.trunks import arch_name, initial_trunk
+from models.trunks import initial_trunk
 from utils.errors import InputError
 from utils.files import require_writable
 from utils.options import option, parse
@@ -25,22 +25,15 @@ SUFFIX, NAME = ".onnx", "embedding"
 
 
 @dataclass(frozen=True)
-class NetworkOptions:
+class NetworkOptions(TrunkOptions):
     """The network to export."""
 
     title: ClassVar[str] = "network"
     checkpoint: Path | None = option(
         None, type=path_argument, help="checkpoint file of this project, a released one, or a folder of --format safetensors"
     )
-    arch: str | None = option(
-        None, "-a", type=arch_name, help="trunk, cse_resnet50 or timm/NAME; default: as the checkpoint records, else cse_resnet50"
-    )
-    untrained: bool = option(False, help="export the pooled feature of the trunk with its initial weights, without a checkpoint")
-    pretrained_weights: str | None = option(
-        None, help="with --untrained, initial weights: imagenet (download) or a file; default: imagenet"
-    )
     image_size: int | None = option(
-        None, type=image_side, help=f"image size in pixels; default: that of the training, if recorded, else {IMAGE_SIZE}"
+        None, type=image_side, help="image size in pixels; default: that of the training, if recorded, else the trunk's own"
     )
     num_hashing: int | None = option(None, type=layer_size, help="embedding length; default: that of the checkpoint")
     pretrained: bool = option(False, help="export the trunk's pooled feature instead of the embedding")
@@ -106,7 +99,7 @@ def _export_folder(options: NetworkOptions, file: FileOptions) -> Path:
     path = file.output or checkpoint.parent / NAME
     require_replaceable(path)
     student, content = restore_student(checkpoint, options.num_hashing)
-    require_arch(student, options.arch, checkpoint)
+    require_arch(student.original_model, options.arch, checkpoint)
     preprocessing = trained_preprocessing(student, recorded_image_size(content), options.image_size)
     _print_other_size(preprocessing.image_size, content)
     write_model_folder(path, student, preprocessing, content, checkpoint)
@@ -121,7 +114,7 @@ def _opened(options: NetworkOptions) -> EmbeddingNetwork:
             print(f"its weights: licence {trunk.licence}")
         return EmbeddingNetwork(trunk, trunk.preprocessing).eval()
     student, content = restore_student(options.checkpoint, options.num_hashing)
-    require_arch(student, options.arch, options.checkpoint)
+    require_arch(student.original_model, options.arch, options.checkpoint)
     preprocessing = trained_preprocessing(student, recorded_image_size(content), options.image_size)
     _print_other_size(preprocessing.image_size, content)
     return embedding_network(student, preprocessing, options.pretrained).eval()

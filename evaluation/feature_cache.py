@@ -12,7 +12,6 @@ import PIL
 import torch
 
 from datasets.file_lists import FileList
-from models.restore import weights_digest
 from utils.arrays import read_npz
 from utils.errors import InputError
 from utils.files import atomic_write
@@ -39,11 +38,10 @@ VERSIONS = {
 
 
 class FeatureCache:
-    """`.npz` files in `folder`; they can be deleted at any time."""
+    """`.npz` files in `folder`; they can be deleted at any time. weights: the digest of the network's."""
 
-    def __init__(self, folder: Path, network: torch.nn.Module):
-        self.folder = folder
-        self.weights = weights_digest(network)
+    def __init__(self, folder: Path, weights: str):
+        self.folder, self.weights = folder, weights
 
     def path(self, files: FileList, **fed: object) -> Path:
         """The file of these images' features; `fed` is all else they depend on, as JSON values."""

@@ -1,5 +1,6 @@
 """The network that a test script tests: a student of a checkpoint, or an untrained trunk."""
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from datasets.file_lists import Split
 from evaluation.config import ZeroShotConfig, run_name
 from models.cse_resnet import IMAGE_SIZE
 from models.embedding import EmbeddingNetwork, embedding_network, trained_preprocessing
-from models.restore import recorded_image_size, recorded_option, require_arch, restore_student
+from models.restore import recorded_image_size, recorded_option, require_arch, restore_student, weights_digest
 from models.timm_weights import DOWNLOAD, NONE
 from models.trunk import CSE_RESNET50
 from models.trunks import initial_trunk, is_timm
@@ -26,6 +27,11 @@ class TestedNetwork:
     source: str
     folder: Path
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """Identifies the weights, in results and in the feature cache."""
+        return weights_digest(self.network)
+
 
 def open_tested(split: Split, config: ZeroShotConfig) -> TestedNetwork:
     """Raises InputError if there is no such checkpoint, it holds another trunk than `--arch`, or weights cannot be read."""
@@ -38,7 +44,7 @@ def _trained(split: Split, config: ZeroShotConfig) -> TestedNetwork:
         raise InputError("--pretrained_weights: a checkpoint has weights; add --untrained to test initial ones, or leave it out")
     checkpoint = tested.checkpoint or _checkpoint_of_run(split, config)
     student, content = restore_student(checkpoint, config.model.num_hashing, config.model.num_classes)
-    require_arch(student, tested.arch, checkpoint)
+    require_arch(student.original_model, tested.arch, checkpoint)
     arch = student.original_model.arch
     default = None if is_timm(arch) else IMAGE_SIZE
     preprocessing = trained_preprocessing(student, recorded_image_size(content), config.data.image_size or default)

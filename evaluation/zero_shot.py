@@ -15,7 +15,6 @@ from evaluation.feature_cache import FeatureCache
 from evaluation.outputs import facts_of, require_free, write_outcome
 from evaluation.protocols import Protocol, protocol_of, training_samples
 from evaluation.tested_network import TestedNetwork, open_tested
-from models.restore import weights_digest
 from models.trunk import PHOTO, SKETCH
 from report.page import ReportData
 from report.photo_grid import THUMBNAIL
@@ -83,7 +82,7 @@ def _test(dataset: Dataset, config: ZeroShotConfig, distributed: Distributed) ->
         resources.num_workers,
         amp=resources.amp,
         bar_every=config.runtime.print_freq,
-        cache=None if config.output.no_cache else FeatureCache(tested.folder / "features", tested.network),
+        cache=None if config.output.no_cache else FeatureCache(tested.folder / "features", tested.digest),
         distributed=distributed,
     )
     started = finished(resources.device)
@@ -153,7 +152,7 @@ def _results(
         "gallery": len(protocol.gallery),
         "without_positive": scores["real"].without_positive,
         "checkpoint": tested.source,
-        "weights_sha256": weights_digest(tested.network),
+        "weights_sha256": tested.digest,
         "settings": {
             "arch": tested.arch,
             "image_size": tested.network.preprocessing.image_size,

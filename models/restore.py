@@ -10,6 +10,7 @@ import torch
 
 from models.dsn import Student
 from models.model_folder import read_model_folder
+from models.trunk import Trunk
 from models.trunks import recorded_trunk
 from utils.checkpoints import load_state, read_checkpoint
 from utils.errors import InputError
@@ -56,11 +57,10 @@ def restore_student(
     return student.eval(), content
 
 
-def require_arch(student: Student, arch: str | None, path: Path) -> None:
-    """Raise InputError if `--arch` names another trunk than the student's."""
-    found = student.original_model.arch
-    if arch not in (None, found):
-        raise InputError(f"{path}: its trunk is {found}; pass --arch {found} or leave it out, not {arch}")
+def require_arch(trunk: Trunk, arch: str | None, path: Path) -> None:
+    """Raise InputError if `--arch` names another trunk than the checkpoint's."""
+    if arch not in (None, trunk.arch):
+        raise InputError(f"{path}: its trunk is {trunk.arch}; pass --arch {trunk.arch} or leave it out, not {arch}")
 
 
 def recorded_option(content: dict[str, Any], name: str, kind: type[T]) -> T | None:

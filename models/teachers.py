@@ -11,7 +11,7 @@ from datasets.preprocessing import Preprocessing
 from models.dsn import Teacher
 from models.pretrained import imagenet_state
 from models.timm_models import has_fixed_size, preprocessing_of, require_model
-from models.timm_weights import DOWNLOAD, LoadedNetwork, load_network
+from models.timm_weights import DOWNLOAD, load_network
 from models.trunk import TIMM
 from models.trunks import is_timm
 from utils.checkpoints import read_tensors
@@ -51,13 +51,6 @@ class TimmTeacher(nn.Module):
         return logits.clone()  # see `models.dsn.Teacher`
 
 
-def timm_teacher(name: str, loaded: LoadedNetwork, given: Preprocessing, source: object) -> TimmTeacher:
-    """Raises InputError if the network has no ImageNet classifier."""
-    if loaded.classifier is None:
-        raise InputError(f"{OPTION} {source}: has no classifier of ImageNet's 1000 classes; name another model, or none")
-    return TimmTeacher(loaded.network, loaded.classifier, given, _expected(name, given))
-
-
 def load_teacher(value: str, arch: str, given: Preprocessing) -> nn.Module:
     """The teacher that `--teacher` names: timm/NAME, timm/NAME=FILE, or FILE of an SE-ResNet-50 or of the trunk's model.
 
@@ -72,19 +65,16 @@ def load_teacher(value: str, arch: str, given: Preprocessing) -> nn.Module:
         name, file = arch, value
     name = name.removeprefix(TIMM)
     require_model(name)
-    size = _expected(name, given).image_size
+    expected = preprocessing_of(name, None if has_fixed_size(name) else given.image_size)
     try:
-        loaded = load_network(name, size, file or DOWNLOAD, OPTION)
+        loaded = load_network(name, expected.image_size, file or DOWNLOAD, OPTION)
     except InputError as error:
         if file != value:
             raise
         raise InputError(f"{error}; or name the model of {OPTION}: {OPTION} timm/NAME={value}") from error
-    return timm_teacher(name, loaded, given, value)
-
-
-def _expected(name: str, given: Preprocessing) -> Preprocessing:
-    """The teacher's preprocessing: at the student's image size, unless it takes its native size only."""
-    return preprocessing_of(name, None if has_fixed_size(name) else given.image_size)
+    if loaded.classifier is None:
+        raise InputError(f"{OPTION} {value}: has no classifier of ImageNet's 1000 classes; name another model, or none")
+    return TimmTeacher(loaded.network, loaded.classifier, given, expected)
 
 
 def _is_se_resnet(path: Path) -> bool:

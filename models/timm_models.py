@@ -35,6 +35,7 @@ def config_of(name: str) -> Any:
     return timm.get_pretrained_cfg(name)
 
 
+@functools.cache  # the check of a size runs the network on the meta device
 def preprocessing_of(name: str, image_size: int | None = None) -> Preprocessing:
     """timm's evaluation transform of a model, at `image_size` pixels (default: its native size).
 

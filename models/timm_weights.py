@@ -115,10 +115,9 @@ def _from_file(name: str, image_size: int, path: Path, option: str) -> Any:
     The classifier may be missing or of other classes; it is then left out.
     """
     state = without_prefix(read_tensors(path, option=option), "module.")
-    rules: dict[str, Any] = {"pretrained": True}
 
     def load(**more: Any) -> Any:
-        return create(name, image_size, pretrained_cfg_overlay={"state_dict": dict(state)}, **rules, **more)
+        return create(name, image_size, pretrained=True, pretrained_cfg_overlay={"state_dict": dict(state)}, **more)
 
     try:
         return load()

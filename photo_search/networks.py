@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from models.model_folder import CONFIG
+from models.restore import require_arch
 from models.timm_weights import DOWNLOAD, NONE
 from models.trunks import arch_name
 from photo_search.encoder import SUGGESTED, Network, open_network, open_untrained
@@ -93,7 +94,5 @@ def _trained(checkpoint: Path, options: NetworkOptions, device: str, image_size:
     if options.pretrained_weights is not None:
         raise InputError(f"--pretrained_weights: {checkpoint} holds all weights; leave it out")
     network = open_network(checkpoint, device, image_size)
-    arch = network.embedding.trunk.arch
-    if options.arch not in (None, arch):
-        raise InputError(f"{checkpoint}: its trunk is {arch}; pass --arch {arch} or leave it out, not {options.arch}")
+    require_arch(network.embedding.trunk, options.arch, checkpoint)
     return network

@@ -33,12 +33,12 @@ class InitialNetworks:
 
 @dataclass(frozen=True)
 class _Start:
-    """A trunk with its initial weights. classifier: weight (K, D) and bias (K,) of its own ImageNet classifier, if it has one,
-    and `teacher` makes a frozen copy of trunk and classifier."""
+    """A trunk with its initial weights. classifier: weight (K, D) and bias (K,) of its own ImageNet classifier, if it has one;
+    then `teacher` makes a frozen copy of trunk and classifier."""
 
     trunk: Trunk
-    classifier: tuple[torch.Tensor, torch.Tensor] | None
-    teacher: Callable[[], nn.Module]
+    classifier: tuple[torch.Tensor, torch.Tensor] | None = None
+    teacher: Callable[[], nn.Module] | None = None
 
 
 def initial_networks(split: Split, config: TrainConfig) -> InitialNetworks:
@@ -54,7 +54,7 @@ def initial_networks(split: Split, config: TrainConfig) -> InitialNetworks:
     own = start.classifier if chosen is None else None
     mask = _semantic_mask(split, len(own[1]) if own else teacher and teacher.last_linear.out_features)
     student = _student(start, split.seen_classes, mask.shape[1], config)
-    if own and config.objective.sake_lambda > 0:
+    if own and start.teacher and config.objective.sake_lambda > 0:
         teacher = start.teacher()
     if not only_validates_checkpoint:
         _print_start(start, student, source, chosen, config)
@@ -65,7 +65,7 @@ def _cse_start(config: TrainConfig, source: str) -> _Start:
     state = None if source == NONE else imagenet_state(source)
     trunk = CSEResNet50(domain_tag=config.model.domain_tag == "on")
     if state is None:
-        return _Start(trunk, None, nn.Identity)
+        return _Start(trunk)
     load_trunk(trunk, state)
     classifier = state["last_linear.weight"], state["last_linear.bias"]
 
@@ -84,7 +84,7 @@ def _timm_start(config: TrainConfig, source: str) -> _Start:
     frozen = copy.deepcopy(loaded.network) if is_teacher and classifier else loaded.network
     trunk = timm_trunk(arch, loaded, images, config.model.domain_tag == "on")
     if classifier is None:
-        return _Start(trunk, None, nn.Identity)
+        return _Start(trunk)
     weights = classifier.weight.detach().clone(), classifier.bias.detach().clone()
     return _Start(trunk, weights, lambda: TimmTeacher(frozen, classifier, images, images))
 

@@ -14,6 +14,7 @@ from evaluation.embedding import Embedder
 from evaluation.feature_cache import FeatureCache
 from models.dsn import Student
 from models.embedding import EmbeddingNetwork, embedding_network
+from models.restore import weights_digest
 from models.trunk import PHOTO, SKETCH
 
 CPU = torch.device("cpu")
@@ -33,7 +34,7 @@ def files(tiny_dataset):
 
 
 def embedder(network, folder, **changes):
-    return replace(Embedder(network, CPU, 4, 0, cache=FeatureCache(folder, network)), **changes)
+    return replace(Embedder(network, CPU, 4, 0, cache=FeatureCache(folder, weights_digest(network))), **changes)
 
 
 def test_features_are_made_once(files, tmp_path, capsys, monkeypatch):

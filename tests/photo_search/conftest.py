@@ -30,3 +30,15 @@ def served(searcher):
 
     with serving(searcher) as page:
         yield page
+
+
+@pytest.fixture
+def search(run_script):
+    """search(command, …) → (exit code, stdout, last line of stderr)."""
+
+    def run(*words):
+        code, out, err = run_script("search.py", *words)
+        assert "Traceback" not in err
+        return code, out, err.splitlines()[-1] if err.strip() else ""
+
+    return run

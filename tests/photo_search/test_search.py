@@ -33,17 +33,9 @@ pytest.importorskip("faiss")
 open_once = functools.cache(open_network)
 
 
-@pytest.fixture
-def search(run_script, monkeypatch):
-    """search(command, …) → (exit code, stdout, last line of stderr); each checkpoint is read once."""
+@pytest.fixture(autouse=True)
+def each_checkpoint_is_read_once(monkeypatch):
     monkeypatch.setattr("photo_search.networks.open_network", open_once)
-
-    def run(*words):
-        code, out, err = run_script("search.py", *words)
-        assert "Traceback" not in err
-        return code, out, err.splitlines()[-1] if err.strip() else ""
-
-    return run
 
 
 @pytest.fixture

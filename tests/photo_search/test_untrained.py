@@ -27,18 +27,6 @@ def write_weights(path, arch=ARCH, seed=0):
 
 
 @pytest.fixture
-def search(run_script):
-    """search(command, …) → (exit code, stdout, last line of stderr)."""
-
-    def run(*words):
-        code, out, err = run_script("search.py", *words)
-        assert "Traceback" not in err
-        return code, out, err.splitlines()[-1] if err.strip() else ""
-
-    return run
-
-
-@pytest.fixture
 def weights(tmp_path):
     return write_weights(tmp_path / "weights.pth")
 
