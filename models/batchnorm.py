@@ -7,28 +7,42 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 
-def synchronise_batchnorm(network: nn.Module) -> nn.Module:
-    """Make each BatchNorm of `network` a `SynchronisedBatchNorm` in place: parameters, hooks and state-dict keys stay.
+def synchronise_batchnorm(network: nn.Module, device: torch.device) -> nn.Module:
+    """Synchronise each BatchNorm of a network for `device`, in place: parameters, hooks and state-dict keys stay.
 
-    PyTorch's SyncBatchNorm does not run on the CPU, and on a GPU it makes the host wait for the device in every layer.
+    On a GPU this is PyTorch's SyncBatchNorm, which does not run on a CPU.
     """
+    synchronised = SynchronisedBatchNorm if device.type == "cpu" else FusedSynchronisedBatchNorm
     for layer in network.modules():
         if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            layer.__class__ = SynchronisedBatchNorm
+            layer.__class__ = synchronised
     return network
 
 
-class SynchronisedBatchNorm(nn.BatchNorm2d):
-    """In train mode, normalises (B, C) or (B, C, …) by the mean and variance over all processes, whose B may differ.
+def _then_children(layer: nn.Module, x: Tensor) -> Tensor:
+    """Apply the child modules in their order: dropout and activation of timm's BatchNormAct2d."""
+    for part in layer.children():
+        x = part(x)
+    return x
 
-    Child modules follow in their order: dropout and activation of timm's BatchNormAct2d.
+
+class FusedSynchronisedBatchNorm(nn.SyncBatchNorm):
+    """PyTorch's own, for GPUs, with the layer's child modules.
+
+    In each training pass the host waits once for the device, because PyTorch counts the processes that have images.
     """
 
+    process_group = None  # all processes
+
     def forward(self, x: Tensor) -> Tensor:
-        x = self._normalised_over_all(x) if self.training else super().forward(x)
-        for part in self.children():
-            x = part(x)
-        return x
+        return _then_children(self, super().forward(x))
+
+
+class SynchronisedBatchNorm(nn.BatchNorm2d):
+    """In train mode, normalises (B, C) or (B, C, …) by the mean and variance over all processes, whose B may differ."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _then_children(self, self._normalised_over_all(x) if self.training else super().forward(x))
 
     def _check_input_dim(self, input: Tensor) -> None:
         """PyTorch's check admits four dimensions only."""

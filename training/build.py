@@ -98,7 +98,7 @@ def training_step(split: Split, config: TrainConfig, resources: Resources, sketc
     networks = initial_networks(split, config)
     student = networks.student.to(device, memory_format=torch.channels_last)
     if resources.distributed.world_size > 1 and config.runtime.batchnorm == "synchronised":
-        student = synchronise_batchnorm(student)
+        student = synchronise_batchnorm(student, device)
     teacher = networks.teacher and networks.teacher.to(device, memory_format=torch.channels_last)
     return TrainingStep(
         student=student,

@@ -72,7 +72,7 @@ def step_in_precision(distributed: Distributed, setting: str):
     if setting == "float64":
         it.teacher = None
     if distributed.world_size > 1:
-        synchronise_batchnorm(it.student)
+        synchronise_batchnorm(it.student, it.device)
         resources = Resources(it.device, "off", 0, distributed)
         it.forward = wrapped_forward(it.student, it.teacher is not None, TrainConfig(), resources)
     it.student.train()

@@ -10,6 +10,8 @@ from torch import nn
 
 from models.batchnorm import SynchronisedBatchNorm, synchronise_batchnorm
 
+CHOSEN = {"cpu": SynchronisedBatchNorm, "cuda": nn.SyncBatchNorm}
+
 
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch):
@@ -26,12 +28,14 @@ def network_of(kind: str) -> nn.Module:
 
 
 @pytest.mark.parametrize("kind", ["test_efficientnet", "test_byobnet", "BatchNorm1d"])  # BatchNorm followed by an activation
-def test_one_process_computes_what_the_networks_own_layers_compute(kind):
+@pytest.mark.parametrize("device", CHOSEN)
+def test_one_process_computes_what_the_networks_own_layers_compute(device, kind):
     plain = network_of(kind)
-    synchronised = synchronise_batchnorm(copy.deepcopy(plain))
+    synchronised = synchronise_batchnorm(copy.deepcopy(plain), torch.device(device))
     assert synchronised.state_dict().keys() == plain.state_dict().keys()
-    assert not [m for m in synchronised.modules() if type(m) in (nn.BatchNorm1d, nn.BatchNorm2d, timm.layers.BatchNormAct2d)]
-    assert any(isinstance(layer, SynchronisedBatchNorm) for layer in synchronised.modules())
+    for before, after in zip(plain.modules(), synchronised.modules(), strict=True):
+        is_batchnorm = isinstance(before, (nn.BatchNorm1d, nn.BatchNorm2d))
+        assert isinstance(after, CHOSEN[device]) if is_batchnorm else type(after) is type(before)
     images = torch.randn(4, 3, 32, 32)
     for network in (plain, synchronised):
         network.train()(images).square().mean().backward()

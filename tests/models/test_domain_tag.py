@@ -205,11 +205,12 @@ def test_threads_do_not_mix_their_domains():
             torch.testing.assert_close(found, expected[number % 2], rtol=1e-3, atol=1e-4)
 
 
-def test_synchronised_batchnorm_keeps_the_domain_tag():
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_synchronised_batchnorm_keeps_the_domain_tag(device):
     trunk = trunk_of("mobilenetv3_small_050").eval()  # its first stage ends in a BatchNorm
     with torch.no_grad():
         for parameter in trunk.domain_tag.parameters():
             parameter[0] = 0.5
         expected = trunk.features(pair(), DOMAINS)
-        synchronise_batchnorm(trunk)
+        synchronise_batchnorm(trunk, torch.device(device))
         torch.testing.assert_close(trunk.features(pair(), DOMAINS), expected)

@@ -69,6 +69,11 @@ def test_several_processes_learn_what_one_process_learns(size, setting, alone, t
     assert len(digests) == size and len(set(digests)) == 1  # every process has the same bank and weights, to the last bit
 
 
+@pytest.mark.slow
+def test_the_synchronised_batchnorm_of_gpus_computes_what_one_process_computes():
+    assert [process.wait(timeout=300) for process in started(2, "-m", "tests.helpers.fused_batchnorm")] == [0, 0]
+
+
 def torchrun(*words: object) -> str:
     """What two processes of an entry script print; they must succeed."""
     launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *map(str, words)]
