@@ -11,9 +11,12 @@ start; 1: it cannot; 2: there is no such dataset.
 import sys
 
 import utils.python_version  # noqa: F401  # first: ends on an old Python
-from preparation.checks.check import check_dataset
+from preparation.checks.config import check_options
 from utils.errors import report_errors
 
 if __name__ == "__main__":
     with report_errors():
-        sys.exit(check_dataset())
+        options = check_options()
+        from preparation.checks.check import check_dataset  # imports PyTorch
+
+        sys.exit(check_dataset(*options))

@@ -8,9 +8,12 @@ Each file: `features` (n, d) and `labels` (n,), as np.savez("Q.npz", features=..
 """
 
 import utils.python_version  # noqa: F401  # first: ends on an old Python
-from evaluation.score_features import feature_options, score_features
+from evaluation.feature_config import feature_options
 from utils.errors import report_errors
 
 if __name__ == "__main__":
     with report_errors():
-        score_features(feature_options())
+        config = feature_options()
+        from evaluation.score_features import score_features  # imports PyTorch
+
+        score_features(config)

@@ -11,9 +11,12 @@ Output: embedding (B, d), float32 of length 1. Needs no GPU and no data.
 """
 
 import utils.python_version  # noqa: F401  # first: ends on an old Python
-from evaluation.export import export_network, export_options
+from evaluation.export_config import export_options
 from utils.errors import report_errors
 
 if __name__ == "__main__":
     with report_errors():
-        export_network(*export_options())
+        options = export_options()
+        from evaluation.export import export_network  # imports PyTorch
+
+        export_network(*options)

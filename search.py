@@ -8,12 +8,14 @@ python search.py query drawing.png --index my_index --json
 python search.py serve --index my_index            # then draw at http://127.0.0.1:7860
 """
 
+import importlib
 import sys
 
 import utils.python_version  # noqa: F401  # first: ends on an old Python
-from photo_search.commands import run
+from photo_search.config import search_options
 from utils.errors import report_errors
 
 if __name__ == "__main__":
     with report_errors():
-        run(sys.argv[1:])
+        command, options = search_options(sys.argv[1:])
+        importlib.import_module(f"photo_search.commands.{command}").run(*options)

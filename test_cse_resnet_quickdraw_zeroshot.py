@@ -9,9 +9,11 @@ python test_cse_resnet_quickdraw_zeroshot.py --generalized 0.2  # photos of seen
 import utils.python_version  # noqa: F401  # first: ends on an old Python
 from datasets.catalog import QUICKDRAW
 from evaluation.config import zero_shot_config
-from evaluation.zero_shot import zero_shot_test
 from utils.errors import report_errors
 
 if __name__ == "__main__":
     with report_errors():
-        zero_shot_test(QUICKDRAW, zero_shot_config(QUICKDRAW))
+        config = zero_shot_config(QUICKDRAW)
+        from evaluation.zero_shot import zero_shot_test  # imports PyTorch
+
+        zero_shot_test(QUICKDRAW, config)

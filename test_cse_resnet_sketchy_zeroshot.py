@@ -9,9 +9,11 @@ python test_cse_resnet_sketchy_zeroshot.py --generalized 0.2  # photos of seen c
 import utils.python_version  # noqa: F401  # first: ends on an old Python
 from datasets.catalog import SKETCHY
 from evaluation.config import zero_shot_config
-from evaluation.zero_shot import zero_shot_test
 from utils.errors import report_errors
 
 if __name__ == "__main__":
     with report_errors():
-        zero_shot_test(SKETCHY, zero_shot_config(SKETCHY))
+        config = zero_shot_config(SKETCHY)
+        from evaluation.zero_shot import zero_shot_test  # imports PyTorch
+
+        zero_shot_test(SKETCHY, config)

@@ -9,9 +9,11 @@ python test_cse_resnet_tuberlin_zeroshot.py --generalized 0.2  # photos of seen 
 import utils.python_version  # noqa: F401  # first: ends on an old Python
 from datasets.catalog import TUBERLIN
 from evaluation.config import zero_shot_config
-from evaluation.zero_shot import zero_shot_test
 from utils.errors import report_errors
 
 if __name__ == "__main__":
     with report_errors():
-        zero_shot_test(TUBERLIN, zero_shot_config(TUBERLIN))
+        config = zero_shot_config(TUBERLIN)
+        from evaluation.zero_shot import zero_shot_test  # imports PyTorch
+
+        zero_shot_test(TUBERLIN, config)

@@ -7,7 +7,6 @@ python train_cse_resnet_quickdraw_ext.py --device cpu --image_size 64 --epochs 2
 import utils.python_version  # noqa: F401  # first: ends on an old Python
 from datasets.catalog import QUICKDRAW
 from training.config import Recipe, train_config
-from training.train import train
 from utils.errors import report_errors
 
 RECIPE = Recipe(
@@ -20,4 +19,7 @@ RECIPE = Recipe(
 
 if __name__ == "__main__":
     with report_errors():
-        train(RECIPE, train_config(RECIPE))
+        config = train_config(RECIPE)
+        from training.train import train  # imports PyTorch
+
+        train(RECIPE, config)

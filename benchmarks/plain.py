@@ -16,7 +16,7 @@ from torchvision import transforms as T
 
 from datasets.views import IMAGENET_MEAN, IMAGENET_STD
 from losses.objective import Losses
-from models.trunk import PHOTO, SKETCH
+from models.names import PHOTO, SKETCH
 from training.step import TrainingStep
 
 

@@ -18,7 +18,7 @@ from benchmarks.plain import PlainBank, PlainImages, plain_step
 from datasets.batches import Batch, MixedBatches
 from datasets.catalog import SKETCHY
 from datasets.file_lists import Split
-from evaluation.config import Resources, resolve
+from evaluation.resources import Resources, resolve
 from losses.objective import Losses
 from models.dsn import Teacher
 from synthetic.draw import Settings, draw_dataset

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import training.step
 from benchmarks.setting import Setting, seconds, setting, side_by_side
 from datasets.batches import Batch
-from models.trunk import PHOTO
+from models.names import PHOTO
 from training.step import TrainingStep
 from utils.devices import autocast, finished
 from utils.errors import report_errors

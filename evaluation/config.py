@@ -1,19 +1,14 @@
-"""Options that the train and test scripts share, and those of the zero-shot test."""
+"""Options that the train and test scripts share, and those of the zero-shot test. Imports no PyTorch: --help is fast."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import torch
-
 from datasets.catalog import DATA_ROOT, SKETCHY, Dataset
-from models.trunk import CSE_RESNET50
-from models.trunks import arch_name
-from retrieval.hashing import FITS
-from retrieval.scores import TIES
-from utils.devices import choose_device, resolve_workers, uses_bf16
-from utils.distributed import Distributed
+from models.names import CSE_RESNET50, arch_name
+from retrieval.itq import FITS, UPDATES
+from retrieval.ties import TIES
 from utils.options import option, parse_bundle
 from utils.parser import (
     Parser,
@@ -139,7 +134,7 @@ class HashCodeOptions:
     """How hash codes are computed and compared."""
 
     title: ClassVar[str] = "hash codes"
-    itq: str = option("released", choices=("released", "procrustes"), help="ITQ update of the released code or of the ITQ paper")
+    itq: str = option("released", choices=UPDATES, help="ITQ update of the released code or of the ITQ paper")
     itq_fit: str = option("queries", choices=FITS, help="images the codes are fitted to (published: queries)")
     ties: str = option("stable", choices=TIES, help="order at equal distance: lower gallery index first, or mean over all orders")
 
@@ -182,24 +177,6 @@ def zero_shot_config(dataset: Dataset, arguments: Sequence[str] | None = None) -
     """Parse the options of a test script; a mistake exits with code 2 after one line."""
     parser = Parser(f"Retrieve unseen classes of {dataset.name} with a trained DSN.")
     return parse_bundle(parser, ZeroShotConfig, arguments, **data_defaults(dataset))
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What the options resolve to on this machine: device, precision, data-loading processes, and the process group."""
-
-    device: torch.device
-    amp: str  # bf16 or off
-    num_workers: int
-    distributed: Distributed = Distributed()
-
-
-def resolve(runtime: DeviceOptions, data: DataOptions, distributed: Distributed | None = None) -> Resources:
-    """Raises InputError if the device is not available."""
-    distributed = distributed or Distributed()
-    device = choose_device(runtime.device)
-    workers = resolve_workers(data.num_workers, device, distributed.local_world_size)
-    return Resources(device, "bf16" if uses_bf16(device, runtime.amp) else "off", workers, distributed)
 
 
 def data_defaults(dataset: Dataset) -> dict[str, dict[str, str]]:

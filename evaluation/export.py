@@ -2,65 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from evaluation.config import TrunkOptions
+from evaluation.export_config import SAFETENSORS, FileOptions, NetworkOptions
 from evaluation.model_folder import require_replaceable, write_model_folder
 from evaluation.onnx_file import require_onnx, write_onnx
 from models.embedding import EmbeddingNetwork, embedding_network, trained_preprocessing
-from models.pretrained import IMAGENET
+from models.names import CSE_RESNET50, DOWNLOAD, PHOTO, SKETCH
 from models.restore import recorded_image_size, require_arch, restore_student
-from models.trunk import CSE_RESNET50, PHOTO, SKETCH
 from models.trunks import initial_trunk
 from utils.errors import InputError
 from utils.files import require_writable
-from utils.options import option, parse
-from utils.parser import Parser, image_side, layer_size, path_argument
 
-ONNX, SAFETENSORS = "onnx", "safetensors"
 SUFFIX, NAME = ".onnx", "embedding"
-
-
-@dataclass(frozen=True)
-class NetworkOptions(TrunkOptions):
-    """The network to export."""
-
-    title: ClassVar[str] = "network"
-    checkpoint: Path | None = option(
-        None, type=path_argument, help="checkpoint file of this project, a released one, or a folder of --format safetensors"
-    )
-    image_size: int | None = option(
-        None, type=image_side, help="image size in pixels; default: that of the training, if recorded, else the trunk's own"
-    )
-    num_hashing: int | None = option(None, type=layer_size, help="embedding length; default: that of the checkpoint")
-    pretrained: bool = option(False, help="export the trunk's pooled feature instead of the embedding")
-
-
-@dataclass(frozen=True)
-class FileOptions:
-    """The file to write."""
-
-    title: ClassVar[str] = "what is written"
-    format: str = option(
-        ONNX, choices=(ONNX, SAFETENSORS), help="onnx: one file; safetensors: a folder of weights, config.json and a model card"
-    )
-    output: Path | None = option(
-        None,
-        "-o",
-        type=path_argument,
-        help="FILE.onnx, or a folder to put the file in; with safetensors, the folder to write; "
-        "default: embedding.onnx or embedding/ beside the checkpoint",
-    )
-
-
-def export_options(arguments: Sequence[str] | None = None) -> tuple[NetworkOptions, FileOptions]:
-    """Parsed options of export.py; a mistake exits with code 2 after one line."""
-    parser = Parser("Write the embedding network of a checkpoint, or an untrained trunk, for use elsewhere.", "--checkpoint FILE")
-    network, file = parse(parser, [NetworkOptions, FileOptions], arguments)
-    return network, file
 
 
 def export_network(options: NetworkOptions, file: FileOptions) -> Path:
@@ -109,7 +64,7 @@ def _export_folder(options: NetworkOptions, file: FileOptions) -> Path:
 
 def _opened(options: NetworkOptions) -> EmbeddingNetwork:
     if options.checkpoint is None:
-        trunk = initial_trunk(options.arch or CSE_RESNET50, options.pretrained_weights or IMAGENET, options.image_size)
+        trunk = initial_trunk(options.arch or CSE_RESNET50, options.pretrained_weights or DOWNLOAD, options.image_size)
         if trunk.licence:
             print(f"its weights: licence {trunk.licence}")
         return EmbeddingNetwork(trunk, trunk.preprocessing).eval()

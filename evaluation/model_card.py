@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.model_folder import LOAD
-from models.timm_weights import NONE
-from models.trunk import CSE_RESNET50
-from models.trunks import is_timm
+from models.names import CSE_RESNET50, NONE, is_timm
 from retrieval.metrics import METRICS
 from utils.text import printable
 

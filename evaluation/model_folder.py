@@ -12,10 +12,10 @@ from evaluation.tested_runs import read_results
 from models.dsn import Student
 from models.embedding import embedding_network
 from models.model_folder import CARD, CONFIG, FORMAT, LARGEST_CONFIG, WEIGHTS, config_of
-from models.pretrained import IMAGENET, TIMM_NAME
+from models.names import CSE_RESNET50, DOWNLOAD
+from models.pretrained import TIMM_NAME
 from models.restore import weights_digest
 from models.timm_models import config_of as timm_config_of
-from models.trunk import CSE_RESNET50
 from utils.errors import InputError
 from utils.files import atomic_folder, read_json
 from utils.text import one_line, printable, some_of
@@ -47,7 +47,7 @@ def write_model_folder(
     from safetensors.torch import save_file
 
     trunk, options = student.original_model, plain_options(content.get("options"))
-    if trunk.arch == CSE_RESNET50 and options.get("pretrained_weights") == IMAGENET:
+    if trunk.arch == CSE_RESNET50 and options.get("pretrained_weights") == DOWNLOAD:
         trunk.licence = timm_config_of(TIMM_NAME).license
     config = config_of(student, preprocessing, content, options)
     results = _results(checkpoint, weights_digest(embedding_network(student, preprocessing)))

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from models.embedding import EmbeddingNetwork
-from models.trunk import PHOTO, SKETCH
+from models.names import PHOTO, SKETCH
 from utils.errors import InputError
 from utils.files import atomic_write
 from utils.text import one_line

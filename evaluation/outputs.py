@@ -12,7 +12,7 @@ from evaluation.per_query import write_per_query
 from report.page import ReportData, write_report
 from report.photo_grid import write_photo_grid
 from retrieval.metrics import METRICS
-from retrieval.scores import TIE_DRAWS
+from retrieval.ties import TIE_DRAWS
 from utils.errors import InputError
 from utils.files import atomic_write, require_writable
 

@@ -9,7 +9,7 @@ import numpy as np
 from datasets.class_names import same_classes
 from datasets.file_lists import FileList, Split, read_class_names
 from evaluation.config import ProtocolOptions
-from models.trunk import PHOTO, SKETCH
+from models.names import PHOTO, SKETCH
 from utils.errors import InputError
 from utils.seeding import generator_for
 

@@ -10,10 +10,9 @@ from datasets.file_lists import Split
 from evaluation.config import ZeroShotConfig, run_name
 from models.cse_resnet import IMAGE_SIZE
 from models.embedding import EmbeddingNetwork, embedding_network, trained_preprocessing
+from models.names import CSE_RESNET50, DOWNLOAD, NONE, is_timm
 from models.restore import recorded_image_size, recorded_option, require_arch, restore_student, weights_digest
-from models.timm_weights import DOWNLOAD, NONE
-from models.trunk import CSE_RESNET50
-from models.trunks import initial_trunk, is_timm
+from models.trunks import initial_trunk
 from utils.errors import InputError
 from utils.runs import list_runs
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.per_query import PerQuery, read_per_query
-from models.trunk import CSE_RESNET50
+from models.names import CSE_RESNET50
 from retrieval.metrics import METRICS
 from retrieval.statistics import query_weights
 from utils.errors import InputError

@@ -9,13 +9,14 @@ from datasets.bad_images import SKIPPED, BadImages
 from datasets.catalog import Dataset
 from datasets.file_lists import FileList, Split
 from datasets.images import decode
-from evaluation.config import ZeroShotConfig, resolve
+from evaluation.config import ZeroShotConfig
 from evaluation.embedding import Embedder
 from evaluation.feature_cache import FeatureCache
 from evaluation.outputs import facts_of, require_free, write_outcome
 from evaluation.protocols import Protocol, protocol_of, training_samples
+from evaluation.resources import resolve
 from evaluation.tested_network import TestedNetwork, open_tested
-from models.trunk import PHOTO, SKETCH
+from models.names import PHOTO, SKETCH
 from report.page import ReportData
 from report.photo_grid import THUMBNAIL
 from retrieval.hashing import itq_codes

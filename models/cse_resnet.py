@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from datasets.preprocessing import Preprocessing
-from models.trunk import CSE_RESNET50, Trunk
+from models.names import CSE_RESNET50
+from models.trunk import Trunk
 
 FEATURE_DIM = 2048
 IMAGE_SIZE = 224  # where neither an option nor a checkpoint states one

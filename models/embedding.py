@@ -8,7 +8,8 @@ from torch import nn
 
 from datasets.preprocessing import Preprocessing
 from models.dsn import Student
-from models.trunk import PHOTO, SKETCH, Trunk
+from models.names import PHOTO, SKETCH
+from models.trunk import Trunk
 from models.trunks import preprocessing_for
 from utils.errors import InputError
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from datasets.preprocessing import Transform
 from models.embedding import EmbeddingNetwork, embedding_network, trained_preprocessing
+from models.names import DOWNLOAD, arch_name
 from models.restore import recorded_image_size, restore_student
-from models.timm_weights import DOWNLOAD
-from models.trunks import arch_name, initial_trunk
+from models.trunks import initial_trunk
 from utils.errors import InputError
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from datasets.preprocessing import Preprocessing
 from models.dsn import Student
-from models.trunk import CSE_RESNET50, PHOTO, SKETCH, Trunk
-from models.trunks import is_timm
+from models.names import CSE_RESNET50, PHOTO, SKETCH, is_timm
+from models.trunk import Trunk
 from utils.checkpoints import read_tensors
 from utils.errors import InputError
 from utils.files import read_json

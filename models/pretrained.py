@@ -10,7 +10,7 @@ import torch
 
 from models.cse_resnet import FEATURE_DIM
 from models.dsn import Teacher
-from models.timm_weights import DOWNLOAD as IMAGENET
+from models.names import DOWNLOAD
 from models.timm_weights import download_failure, offline_if_unreachable, require_cache_folder
 from models.trunk import Trunk
 from utils.checkpoints import read_tensors, require_finite_floats, without_prefix
@@ -25,7 +25,7 @@ def imagenet_state(source: str, option: str = "--pretrained_weights") -> dict[st
 
     Raises InputError if the download fails, or if the file is not a complete SE-ResNet-50 of finite weights.
     """
-    state = _download() if source == IMAGENET else _read(Path(source), option)
+    state = _download() if source == DOWNLOAD else _read(Path(source), option)
     state = _conditioned(state)
     expected = Teacher(teacher_classes=_classes(state, source, option)).state_dict()
     for key, value in expected.items():

@@ -9,11 +9,10 @@ from torch import nn
 
 from datasets.preprocessing import Preprocessing
 from models.dsn import Teacher
+from models.names import DOWNLOAD, TIMM, is_timm
 from models.pretrained import imagenet_state
 from models.timm_models import has_fixed_size, preprocessing_of, require_model
-from models.timm_weights import DOWNLOAD, load_network
-from models.trunk import TIMM
-from models.trunks import is_timm
+from models.timm_weights import load_network
 from utils.checkpoints import read_tensors
 from utils.errors import InputError
 

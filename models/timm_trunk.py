@@ -9,8 +9,9 @@ import torch
 
 from datasets.preprocessing import Preprocessing
 from models.domain_tag import DomainTag
+from models.names import TIMM
 from models.timm_models import has_fixed_size, skeleton
-from models.trunk import TIMM, Trunk
+from models.trunk import Trunk
 from utils.errors import InputError
 
 ONE_AT_A_TIME = threading.RLock()  # a tag holds the domains of one batch

@@ -15,12 +15,12 @@ import torch
 from torch import nn
 
 from datasets.catalog import IMAGENET_CLASSES
+from models.names import DOWNLOAD, NONE
 from models.timm_models import config_of, create
 from utils.checkpoints import read_tensors, require_finite_floats, without_prefix
 from utils.errors import InputError
 from utils.text import one_line
 
-DOWNLOAD, NONE = "imagenet", "none"  # values of --pretrained_weights besides a file
 OPTION = "--pretrained_weights"
 KEYS_IN_ERROR = re.compile(r"Missing key\(s\) in state_dict: (.*?)\. |size mismatch for (\S+):", re.DOTALL)
 

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from torch import nn
 
 from models.dsn import Student
-
-ALL, NORMS, HEADS = "all", "norms", "heads"
+from models.names import ALL, NORMS
 
 
 def choose_trainable(student: Student, which: str) -> None:

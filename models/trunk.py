@@ -5,10 +5,6 @@ from torch import nn
 
 from datasets.preprocessing import Preprocessing
 
-SKETCH, PHOTO = 0.0, 1.0  # values of the domain input
-CSE_RESNET50 = "cse_resnet50"
-TIMM = "timm/"  # begins the name of a timm model
-
 
 class Trunk(nn.Module):
     """The part of the student below its heads.

@@ -1,6 +1,5 @@
 """The value of `--arch` → the trunk, new or of a checkpoint."""
 
-import argparse
 from typing import Any, TypeGuard
 
 import torch
@@ -8,32 +7,16 @@ from torch import nn
 
 from datasets.preprocessing import Preprocessing
 from models.cse_resnet import IMAGE_SIZE, CSEResNet50
+from models.names import NONE, TIMM, is_timm
 from models.pretrained import imagenet_state, load_trunk
 from models.timm_models import preprocessing_of, require_image_size, require_model, skeleton
 from models.timm_trunk import TimmTrunk
-from models.timm_weights import NONE, LoadedNetwork, load_network
-from models.trunk import CSE_RESNET50, TIMM, Trunk
+from models.timm_weights import LoadedNetwork, load_network
+from models.trunk import Trunk
 from utils.errors import InputError
 
 LONGEST_TEXT = 200  # letters of a name or licence in a checkpoint
 BUFFER_BYTES = 1 << 25  # of tables that networks compute, and checkpoints do not hold
-
-
-def arch_name(text: str) -> str:
-    """A value of `--arch`, for the parser."""
-    if text == CSE_RESNET50:
-        return text
-    if not text.startswith(TIMM):
-        raise argparse.ArgumentTypeError(f"must be {CSE_RESNET50} or timm/NAME, such as timm/resnet18, not {text!r}")
-    try:
-        require_model(text.removeprefix(TIMM))
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text
-
-
-def is_timm(arch: str) -> bool:
-    return arch.startswith(TIMM)
 
 
 def preprocessing_for(arch: str, image_size: int | None = None) -> Preprocessing:

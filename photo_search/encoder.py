@@ -9,13 +9,11 @@ import torch
 
 from datasets.images import Fit
 from models.embedding import EmbeddingNetwork, embedding_network, trained_preprocessing
+from models.names import DOWNLOAD, PHOTO, SKETCH
 from models.restore import recorded_image_size, restore_student, weights_digest
-from models.timm_weights import DOWNLOAD
-from models.trunk import PHOTO, SKETCH
 from models.trunks import initial_trunk
 from utils.devices import choose_device
 
-SUGGESTED = "timm/vit_small_patch14_dinov2.lvd142m"  # an untrained trunk to begin with
 POSITIONS = re.compile("(?<![a-z])pos(ition)?(?![a-z])")  # pos_embed, rel_pos_bias, relative_position_index; not post_norm
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from photo_search.store import Store
-from retrieval.hashing import itq_projection
+from retrieval.itq import itq_projection
 from utils.errors import InputError
 from utils.text import printable
 

@@ -1,51 +1,16 @@
 """The network of an index: a new one's as options name it, later as the index records it."""
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from models.model_folder import CONFIG
+from models.names import DOWNLOAD, arch_name
 from models.restore import require_arch
-from models.timm_weights import DOWNLOAD, NONE
-from models.trunks import arch_name
-from photo_search.encoder import SUGGESTED, Network, open_network, open_untrained
+from photo_search.config import SUGGESTED, NetworkOptions
+from photo_search.encoder import Network, open_network, open_untrained
 from photo_search.store import Store
 from utils.errors import InputError
 from utils.files import why_no_file
-from utils.options import option
-from utils.parser import image_side, path_argument
-
-
-def initial_weights(text: str) -> str:
-    """A value of `--pretrained_weights`, for the parser."""
-    if text == NONE:
-        raise argparse.ArgumentTypeError("random weights cannot search: name a file, or leave it out to download weights")
-    return str(path_argument(text))
-
-
-@dataclass(frozen=True)
-class NetworkOptions:
-    """The network that computes the vectors; None: what the index records."""
-
-    title: ClassVar[str] = "network (only a new index needs one)"
-    arch: str | None = option(
-        None,
-        "-a",
-        type=arch_name,
-        help=f"search without training, by this trunk: timm/NAME, such as {SUGGESTED}, or cse_resnet50",
-    )
-    pretrained_weights: str | None = option(
-        None, type=initial_weights, help="with --arch, initial weights: imagenet (download) or a file; default: imagenet"
-    )
-    checkpoint: Path | None = option(None, type=path_argument, help="trained network, in place of --arch")
-    image_size: int | None = option(
-        None, type=image_side, help="side of the network's input; default: as the checkpoint records, else the trunk's own size"
-    )
-
-    @property
-    def is_named(self) -> bool:
-        return any(value is not None for value in (self.arch, self.pretrained_weights, self.checkpoint))
 
 
 def new_network(options: NetworkOptions, device: str) -> Network:

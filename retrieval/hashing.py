@@ -1,17 +1,11 @@
 """Binary codes by iterative quantization (ITQ; Gong & Lazebnik, CVPR 2011) of the query and gallery embeddings."""
 
-from typing import Literal, get_args
-
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
+from retrieval.itq import FITS, UPDATES, itq_projection
 from retrieval.ranking import check_sets
 from utils.errors import InputError
-
-Update = Literal["released", "procrustes"]
-Fit = Literal["queries", "gallery", "train"]
-FITS: tuple[Fit, ...] = get_args(Fit)
 
 
 def itq_codes(
@@ -43,7 +37,7 @@ def itq_codes(
 
     Raises InputError on bits out of range, sets that do not fit together, NaN or infinity.
     """
-    if update not in get_args(Update):
+    if update not in UPDATES:
         raise InputError(f"ITQ update {update!r} is unknown; use 'released' or 'procrustes'")
     if fit not in FITS or (fit == "train" and not training):
         raise InputError(f"ITQ fit {fit!r} is unknown, or without training features; use one of {', '.join(FITS)}")
@@ -61,36 +55,3 @@ def itq_codes(
     fitted = np.concatenate(seen) if fit == "train" else queries if fit == "queries" else photos
     projection = itq_projection(fitted, bits, seed, iterations, update)
     return torch.from_numpy(queries @ projection > 0), torch.from_numpy(photos @ projection > 0)
-
-
-def itq_projection(
-    centred: np.ndarray, bits: int, seed: int = 50, iterations: int = 50, update: str = "procrustes"
-) -> np.ndarray:
-    """(d, bits) float64: PCA and rotation fitted on centred rows (n, d) float64; the codes of rows are rows @ projection > 0."""
-    # one BLAS thread: more are slower on these small matrices, and the codes must not depend on their number
-    with threadpool_limits(1, user_api="blas"):
-        components = _principal_components(centred, bits, fix_signs=update == "procrustes")
-        return components @ _rotation(centred @ components, seed, iterations, update)
-
-
-def _principal_components(centred: np.ndarray, bits: int, fix_signs: bool) -> np.ndarray:
-    """(d, bits): eigenvectors of the covariance, largest variance first."""
-    # np.cov and the upper triangle, because the released update depends on the signs that they lead to
-    covariance = np.atleast_2d(np.cov(centred.T, ddof=1 if len(centred) > 1 else 0))
-    variances, vectors = np.linalg.eigh(covariance, UPLO="U")
-    components = vectors[:, np.argsort(variances)[::-1][:bits]]
-    if fix_signs:
-        largest = components[np.abs(components).argmax(0), np.arange(bits)]
-        components = components * np.where(largest < 0, -1.0, 1.0)
-    return components
-
-
-def _rotation(projected: np.ndarray, seed: int, iterations: int, update: str) -> np.ndarray:
-    """Orthogonal (bits, bits) that turns the projected rows towards the corners of the hypercube."""
-    bits = projected.shape[1]
-    rotation, _, _ = np.linalg.svd(np.random.RandomState(seed).randn(bits, bits))
-    for _ in range(iterations):
-        signs = np.where(projected @ rotation >= 0, 1.0, -1.0)
-        left, _, right_t = np.linalg.svd(signs.T @ projected)
-        rotation = (right_t if update == "released" else right_t.T) @ left.T
-    return rotation

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -11,14 +10,11 @@ from tqdm import tqdm
 
 from retrieval.metrics import Hits, Scores, per_query_values
 from retrieval.ranking import GalleryKeys, check_sets, map_blocks, sort_rows
-from retrieval.ties import TieGroups
+from retrieval.ties import TIE_DRAWS, TIES, TieGroups
 from utils.errors import InputError
 from utils.progress import progress_bar
 
 NEAREST = 100  # photos kept of each ranking
-TIE_DRAWS = 20  # orders drawn for the metrics whose mean over tied orders has no closed form
-Ties = Literal["stable", "average"]
-TIES: tuple[Ties, ...] = get_args(Ties)
 
 
 def evaluate_ranking(

@@ -11,16 +11,15 @@ from torch.nn.parallel import DistributedDataParallel
 from datasets.batches import MixedBatches, validation_pairs
 from datasets.file_lists import FileList, Split
 from datasets.views import ThreeViews
-from evaluation.config import Resources
 from evaluation.embedding import Embedder
+from evaluation.resources import Resources
 from evaluation.zero_shot import hash_scores
 from losses.memory_bank import MemoryBank
 from losses.objective import Weights
 from models.batchnorm import synchronise_batchnorm
 from models.dsn import Student
 from models.embedding import embedding_network
-from models.trunk import PHOTO, SKETCH
-from models.trunks import is_timm
+from models.names import PHOTO, SKETCH, is_timm
 from training.config import Recipe, TrainConfig
 from training.networks import initial_networks
 from training.step import TrainingStep

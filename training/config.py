@@ -1,20 +1,19 @@
-"""Options of the train scripts, and the recipe of each dataset."""
+"""Options of the train scripts, and the recipe of each dataset. Parsing them imports no PyTorch: --help is fast."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from datasets.catalog import Dataset
-from datasets.preprocessing import Preprocessing
 from evaluation.config import RUNS, DataOptions, DeviceOptions, ModelOptions, ObjectiveOptions, data_defaults
-from models.pretrained import IMAGENET
-from models.trainable import ALL, HEADS, NORMS
-from models.trunk import CSE_RESNET50
-from models.trunks import arch_name, preprocessing_for
+from models.names import ALL, CSE_RESNET50, DOWNLOAD, HEADS, NORMS, arch_name
 from utils.errors import InputError
 from utils.options import as_text, option, parse_bundle
 from utils.parser import Parser, non_negative_float, non_negative_int, path_argument, positive_float, positive_int
+
+if TYPE_CHECKING:
+    from datasets.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class TrainedModel(ModelOptions):
 
     arch: str = option(CSE_RESNET50, "-a", type=arch_name, help="trunk: cse_resnet50, or timm/NAME for any image model of timm")
     pretrained_weights: str = option(
-        IMAGENET, help="initial weights of the trunk: imagenet (download), a file, or none (from scratch, without a teacher)"
+        DOWNLOAD, help="initial weights of the trunk: imagenet (download), a file, or none (from scratch, without a teacher)"
     )
     teacher: str | None = option(
         None,
@@ -133,8 +132,10 @@ class TrainConfig:
         return self.preprocessing.image_size
 
     @property
-    def preprocessing(self) -> Preprocessing:
+    def preprocessing(self) -> "Preprocessing":
         """How images are prepared: whole, in the trunk's normalisation. Raises InputError if the trunk cannot take the size."""
+        from models.trunks import preprocessing_for
+
         return preprocessing_for(self.model.arch, self.data.image_size).whole_image()
 
     def as_text(self, only_changing_result: bool = False) -> dict[str, Any]:
@@ -151,9 +152,9 @@ def train_config(recipe: Recipe, arguments: Sequence[str] | None = None) -> Trai
     schedule = {name: {"default": getattr(recipe, name)} for name in ("epochs", "validation_batches", "seed")}
     parser = Parser(f"Train DSN on {recipe.dataset.name}.")
     config = parse_bundle(parser, TrainConfig, arguments, **data_defaults(recipe.dataset), **schedule)
-    config.preprocessing  # noqa: B018  # raises before any work
     if config.optimisation.freeze_features and config.optimisation.train == NORMS:
         raise InputError("--freeze_features trains the heads only; leave it out, or --train norms")
     if config.optimisation.trunk_lr is not None and config.optimisation.trainable == HEADS:
         raise InputError("--trunk_lr: the trunk is frozen; leave it out, or train all or norms")
+    config.preprocessing  # noqa: B018  # raises before any work
     return config

@@ -12,12 +12,12 @@ from datasets.catalog import IMAGENET_CLASSES
 from datasets.file_lists import Split
 from models.cse_resnet import CSEResNet50
 from models.dsn import Student, Teacher
+from models.names import ALL, NONE, is_timm
 from models.pretrained import imagenet_state, load_trunk, start_heads
 from models.teachers import TimmTeacher, load_teacher
-from models.timm_weights import NONE
-from models.trainable import ALL, choose_trainable
+from models.trainable import choose_trainable
 from models.trunk import Trunk
-from models.trunks import is_timm, load_timm, timm_trunk
+from models.trunks import load_timm, timm_trunk
 from training.config import TrainConfig
 from utils.errors import InputError
 

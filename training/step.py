@@ -16,7 +16,7 @@ from losses.distillation import distillation_loss
 from losses.memory_bank import MemoryBank
 from losses.objective import Losses, Weights
 from models.dsn import DistanceClassifier, Student, StudentOutput
-from models.trunk import PHOTO, SKETCH
+from models.names import PHOTO, SKETCH
 from training.config import TrainedObjective
 from training.finite_checks import NonFiniteGuard
 from utils.devices import autocast

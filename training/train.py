@@ -6,7 +6,8 @@ from pathlib import Path
 
 from datasets.bad_images import SKIPPED, BadImages
 from datasets.file_lists import Split
-from evaluation.config import resolve, run_name
+from evaluation.config import run_name
+from evaluation.resources import resolve
 from training.build import training_batches, training_step, validation
 from training.checkpointing import Checkpointer, archive_previous_run, has_checkpoint, mark_new_run, resume
 from training.config import Recipe, TrainConfig

@@ -1,73 +1,27 @@
-"""The options and the work of `check_dataset.py`."""
+"""The work of `check_dataset.py`."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar
-
-from datasets.catalog import DATA_ROOT, DATASETS
+from datasets.catalog import DATASETS
 from datasets.file_lists import Split
 from preparation.checks.class_overlaps import check_class_names, check_imagenet
+from preparation.checks.config import MOST_PROCESSES, REPORT, SHEET, DataOptions, OutputOptions, RunOptions
 from preparation.checks.contact_sheet import dataset_rows, save_contact_sheet
 from preparation.checks.findings import ERROR, LEVELS, WARNING, Findings
 from preparation.checks.inspection import inspect
 from preparation.checks.overlaps import check_duplicates, check_near_duplicates
-from preparation.checks.preflight import BATCH_SIZE, check_mask, training_command
+from preparation.checks.preflight import check_mask, training_command
 from preparation.checks.samples import check_samples, counts_table
 from preparation.checks.split_lists import read_split
 from utils.cores import usable_cores
 from utils.files import atomic_write, require_writable
-from utils.options import operand, option, parse
-from utils.parser import Parser, path_argument, positive_int, worker_count
 from utils.text import counted, printable
 
-MOST_PROCESSES = 8
-SHEET, REPORT = "contact_sheet.png", "check.txt"
 
-
-@dataclass(frozen=True)
-class DataOptions:
-    """The dataset, and the training that it is checked for."""
-
-    title: ClassVar[str] = "data"
-    dataset: str = operand(choices=tuple(DATASETS), help="dataset to check; folders: your own, prepared by prepare_dataset.py")
-    data_root: Path = option(DATA_ROOT, type=path_argument, help="folder that holds the dataset's folder")
-    split: str | None = option(None, "--zero_version", "--zero-version", help="split folder; default: the train script's default")
-    batch_size: int = option(BATCH_SIZE, type=positive_int, help="training batch size; warns if the lists cannot fill it")
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How to check."""
-
-    title: ClassVar[str] = "running"
-    num_workers: int | None = option(
-        None, type=worker_count, help=f"worker processes that decode images; default: one per core, up to {MOST_PROCESSES}"
-    )
-    strict: bool = option(False, help="treat warnings as errors")
-
-
-@dataclass(frozen=True)
-class OutputOptions:
-    """What to write."""
-
-    title: ClassVar[str] = "what is written"
-    contact_sheet: Path | None = option(
-        None,
-        type=path_argument,
-        help=f"contact sheet to write, FILE.png; the report is FILE.txt; default: {SHEET} and {REPORT} in the split folder",
-    )
-
-
-def check_dataset(arguments: Sequence[str] | None = None) -> int:
+def check_dataset(data: DataOptions, run: RunOptions, output: OutputOptions) -> int:
     """Check a dataset, print the findings, and write the contact sheet and the report.
 
     Returns the exit code: 0 if training can start, else 1. Raises InputError if there is no such split or an output file is
-    not writable; a mistake in the options exits with code 2.
+    not writable.
     """
-    description = "Check a dataset before training: lists, images, duplicates, leaks, classes."
-    parser = Parser(description, operands=f"{{{','.join(DATASETS)}}}")
-    data, run, output = parse(parser, [DataOptions, RunOptions, OutputOptions], arguments)
     dataset = DATASETS[data.dataset]
     split = Split(dataset, data.data_root, data.split or dataset.default_split)
     sheet = output.contact_sheet or split.folder / SHEET

@@ -19,8 +19,8 @@ from evaluation import export, onnx_file
 from evaluation.embedding import Embedder
 from models.dsn import Student
 from models.embedding import embedding_network
+from models.names import PHOTO, SKETCH
 from models.restore import restore_student
-from models.trunk import PHOTO, SKETCH
 from models.trunks import preprocessing_for
 from tests.helpers.exporting import write_student
 from tests.helpers.hostile import Hostile

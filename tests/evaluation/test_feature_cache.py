@@ -14,8 +14,8 @@ from evaluation.embedding import Embedder
 from evaluation.feature_cache import FeatureCache
 from models.dsn import Student
 from models.embedding import EmbeddingNetwork, embedding_network
+from models.names import PHOTO, SKETCH
 from models.restore import weights_digest
-from models.trunk import PHOTO, SKETCH
 
 CPU = torch.device("cpu")
 

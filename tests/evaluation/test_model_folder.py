@@ -8,8 +8,8 @@ import torch
 
 from evaluation import model_folder
 from models.embedding import embedding_network, trained_preprocessing
+from models.names import CSE_RESNET50
 from models.restore import recorded_image_size, restore_student, weights_digest
-from models.trunk import CSE_RESNET50
 from tests.helpers.exporting import WIDTH, write_student
 from utils.errors import InputError
 from utils.files import umask

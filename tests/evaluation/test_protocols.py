@@ -9,7 +9,7 @@ from datasets.catalog import SKETCHY
 from datasets.file_lists import Split
 from evaluation.config import ProtocolOptions
 from evaluation.protocols import protocol_of, training_samples
-from models.trunk import PHOTO, SKETCH
+from models.names import PHOTO, SKETCH
 from tests.helpers.tiny_dataset import SEEN, UNSEEN
 from utils.errors import InputError
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from datasets.batches import Batch
 from datasets.views import ThreeViews
-from evaluation.config import Resources
+from evaluation.resources import Resources
 from models.batchnorm import synchronise_batchnorm
 from tests.helpers.steps import training_step
 from training.build import wrapped_forward

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from models.dsn import Student
-from models.trunk import CSE_RESNET50
+from models.names import CSE_RESNET50
 from models.trunks import load_timm, preprocessing_for, record_of, timm_trunk
 from utils.checkpoints import write_checkpoint
 

@@ -11,10 +11,10 @@ from datasets.preprocessing import Preprocessing
 from models.batchnorm import synchronise_batchnorm
 from models.cse_resnet import CSEResNet50
 from models.dsn import Student
+from models.names import HEADS, NONE, NORMS, PHOTO, SKETCH
 from models.timm_trunk import TimmTrunk
-from models.timm_weights import NONE, load_network
-from models.trainable import HEADS, NORMS, choose_trainable
-from models.trunk import PHOTO, SKETCH
+from models.timm_weights import load_network
+from models.trainable import choose_trainable
 from training.build import adam
 
 NAMES = ["test_vit", "test_vit3", "test_convnext", "test_resnet"]

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from models.dsn import Student, Teacher
-from models.trainable import HEADS, choose_trainable
+from models.names import HEADS
+from models.trainable import choose_trainable
 from tests.helpers import golden_values
 
 TAGS = torch.tensor([0.0, 0.0, 1.0, 1.0])

@@ -13,8 +13,8 @@ from PIL import Image
 from datasets.images import decode
 from datasets.preprocessing import Preprocessing, Transform
 from models.embedding import embedding_network
+from models.names import PHOTO, SKETCH
 from models.restore import restore_student
-from models.trunk import PHOTO, SKETCH
 from tests.helpers.exporting import WIDTH, write_student
 from tests.helpers.scripts import ROOT
 

@@ -9,12 +9,13 @@ import torch
 from datasets.preprocessing import Preprocessing
 from models.dsn import Student
 from models.embedding import trained_preprocessing
+from models.names import DOWNLOAD, NONE, arch_name
 from models.restore import restore_student
 from models.teachers import load_teacher
 from models.timm_models import skeleton
 from models.timm_trunk import TimmTrunk
-from models.timm_weights import DOWNLOAD, NONE, load_network
-from models.trunks import arch_name, preprocessing_for, record_of, timm_trunk
+from models.timm_weights import load_network
+from models.trunks import preprocessing_for, record_of, timm_trunk
 from tests.helpers.hostile import Hostile
 from tests.helpers.scripts import SMALL, TEST, TRAIN
 from tests.helpers.timm_weights import random_state, write_weights

@@ -10,7 +10,7 @@ from PIL import Image
 from timm.data import create_transform, resolve_data_config
 
 from datasets.images import decode
-from models.trunk import PHOTO, SKETCH
+from models.names import PHOTO, SKETCH
 from models.trunks import initial_trunk
 from tests.helpers.photos import asymmetric
 from tests.helpers.timm_weights import as_dinov2, as_openclip, as_original_convnext, random_state, write_weights

@@ -90,7 +90,7 @@ def test_an_index_grows_and_begins_again_where_photos_are_gone(kind, monkeypatch
 
 
 def test_codes_agree_with_hamming_distances_of_projected_signs():
-    from retrieval.hashing import itq_projection
+    from retrieval.itq import itq_projection
 
     photos = vectors(400, width=70)
     index = build("codes", np.arange(400), photos)

@@ -1,0 +1,136 @@
+"""Options of search.py's commands. Imports no PyTorch: --help is fast."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from models.names import NONE, arch_name
+from utils.options import operand, option, parse
+from utils.parser import Parser, image_side, path_argument, port, positive_int, real_number, whole_number, worker_count
+
+SUGGESTED = "timm/vit_small_patch14_dinov2.lvd142m"  # an untrained trunk to begin with
+MOST_FOUND = 10_000  # photos for one drawing
+
+
+def initial_weights(text: str) -> str:
+    """A value of `--pretrained_weights`, for the parser."""
+    if text == NONE:
+        raise argparse.ArgumentTypeError("random weights cannot search: name a file, or leave it out to download weights")
+    return str(path_argument(text))
+
+
+def auth(text: str) -> str:
+    user, _, password = text.partition(":")
+    if not user or not password:
+        raise argparse.ArgumentTypeError("must be USER:PASSWORD")
+    return text
+
+
+@dataclass(frozen=True)
+class IndexOptions:
+    title: ClassVar[str] = "index"
+    photos: list[Path] = operand(type=path_argument, nargs="*", help="files or folders; none: those indexed before")
+    output: Path = option(None, "-o", type=path_argument, required=True, help="folder of the index")
+    remove: list[Path] | None = option(None, type=path_argument, nargs="+", help="remove these files or folders from the index")
+    kind: str | None = option(
+        None,
+        choices=("auto", "exact", "ivf"),
+        help="auto: exact up to 12.8 million numbers (200,000 vectors of 64), else ivf; kept for later updates",
+    )
+    codes: bool = option(False, help="also fit hash codes, for query --codes")
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """The network that computes the vectors; None: what the index records."""
+
+    title: ClassVar[str] = "network (only a new index needs one)"
+    arch: str | None = option(
+        None,
+        "-a",
+        type=arch_name,
+        help=f"search without training, by this trunk: timm/NAME, such as {SUGGESTED}, or cse_resnet50",
+    )
+    pretrained_weights: str | None = option(
+        None, type=initial_weights, help="with --arch, initial weights: imagenet (download) or a file; default: imagenet"
+    )
+    checkpoint: Path | None = option(None, type=path_argument, help="trained network, in place of --arch")
+    image_size: int | None = option(
+        None, type=image_side, help="side of the network's input; default: as the checkpoint records, else the trunk's own size"
+    )
+
+    @property
+    def is_named(self) -> bool:
+        return any(value is not None for value in (self.arch, self.pretrained_weights, self.checkpoint))
+
+
+@dataclass(frozen=True)
+class RunningOptions:
+    title: ClassVar[str] = "running"
+    device: str = option("auto", help="auto, cpu, cuda, cuda:1, …")
+    batch_size: int = option(64, type=positive_int, help="photos per batch")
+    num_workers: int | None = option(
+        None, type=worker_count, help="worker processes that decode images; default: up to 8, or 1 on a CPU"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    index: Path = option(None, type=path_argument, required=True, help="folder that `search.py index` made")
+    checkpoint: Path | None = option(None, type=path_argument, help="trained network, if it is no longer where it was")
+    pretrained_weights: str | None = option(
+        None, type=initial_weights, help="weights of an untrained network, if they are no longer where they were"
+    )
+    device: str = option("auto", help="auto, cpu, cuda, cuda:1, …")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryOptions(Opened):
+    title: ClassVar[str] = "query"
+    sketches: list[str] = operand(nargs="+", metavar="SKETCH", help="images of drawings, in any size")
+    k: int = option(20, "-k", type=whole_number(1, MOST_FOUND), help=f"number of photos to find, 1 to {MOST_FOUND:,}")
+    least: float | None = option(
+        None,
+        type=real_number(-1, 1),
+        metavar="SIMILARITY",
+        help="hide photos whose cosine similarity (with --codes its estimate) is below this, -1 to 1; default: none",
+    )
+    all: bool = option(False, help="list near-duplicates one by one; otherwise those of one photo count as one")
+    codes: bool = option(False, help="search by hash codes instead of embeddings")
+    photo: bool = option(False, help="the queries are photos, not drawings")
+    json: bool = option(False, help="print results as JSON")
+    grid: Path | None = option(None, type=path_argument, help="write a picture of the queries and their photos to this .png")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions(Opened):
+    title: ClassVar[str] = "serve"
+    host: str = option("127.0.0.1", help="address to listen on; 0.0.0.0 lets other machines in: add --auth")
+    port: int = option(7860, type=port, help="port to listen on; 0: any that is free")
+    auth: str | None = option(None, type=auth, metavar="USER:PASSWORD", help="required from every visitor")
+
+
+COMMANDS: dict[str, tuple[str, str, list[type]]] = {  # description, operands and options
+    "index": (
+        "Index photos, or update an index.",
+        "PHOTOS… --arch timm/NAME -o INDEX",
+        [IndexOptions, NetworkOptions, RunningOptions],
+    ),
+    "query": ("Find the photos that are most similar to a drawing.", "SKETCH… --index INDEX", [QueryOptions]),
+    "serve": ("Serve a page on which photos are found by drawing.", "--index INDEX", [ServeOptions]),
+}
+
+
+def search_options(arguments: Sequence[str]) -> tuple[str, tuple[Any, ...]]:
+    """The command that the first word names, and its parsed options; a mistake exits with code 2 after one line."""
+    if not arguments or arguments[0] not in COMMANDS:
+        parser = Parser("Find photos by drawing: index folders of photos, then search them.", "{index,query,serve} …")
+        parser.add_argument("command", choices=tuple(COMMANDS), help="each has its own options: search.py index --help")
+        parser.parse_args(arguments[:1])  # exits
+    command = arguments[0]
+    description, operands, kinds = COMMANDS[command]
+    parser = Parser(description, operands)
+    parser.prog += f" {command}"
+    return command, parse(parser, kinds, arguments[1:])
