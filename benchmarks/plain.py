@@ -14,7 +14,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 from torchvision import transforms as T
 
-from datasets.views import IMAGENET_MEAN, IMAGENET_STD
+from datasets.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from losses.objective import Losses
 from models.names import PHOTO, SKETCH
 from training.step import TrainingStep

@@ -132,6 +132,8 @@ def _release_failed_iterator(error: BaseException) -> None:
 def _prepare_for_workers() -> None:
     with contextlib.suppress(OSError):
         get_temp_dir()  # the main process makes and removes it: a worker that is killed could not remove its own
+    if multiprocessing.get_start_method() == "forkserver":  # the default from Python 3.14 on
+        multiprocessing.set_forkserver_preload(["__main__", __name__])  # PyTorch is imported once, not by each worker
     atexit.register(kill_workers)  # a worker stuck in a dead network drive would keep the program from ending
 
 

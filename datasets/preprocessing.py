@@ -1,17 +1,24 @@
-"""How an image becomes the input of a network: its size, what of the image is seen, and the normalisation."""
+"""How an image becomes the input of a network: its size, what of the image is seen, and the normalisation.
+
+PyTorch is imported where tensors are made: a search without it knows its preprocessing too.
+"""
 
 import functools
 import math
 import os
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from PIL import Image
 
 from datasets.images import Fit, decode, pixels
-from datasets.views import IMAGENET_MEAN, IMAGENET_STD, normalise
 
+if TYPE_CHECKING:
+    import torch
+
+Triple = tuple[float, ...]  # of red, green and blue
+IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
+IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 CROP_MODES = ("center", "squash", "border")
 LARGEST = 1e6  # mean, and 1 / standard deviation, of pixels in [0, 1]
@@ -26,8 +33,8 @@ class Preprocessing:
     """
 
     image_size: int  # pixels of both sides
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
+    mean: Triple = IMAGENET_MEAN
+    std: Triple = IMAGENET_STD
     interpolation: str = "bilinear"
     crop_pct: float = 1.0
     crop_mode: str = "squash"
@@ -49,8 +56,10 @@ class Preprocessing:
         transform.transforms = transform.transforms[:-2]  # without the conversion to a tensor and the normalisation
         return transform
 
-    def normalise(self, images: torch.Tensor) -> torch.Tensor:
+    def normalise(self, images: "torch.Tensor") -> "torch.Tensor":
         """(B, 3, H, W) uint8, or float in [0, 1] → float32."""
+        from datasets.views import normalise
+
         return normalise(images, self.mean, self.std)
 
     def in_words(self) -> str:
@@ -110,7 +119,9 @@ class Transform:
     def _fit(self) -> Fit | None:
         return self.preprocessing.fit
 
-    def __call__(self, image: Image.Image | str | os.PathLike) -> torch.Tensor:
+    def __call__(self, image: Image.Image | str | os.PathLike) -> "torch.Tensor":
+        import torch
+
         read = pixels if isinstance(image, Image.Image) else decode
         found = torch.from_numpy(read(image, self.preprocessing.image_size, self._fit))
         return self.preprocessing.normalise(found.permute(2, 0, 1)[None])[0]

@@ -15,10 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from datasets import colour
-
-Triple = tuple[float, ...]  # of red, green and blue
-IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
-IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
+from datasets.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Triple
 
 WARP_CHANCE = 0.7  # probability that an image is warped
 PART_CHANCE = 0.5  # probability of each part of a warp: flip, scale, rotation, shift

@@ -11,6 +11,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
 from datasets import views
+from datasets.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from datasets.views import ThreeViews, ViewParameters, draw_parameters, make_views, normalise
 
 
@@ -180,7 +181,7 @@ def test_contrast_views_equal_torchvision_in_each_images_own_order():
     operations = [tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue]
     orders = set()
     warped = tv.resize(views.warp(images, parameters), [image_size, image_size], antialias=True)
-    finish = v2.Normalize(views.IMAGENET_MEAN, views.IMAGENET_STD)
+    finish = v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)
     torch.testing.assert_close(base, finish(warped), atol=1e-5, rtol=0)
     for view in range(2):
         for index in range(count):
