@@ -249,4 +249,4 @@ class ThreeViews:
 
 def _to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Copy a small CPU tensor to the device without waiting for it (on CUDA, from pinned memory)."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)

@@ -6,6 +6,7 @@ those of the published weights (timm's `legacy_seresnet50`; see `models.pretrain
 """
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from datasets.preprocessing import Preprocessing
@@ -33,10 +34,8 @@ class ConditionalSE(nn.Module):
 
     def train_domain_column(self) -> None:
         """Train the column of the domain, and nothing else of the matrix that it is part of."""
-        column = torch.zeros_like(self.fc2.weight)
-        column[:, -1] = 1
         weight = self.fc2.weight.requires_grad_(True)
-        weight.register_hook(lambda gradient: gradient * column.to(gradient))
+        weight.register_hook(lambda gradient: F.pad(gradient[:, -1:], (gradient.shape[1] - 1, 0)))
         weight.no_weight_decay = True  # type: ignore[attr-defined]  # it would shrink the other columns; see `training.build.adam`
 
 

@@ -103,7 +103,7 @@ def shard_positions(parts: tuple[int, ...], rank: int, world_size: int) -> list[
 def _batch_order(parts: tuple[int, ...], world_size: int, device: torch.device) -> torch.Tensor:
     """For each position of the batch, its row among the shards of all ranks in rank order."""
     positions = [position for rank in range(world_size) for position in shard_positions(parts, rank, world_size)]
-    return torch.tensor(positions).argsort().to(device)
+    return torch.tensor(positions).argsort().to(device, non_blocking=True)
 
 
 class _AllGather(torch.autograd.Function):
