@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 from datasets.batches import Batch
 from datasets.catalog import SKETCHY
 from datasets.file_lists import Split
-from evaluation.config import Resources
+from evaluation.resources import Resources
 from tests.helpers.steps import batch
 from training.build import training_step
 from training.config import Recipe, train_config
