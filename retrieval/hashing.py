@@ -1,24 +1,25 @@
 """Binary codes by iterative quantization (ITQ; Gong & Lazebnik, CVPR 2011) of the query and gallery embeddings."""
 
 import numpy as np
-import torch
 
 from retrieval.itq import FITS, UPDATES, itq_projection
-from retrieval.ranking import check_sets
+from retrieval.ranking import Array, as_numpy, check_sets
 from utils.errors import InputError
 
 
 def itq_codes(
-    query: torch.Tensor,
-    gallery: torch.Tensor,
+    query: Array,
+    gallery: Array,
     bits: int,
     seed: int = 50,
     iterations: int = 50,
     update: str = "released",
     fit: str = "queries",
-    training: tuple[torch.Tensor, torch.Tensor] | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Codes of both sets: query (n, d), gallery (m, d) real → bool (n, bits), bool (m, bits), on the CPU; 1 <= bits <= d.
+    training: tuple[Array, Array] | None = None,
+) -> tuple[Array, Array]:
+    """Codes of both sets: query (n, d), gallery (m, d) real → bool (n, bits), bool (m, bits); 1 <= bits <= d.
+
+    The sets are NumPy arrays, or torch tensors on any device; the codes are NumPy arrays, or tensors on the CPU.
 
     Each set is centred on its own mean. PCA gives the top `bits` components; a rotation of the projected rows is iterated from
     a seeded random one; bit = value > 0. Computed in float64 NumPy. n < d and bits above the rank of the data are fine.
@@ -47,11 +48,16 @@ def itq_codes(
     check_sets("euclidean", **sets)
     if not 1 <= bits <= query.shape[1]:
         raise InputError(f"{bits} bits from {query.shape[1]} numbers per row; choose 1 to {query.shape[1]} bits")
-    arrays = [array.detach().cpu().double().numpy() for array in sets.values()]
+    arrays = [as_numpy(array).astype(np.float64, copy=False) for array in sets.values()]
     means = [array.mean(axis=0, keepdims=True) for array in arrays]
     if fit == "train":
         means[:2] = means[2:]
     queries, photos, *seen = (array - mean for array, mean in zip(arrays, means, strict=True))
     fitted = np.concatenate(seen) if fit == "train" else queries if fit == "queries" else photos
     projection = itq_projection(fitted, bits, seed, iterations, update)
-    return torch.from_numpy(queries @ projection > 0), torch.from_numpy(photos @ projection > 0)
+    codes = queries @ projection > 0, photos @ projection > 0
+    if isinstance(query, np.ndarray):
+        return codes
+    import torch
+
+    return torch.from_numpy(codes[0]), torch.from_numpy(codes[1])

@@ -1,15 +1,14 @@
 """Rank the gallery for each query and score each ranking: from two feature arrays to `Scores`."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from retrieval.metrics import Hits, Scores, per_query_values
-from retrieval.ranking import GalleryKeys, check_sets, map_blocks, sort_rows
+from retrieval.ranking import Array, Classes, as_numpy, check_sets, map_blocks, ranker_of
 from retrieval.ties import TIE_DRAWS, TIES, TieGroups
 from utils.errors import InputError
 from utils.progress import progress_bar
@@ -19,10 +18,10 @@ NEAREST = 100  # photos kept of each ranking
 
 def evaluate_ranking(
     distance: str,
-    query: torch.Tensor,
-    query_labels: torch.Tensor,
-    gallery: torch.Tensor,
-    gallery_labels: torch.Tensor,
+    query: Array,
+    query_labels: Array,
+    gallery: Array,
+    gallery_labels: Array,
     progress: bool = False,
     block_rows: int | None = None,
     ties: str = "stable",
@@ -30,7 +29,7 @@ def evaluate_ranking(
     """Rank the gallery for every query and score each ranking.
 
     distance: "euclidean" with real embeddings, query (n, d) and gallery (m, d), normalised or not; or "hamming" with bool or
-    0/1 uint8 codes. Labels (n,) and (m,) int64 use the same class ids. Torch tensors on any device.
+    0/1 uint8 codes. Labels (n,) and (m,) int64 use the same class ids. NumPy arrays, or torch tensors on any device.
     progress: show a bar. block_rows: queries ranked at a time; the default bounds the memory and changes no ranking.
     ties: "stable", the lower gallery index first; or "average" ("hamming" only), the mean of each metric over all orders of the
     photos at equal distance: exact where `TieGroups` has a closed form, else (interpolated AP, curve) over TIE_DRAWS seeded
@@ -44,9 +43,7 @@ def evaluate_ranking(
     labels = _labels("query", query_labels, query), _labels("gallery", gallery_labels, gallery)
     # both sets sorted by label: the positives of a query are then neighbours, and so are the queries of a class
     by_label = [np.argsort(values, kind="stable") for values in labels]
-    query, gallery = (
-        array[torch.from_numpy(order).to(array.device)] for array, order in zip((query, gallery), by_label, strict=True)
-    )
+    query, gallery = query[by_label[0]], gallery[by_label[1]]
     sets = _SortedSets(distance, query, gallery, labels[0][by_label[0]], labels[1][by_label[1]], block_rows)
     if not sets.positives.any():
         raise InputError("no query has a photo of its class in the gallery; check that both label lists use the same ids")
@@ -67,8 +64,8 @@ class _SortedSets:
     """Queries and gallery, each sorted by label."""
 
     distance: str
-    query: torch.Tensor
-    gallery: torch.Tensor
+    query: Array
+    gallery: Array
     query_labels: np.ndarray
     gallery_labels: np.ndarray
     block_rows: int | None
@@ -79,21 +76,18 @@ class _SortedSets:
 
     def in_one_order(self, place: np.ndarray, bar: tqdm) -> dict[str, np.ndarray]:
         """{key of PER_QUERY, "nearest" or "curve": (n, ...)}; of equal distances the lower `place` (m,) comes first."""
-        keys_of = GalleryKeys(self.distance, self.query, self.gallery, place)
+        ranker = ranker_of(self.distance, self.query, self.gallery, place)
 
         def rank(start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            keys = keys_of(start, stop)
-            for rows, columns in self._same_class(start, stop):
-                keys[rows, columns] += 1
-            keys = sort_rows(keys)
-            return keys_of.marked(keys), self.positives[start:stop], keys_of.nearest(keys, NEAREST)
+            places, nearest = ranker(start, stop, self._classes(start, stop), NEAREST)
+            return places, self.positives[start:stop], nearest
 
         def score(ranked: tuple[np.ndarray, np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
             places, positives, nearest = ranked
-            hits = Hits.at(places, positives, keys_of.size)
+            hits = Hits.at(places, positives, ranker.photos)
             return {**per_query_values(hits), "nearest": nearest, "curve": hits.curve().astype(np.float32)}
 
-        return _joined(map_blocks(rank, keys_of, self.block_rows, then=score), bar)
+        return _joined(map_blocks(rank, ranker, self.block_rows, then=score), bar)
 
     def over_tied_orders(self, bar: tqdm) -> dict[str, np.ndarray]:
         """{key of PER_QUERY or "curve": (n, ...)}: the mean over all, or over drawn, orders of photos at equal distance."""
@@ -106,29 +100,27 @@ class _SortedSets:
         return {name: total / TIE_DRAWS for name, total in totals.items()} | self._closed_forms(bar)
 
     def _closed_forms(self, bar: tqdm) -> dict[str, np.ndarray]:
-        keys_of = GalleryKeys(self.distance, self.query, self.gallery)
+        ranker = ranker_of(self.distance, self.query, self.gallery)
 
         def count(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-            keys = keys_of(start, stop)
-            distances = (keys if isinstance(keys, np.ndarray) else keys.cpu().numpy()) >> keys_of.low_bits
-            distances = distances.astype(np.int64) + np.arange(stop - start)[:, None] * (keys_of.bits + 1)
-            shape = (stop - start, keys_of.bits + 1)
+            shape = (stop - start, self.query.shape[1] + 1)
+            distances = ranker.distances(start, stop).astype(np.int64) + np.arange(shape[0])[:, None] * shape[1]
             sizes = np.bincount(distances.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
-            positives = np.concatenate([distances[rows, columns].ravel() for rows, columns in self._same_class(start, stop)])
+            positives = np.concatenate([distances[rows, columns].ravel() for rows, columns in self._classes(start, stop)])
             return sizes, np.bincount(positives, minlength=shape[0] * shape[1]).reshape(shape)
 
         def score(counts: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
             values = per_query_values(TieGroups(*counts))
             return {name: value.clip(0, 1) for name, value in values.items()}  # rounding may leave a trace outside
 
-        return _joined(map_blocks(count, keys_of, self.block_rows, then=score), bar)
+        return _joined(map_blocks(count, ranker, self.block_rows, then=score), bar)
 
-    def _same_class(self, start: int, stop: int) -> Iterator[tuple[slice, slice]]:
+    def _classes(self, start: int, stop: int) -> Classes:
         """(rows of the block, columns of their positives), one pair for each class in the block."""
         edges = np.flatnonzero(np.diff(self.query_labels[start:stop])) + 1
-        for low, high in itertools.pairwise([0, *edges.tolist(), stop - start]):
-            first = self.first[start + low]
-            yield slice(low, high), slice(first, first + self.positives[start + low])
+        bounds = itertools.pairwise([0, *edges.tolist(), stop - start])
+        firsts = ((low, high, self.first[start + low]) for low, high in bounds)
+        return [(slice(low, high), slice(first, first + self.positives[start + low])) for low, high, first in firsts]
 
 
 def _joined(blocks: Iterable[dict[str, np.ndarray]], bar: tqdm) -> dict[str, np.ndarray]:
@@ -139,8 +131,9 @@ def _joined(blocks: Iterable[dict[str, np.ndarray]], bar: tqdm) -> dict[str, np.
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _labels(name: str, labels: torch.Tensor, rows: torch.Tensor) -> np.ndarray:
-    if labels.shape != (len(rows),) or labels.is_floating_point() or labels.dtype == torch.bool:
-        fault = f"{name} labels are {labels.dtype} of shape {tuple(labels.shape)} for {len(rows)} rows"
+def _labels(name: str, labels: Array, rows: Array) -> np.ndarray:
+    values = as_numpy(labels)
+    if values.shape != (len(rows),) or values.dtype.kind not in "iu":
+        fault = f"{name} labels are {labels.dtype} of shape {values.shape} for {len(rows)} rows"
         raise InputError(f"{fault}; give one integer class id per row")
-    return labels.long().cpu().numpy()
+    return values.astype(np.int64)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from retrieval import ranking
-from retrieval.ranking import GalleryKeys, map_blocks
+from retrieval import gpu_ranking, ranking
+from retrieval.gpu_ranking import GpuRanker
+from retrieval.ranking import EuclideanRanker, map_blocks, ranker_of
 from tests.helpers.nearest import top_k
 from utils.errors import InputError
 
@@ -36,13 +37,15 @@ def test_hamming_order_of_many_ties(bits):
     assert (top_k(query, gallery, 700, "hamming") == distances.sort(dim=1, stable=True).indices.numpy()).all()
 
 
-def test_hamming_keys_too_large_for_int32(monkeypatch):
+def test_gpu_keys_too_large_for_int32(monkeypatch):
     query, gallery = normal(9, 64) > 0, normal(700, 64, seed=1) > 0
-    small = top_k(query, gallery, 700, "hamming")
-    assert GalleryKeys("hamming", query, gallery)(0, 9).dtype == np.int32
-    monkeypatch.setattr(ranking, "INT32_KEYS", 65 << 11)  # 64 bits, 2 x 700 places: the first size that is too large
-    assert GalleryKeys("hamming", query, gallery)(0, 9).dtype == np.int64
-    assert np.array_equal(top_k(query, gallery, 700, "hamming"), small)
+    places = [top_k(query, gallery, 700, "hamming")]
+    monkeypatch.setattr(ranking, "ranks_on_gpu", lambda array: True)
+    for limit in ((65 << 11) + 1, 65 << 11):  # 64 bits, 2 x 700 places: the last size that fits, the first that is too large
+        monkeypatch.setattr(gpu_ranking, "INT32_KEYS", limit)
+        assert isinstance(ranker_of("hamming", query, gallery), GpuRanker)
+        places.append(top_k(query, gallery, 700, "hamming"))
+    assert np.array_equal(places[0], places[1]) and np.array_equal(places[0], places[2])
 
 
 @pytest.mark.parametrize("size", [3, 257, 5003])
@@ -64,7 +67,7 @@ def test_repeated_rows_stay_ties_at_the_edge_of_two_roundings():
         query, gallery = normal(1, 64, seed=seed).double(), normal(size, 64, seed=1000 + seed).double()
         gallery[-1] = gallery[0]
         squared = (query - gallery[:1]).square().sum()
-        assert GalleryKeys("euclidean", query, gallery).low_bits == low_bits
+        assert EuclideanRanker(query.numpy(), gallery.numpy()).low_bits == low_bits
         centre = gallery.mean(0)
         radius = (query - centre).norm() + (gallery - centre).norm(dim=1).max()
         bias = 4 * 66 * 2.0**-52 * radius.square()
@@ -112,17 +115,20 @@ def test_top_k_is_the_head_of_the_ranking_whatever_the_chunks(monkeypatch):
 def test_blocks_cover_all_and_stay_small(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     for queries, gallery in ((1, 1), (15_229, 17_101), (92_291, 54_151), (5, 2**20)):
-        keys = GalleryKeys("hamming", torch.zeros(queries, 1, dtype=torch.bool), torch.zeros(gallery, 1, dtype=torch.bool))
-        bounds = list(map_blocks(lambda start, stop: (start, stop), keys))
+        ranker = ranker_of("hamming", np.zeros((queries, 1), dtype=bool), np.zeros((gallery, 1), dtype=bool))
+        bounds = list(map_blocks(lambda start, stop: (start, stop), ranker))
         assert bounds[0][0] == 0 and bounds[-1][1] == queries
         assert all(left[1] == right[0] for left, right in pairwise(bounds))
         assert all(stop - start == 1 or 64 * (stop - start) * gallery * 24 <= 2**29 for start, stop in bounds)
 
 
-def test_place_decides_between_equals():
-    codes, place = torch.zeros(6, 3, dtype=torch.bool), np.array([3, 0, 5, 1, 4, 2])
-    keys = GalleryKeys("hamming", codes[:1], codes, place)
-    assert keys(0, 1).argsort(axis=1).tolist() == [place.argsort().tolist()]
+@pytest.mark.parametrize("distance", ["euclidean", "hamming"])
+def test_place_decides_between_equals(distance):
+    rows, place = np.zeros((6, 3), dtype=bool), np.array([3, 0, 5, 1, 4, 2])
+    ranker = ranker_of(distance, rows[:2], rows, place)
+    positives, places = ranker(0, 2, [(slice(0, 1), slice(0, 2)), (slice(1, 2), slice(2, 3))], 6)
+    assert places.tolist() == [list(range(6))] * 2
+    assert positives.tolist() == [0, 3, 6 + 5]
 
 
 def test_numbers_whose_squares_overflow_are_named():
@@ -132,4 +138,4 @@ def test_numbers_whose_squares_overflow_are_named():
 
 def test_a_gallery_that_is_too_large_is_named():
     with pytest.raises(InputError, match="too large to rank"):
-        GalleryKeys("euclidean", normal(1, 1), torch.zeros(1, 1).expand(2**21 + 1, 1))
+        ranker_of("euclidean", normal(1, 1), torch.zeros(1, 1).expand(2**21 + 1, 1))

@@ -155,7 +155,7 @@ def test_the_way_of_a_gpu_gives_the_same(kind, ties, monkeypatch):
     if kind == "hamming":
         query, gallery = query > 0, gallery > 0
     by_numpy = evaluate_ranking(kind, query, query_labels, gallery, gallery_labels, ties=ties)
-    monkeypatch.setattr(ranking, "suits_numpy", lambda device: False)
+    monkeypatch.setattr(ranking, "ranks_on_gpu", lambda array: True)
     by_torch = evaluate_ranking(kind, query, query_labels, gallery, gallery_labels, ties=ties)
     assert (by_numpy.nearest == by_torch.nearest).all()
     for name, values in by_numpy.per_query.items():
