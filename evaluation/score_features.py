@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from evaluation.feature_config import ARRAYS, MOST_BITS, FeatureCodeOptions, FeatureConfig
 from evaluation.outputs import SIDE_FILES, facts_of, print_table, require_free, write_outcome
-from evaluation.zero_shot import hash_scores
 from report.page import ReportData
 from retrieval.metrics import Scores
-from retrieval.scores import evaluate_ranking
+from retrieval.scores import evaluate_features, evaluate_ranking
 from utils.arrays import read_npz
-from utils.devices import choose_device
 from utils.errors import InputError
+from utils.gpu_driver import has_gpu_driver
 
 LARGEST_LABEL = 2**31 - 1
 ADVICE = f"it must hold {ARRAYS}, and text in `paths` and `names`, all different"
@@ -49,7 +47,7 @@ class FeatureSet:
 def score_features(config: FeatureConfig) -> dict[str, Any]:
     """Read, rank, score; print the table, write the files of `--results`, and return the results."""
     files, codes, output = config.features, config.codes, config.output
-    device = choose_device(config.runtime.device)
+    gpu = _gpu(config.runtime.device)
     if output.results is not None:
         require_free(output.results)
         written = {output.results.with_suffix(suffix).resolve() for suffix in (".json", *SIDE_FILES)}
@@ -64,7 +62,7 @@ def score_features(config: FeatureConfig) -> dict[str, Any]:
     if not files.keep_norms:
         query, gallery = _normalised(query), _normalised(gallery)
     started = time.perf_counter()
-    scores = _scores(query, gallery, device, bits, codes)
+    scores = _scores(query, gallery, gpu, bits, codes)
     test = _report_data(query, gallery, scores, f"{files.query.stem} in {files.gallery.stem}")
     results = {
         "protocol": "features as they are" if files.keep_norms else "features",
@@ -93,19 +91,33 @@ def score_features(config: FeatureConfig) -> dict[str, Any]:
     return results
 
 
-def _scores(
-    query: FeatureSet, gallery: FeatureSet, device: torch.device, bits: int, codes: FeatureCodeOptions
-) -> dict[str, Scores]:
-    queries, photos = (torch.from_numpy(part.features).to(device) for part in (query, gallery))
-    sets = queries, torch.from_numpy(query.labels), photos, torch.from_numpy(gallery.labels)
+def _gpu(device: str) -> Any:
+    """The torch.device of a GPU, or None: on a CPU features are ranked without PyTorch, whose import takes a second or more."""
+    if device == "cpu" or (device == "auto" and not has_gpu_driver()):
+        return None
+    from utils.devices import choose_device
+
+    chosen = choose_device(device)
+    return chosen if chosen.type == "cuda" else None
+
+
+def _copied_to(gpu: Any, *arrays: np.ndarray) -> Any:
+    import torch
+
+    return tuple(torch.from_numpy(array).to(gpu) for array in arrays)
+
+
+def _scores(query: FeatureSet, gallery: FeatureSet, gpu: Any, bits: int, codes: FeatureCodeOptions) -> dict[str, Scores]:
+    sets = query.features, query.labels, gallery.features, gallery.labels
+    if gpu is not None:
+        sets = _copied_to(gpu, *sets)
     if query.are_codes:
         print("features are codes: ranked as they are, by Hamming distance")
         return {"hash": evaluate_ranking("hamming", *sets, progress=True, ties=codes.ties)}
-    scores = {"real": evaluate_ranking("euclidean", *sets, progress=True)}
-    if not codes.no_hash:
-        print(f"hash: {bits}-bit codes by ITQ")
-        scores["hash"] = hash_scores(*sets, bits, codes.ties, update=codes.itq, fit=codes.itq_fit)
-    return scores
+    if codes.no_hash:
+        return {"real": evaluate_ranking("euclidean", *sets, progress=True)}
+    print(f"hash: {bits}-bit codes by ITQ")
+    return evaluate_features(*sets, bits, ties=codes.ties, update=codes.itq, fit=codes.itq_fit)
 
 
 def _report_data(query: FeatureSet, gallery: FeatureSet, scores: dict[str, Scores], title: str) -> ReportData:

@@ -19,9 +19,8 @@ from evaluation.tested_network import TestedNetwork, open_tested
 from models.names import PHOTO, SKETCH
 from report.page import ReportData
 from report.photo_grid import THUMBNAIL
-from retrieval.hashing import itq_codes
 from retrieval.metrics import Scores
-from retrieval.scores import evaluate_ranking
+from retrieval.scores import evaluate_features
 from utils.devices import finished
 from utils.distributed import Distributed, init_distributed
 from utils.options import as_text
@@ -29,26 +28,6 @@ from utils.ram import report_out_of_memory
 
 OUT_OF_MEMORY_HINT = "lower --batch_size or --image_size; --num_workers 0 saves the memory of the data-loading processes"
 FeaturePair = tuple[torch.Tensor, torch.Tensor]
-
-
-def hash_scores(
-    queries: torch.Tensor,
-    query_labels: torch.Tensor,
-    gallery: torch.Tensor,
-    gallery_labels: torch.Tensor,
-    bits: int,
-    ties: str = "stable",
-    update: str = "released",
-    fit: str = "queries",
-    training: FeaturePair | None = None,
-) -> Scores:
-    """Rank by Hamming distance between ITQ codes of features (n, d) and (m, d); see `itq_codes` for the last three."""
-    rows = {"queries": len(queries), "gallery": len(gallery), "train": sum(map(len, training or ()))}[fit]
-    if rows < bits:
-        print(f"note: {bits}-bit codes fitted to only {rows} rows; fit them to more")
-    codes = itq_codes(queries, gallery, bits, update=update, fit=fit, training=training)
-    query_codes, gallery_codes = (code.to(queries.device) for code in codes)
-    return evaluate_ranking("hamming", query_codes, query_labels, gallery_codes, gallery_labels, progress=True, ties=ties)
 
 
 def zero_shot_test(dataset: Dataset, config: ZeroShotConfig) -> dict[str, Any]:
@@ -130,10 +109,8 @@ def _score(
     query_labels, gallery_labels = (
         torch.from_numpy(files.labels).to(queries.device) for files in (protocol.queries, protocol.gallery)
     )
-    real = evaluate_ranking("euclidean", queries, query_labels, gallery, gallery_labels, progress=True)
     sets, codes = (queries, query_labels, gallery, gallery_labels), config.codes
-    hashed = hash_scores(*sets, config.model.num_hashing, codes.ties, update=codes.itq, fit=codes.itq_fit, training=training)
-    return {"real": real, "hash": hashed}
+    return evaluate_features(*sets, config.model.num_hashing, codes.ties, update=codes.itq, fit=codes.itq_fit, training=training)
 
 
 def _results(

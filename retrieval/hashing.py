@@ -19,7 +19,7 @@ def itq_codes(
 ) -> tuple[Array, Array]:
     """Codes of both sets: query (n, d), gallery (m, d) real → bool (n, bits), bool (m, bits); 1 <= bits <= d.
 
-    The sets are NumPy arrays, or torch tensors on any device; the codes are NumPy arrays, or tensors on the CPU.
+    The sets are NumPy arrays or torch tensors; the codes are what `query` is, on its device.
 
     Each set is centred on its own mean. PCA gives the top `bits` components; a rotation of the projected rows is iterated from
     a seeded random one; bit = value > 0. Computed in float64 NumPy. n < d and bits above the rank of the data are fine.
@@ -54,10 +54,12 @@ def itq_codes(
         means[:2] = means[2:]
     queries, photos, *seen = (array - mean for array, mean in zip(arrays, means, strict=True))
     fitted = np.concatenate(seen) if fit == "train" else queries if fit == "queries" else photos
+    if len(fitted) < bits:
+        print(f"note: {bits}-bit codes fitted to only {len(fitted)} rows; fit them to more")
     projection = itq_projection(fitted, bits, seed, iterations, update)
     codes = queries @ projection > 0, photos @ projection > 0
     if isinstance(query, np.ndarray):
         return codes
     import torch
 
-    return torch.from_numpy(codes[0]), torch.from_numpy(codes[1])
+    return torch.from_numpy(codes[0]).to(query.device), torch.from_numpy(codes[1]).to(query.device)

@@ -33,8 +33,11 @@ def _rotation(projected: np.ndarray, seed: int, iterations: int, update: str) ->
     """Orthogonal (bits, bits) that turns the projected rows towards the corners of the hypercube."""
     bits = projected.shape[1]
     rotation, _, _ = np.linalg.svd(np.random.RandomState(seed).randn(bits, bits))
+    signs = np.empty_like(projected)  # reused: new memory for each iteration would cost as much as the arithmetic
     for _ in range(iterations):
-        signs = np.where(projected @ rotation >= 0, 1.0, -1.0)
+        np.matmul(projected, rotation, out=signs)
+        signs += 0.0  # no negative zero: the sign of 0 is +1
+        np.copysign(1.0, signs, out=signs)
         left, _, right_t = np.linalg.svd(signs.T @ projected)
         rotation = (right_t if update == "released" else right_t.T) @ left.T
     return rotation

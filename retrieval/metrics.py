@@ -98,8 +98,10 @@ class Hits(Ranking):
     def at(cls, places: np.ndarray, positives: np.ndarray, width: int) -> "Hits":
         """From the ascending positions of all hits in the flattened (n, width), and the number of hits (n,) in each row."""
         most = int(positives.max(initial=0))
-        ranks = np.zeros((len(positives), most), dtype=np.int64)
         row_starts = np.arange(len(positives)) * width
+        if (positives == most).all():
+            return cls(places.reshape(len(positives), most) - row_starts[:, None] + 1, positives, width)
+        ranks = np.zeros((len(positives), most), dtype=np.int64)
         ranks[np.arange(most) < positives[:, None]] = places - np.repeat(row_starts, positives) + 1
         return cls(ranks, positives, width)
 

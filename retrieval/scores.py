@@ -2,11 +2,15 @@
 
 import itertools
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from retrieval.hashing import itq_codes
 from retrieval.metrics import Hits, Scores, per_query_values
 from retrieval.ranking import Array, Classes, as_numpy, check_sets, map_blocks, ranker_of
 from retrieval.ties import TIE_DRAWS, TIES, TieGroups
@@ -57,6 +61,39 @@ def evaluate_ranking(
     scored = {name: values[back] for name, values in scored.items()}
     nearest, curve = scored.pop("nearest"), scored.pop("curve")
     return Scores(labels[0], sets.positives[back] > 0, scored, nearest, curve, ties)
+
+
+def hash_scores(
+    query: Array,
+    query_labels: Array,
+    gallery: Array,
+    gallery_labels: Array,
+    bits: int,
+    ties: str = "stable",
+    **itq: Any,
+) -> Scores:
+    """Rank by Hamming distance between codes of `bits` bits of features (n, d) and (m, d); itq: as of `itq_codes`."""
+    codes = itq_codes(query, gallery, bits, **itq)
+    return evaluate_ranking("hamming", codes[0], query_labels, codes[1], gallery_labels, progress=True, ties=ties)
+
+
+def evaluate_features(
+    query: Array,
+    query_labels: Array,
+    gallery: Array,
+    gallery_labels: Array,
+    bits: int,
+    ties: str = "stable",
+    **itq: Any,
+) -> dict[str, Scores]:
+    """{"real": scores of the ranking by Euclidean distance, "hash": as `hash_scores`}; the codes are fitted during the first."""
+    # one BLAS thread throughout: the limits inside both parts then agree
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(1) as pool:
+        fitting = pool.submit(itq_codes, query, gallery, bits, **itq)
+        real = evaluate_ranking("euclidean", query, query_labels, gallery, gallery_labels, progress=True)
+        codes = fitting.result()
+    hashed = evaluate_ranking("hamming", codes[0], query_labels, codes[1], gallery_labels, progress=True, ties=ties)
+    return {"real": real, "hash": hashed}
 
 
 @dataclass

@@ -13,13 +13,13 @@ from datasets.file_lists import FileList, Split
 from datasets.views import ThreeViews
 from evaluation.embedding import Embedder
 from evaluation.resources import Resources
-from evaluation.zero_shot import hash_scores
 from losses.memory_bank import MemoryBank
 from losses.objective import Weights
 from models.batchnorm import synchronise_batchnorm
 from models.dsn import Student
 from models.embedding import embedding_network
 from models.names import PHOTO, SKETCH, is_timm
+from retrieval.scores import hash_scores
 from training.config import Recipe, TrainConfig
 from training.networks import initial_networks
 from training.step import TrainingStep

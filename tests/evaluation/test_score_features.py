@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import torch
 from retrieval.hashing import itq_codes
 from retrieval.metrics import METRICS
 from retrieval.scores import evaluate_ranking
+from tests.helpers.scripts import ROOT
 
 SCRIPT = "evaluate_features.py"
 
@@ -57,6 +60,13 @@ def test_writes_nothing_without_results(pair, run_script, tmp_path):
     code, printed, _ = run_script(SCRIPT, *pair(), "--no-hash")
     assert code == 0 and "real" in printed and "hash" not in printed
     assert set(os.listdir(tmp_path)) == {"Q.npz", "G.npz"}
+
+
+def test_a_cpu_needs_no_pytorch(pair):
+    found = "print([name for name in ('torch', 'matplotlib', 'sklearn', 'jinja2') if name in sys.modules])"
+    run = f"import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__'); {found}"
+    done = subprocess.run([sys.executable, "-c", run, SCRIPT, *pair()], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "mAP@all" in done.stdout and done.stdout.endswith("[]\n")
 
 
 def test_norms_count_only_if_kept(pair, run_script, tmp_path):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from retrieval import ranking
 from retrieval.metrics import METRICS
-from retrieval.scores import NEAREST, evaluate_ranking
+from retrieval.scores import NEAREST, evaluate_features, evaluate_ranking
 from tests.helpers import slow_retrieval as slow
 from tests.helpers.nearest import top_k
 from utils.errors import InputError
@@ -160,6 +160,18 @@ def test_the_way_of_a_gpu_gives_the_same(kind, ties, monkeypatch):
     assert (by_numpy.nearest == by_torch.nearest).all()
     for name, values in by_numpy.per_query.items():
         np.testing.assert_allclose(values, by_torch.per_query[name], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_arrays_and_tensors_give_the_same(dtype):
+    query, query_labels, gallery, gallery_labels = random_sets(n=23)
+    query, gallery = query.bfloat16(), gallery.bfloat16()
+    arrays = [array.float().numpy() for array in (query, gallery)]
+    found = evaluate_features(query.to(dtype), query_labels, gallery.to(dtype), gallery_labels, 6)
+    expected = evaluate_features(arrays[0], query_labels.numpy(), arrays[1], gallery_labels.numpy(), 6)
+    assert {name: scores.summary() for name, scores in found.items()} == {
+        name: scores.summary() for name, scores in expected.items()
+    }
 
 
 def test_progress_bar_shows_the_rate(capsys):
