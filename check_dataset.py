@@ -17,6 +17,6 @@ from utils.errors import report_errors
 if __name__ == "__main__":
     with report_errors():
         options = check_options()
-        from preparation.checks.check import check_dataset  # imports PyTorch
+        from preparation.checks.check import check_dataset  # after the options: --help is fast
 
         sys.exit(check_dataset(*options))

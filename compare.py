@@ -8,9 +8,12 @@ Needs no GPU and no data: it reads what the test scripts wrote.
 """
 
 import utils.python_version  # noqa: F401  # first: ends on an old Python
-from evaluation.compare_runs import compare, comparison_options
+from evaluation.comparison_config import comparison_options
 from utils.errors import report_errors
 
 if __name__ == "__main__":
     with report_errors():
-        compare(*comparison_options())
+        options = comparison_options()
+        from evaluation.compare_runs import compare  # after the options: --help is fast
+
+        compare(*options)

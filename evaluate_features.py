@@ -14,6 +14,6 @@ from utils.errors import report_errors
 if __name__ == "__main__":
     with report_errors():
         config = feature_options()
-        from evaluation.score_features import score_features
+        from evaluation.score_features import score_features  # after the options: --help is fast
 
         score_features(config)

@@ -17,6 +17,6 @@ from utils.errors import report_errors
 if __name__ == "__main__":
     with report_errors():
         options = export_options()
-        from evaluation.export import export_network  # imports PyTorch
+        from evaluation.export import export_network  # after the options: --help is fast
 
         export_network(*options)

@@ -8,9 +8,12 @@ python prepare_dataset.py folders --source mine --output my_dataset             
 """
 
 import utils.python_version  # noqa: F401  # first: ends on an old Python
-from preparation.prepare import preparation_options, prepare
+from preparation.config import preparation_options
 from utils.errors import report_errors
 
 if __name__ == "__main__":
     with report_errors():
-        prepare(*preparation_options())
+        options = preparation_options()
+        from preparation.prepare import prepare  # after the options: --help is fast
+
+        prepare(*options)

@@ -14,6 +14,6 @@ from utils.errors import report_errors
 if __name__ == "__main__":
     with report_errors():
         config = zero_shot_config(TUBERLIN)
-        from evaluation.zero_shot import zero_shot_test  # imports PyTorch
+        from evaluation.zero_shot import zero_shot_test  # after the options: --help is fast
 
         zero_shot_test(TUBERLIN, config)

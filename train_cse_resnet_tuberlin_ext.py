@@ -20,6 +20,6 @@ RECIPE = Recipe(
 if __name__ == "__main__":
     with report_errors():
         config = train_config(RECIPE)
-        from training.train import train  # imports PyTorch
+        from training.train import train  # after the options: --help is fast
 
         train(RECIPE, config)

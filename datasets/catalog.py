@@ -11,8 +11,6 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from utils.errors import InputError
 
 TRAIN = "train"  # photos and sketches of the seen classes, to train on
@@ -138,20 +136,6 @@ def published_classes(dataset: Dataset, split: str) -> tuple[list[str], list[str
             f"{key}: add its classes to datasets/published/class_ids.json, or do not list it in `splits` of {dataset.name}"
         )
     return known[key]["seen"], known[key]["unseen"]
-
-
-def published_mask_rows(dataset: Dataset) -> dict[str, np.ndarray]:
-    """{class name: (1000,) float64 in [0, 1]}: its similarity to each ImageNet class; {} if none are published.
-
-    `published/semantic_masks.npz` holds, for each dataset's folder name, `<folder>_names` (n,) and `<folder>` (n, 1000). The
-    rows of the seen classes of Sketchy's `zeroshot1` and TU-Berlin's `zeroshot` are those of SAKE's published files; their other
-    rows follow SAKE's rule (preparation/mask.py) from the published lists. QuickDraw's photos name no synset: its rows
-    are Sketchy's for a class of the same name (86), else TU-Berlin's (12), else those of the first WordNet noun (12).
-    """
-    with np.load(PUBLISHED / "semantic_masks.npz", allow_pickle=False) as arrays:
-        if dataset.folder not in arrays:
-            return {}
-        return dict(zip(arrays[f"{dataset.folder}_names"].tolist(), arrays[dataset.folder], strict=True))
 
 
 def imagenet_wnids() -> list[str]:

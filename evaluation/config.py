@@ -7,8 +7,7 @@ from typing import ClassVar
 
 from datasets.catalog import DATA_ROOT, SKETCHY, Dataset
 from models.names import CSE_RESNET50, arch_name
-from retrieval.itq import FITS, UPDATES
-from retrieval.ties import TIES
+from retrieval.names import FITS, TIES, UPDATES
 from utils.options import option, parse_bundle
 from utils.parser import (
     Parser,

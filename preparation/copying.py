@@ -10,53 +10,24 @@ import shutil
 import tempfile
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from preparation.archives import FREE_SPACE, Archive
+from preparation.config import FileOptions
 from preparation.layouts import Image
 from preparation.shrinking import note_unreadable, shrunk
 from preparation.sources import JOURNAL, Folder, Source, Take
 from utils.cores import usable_cores
 from utils.errors import InputError
 from utils.files import atomic_write, hidden_beside, report_full_disk
-from utils.options import option
-from utils.parser import MOST_WORKERS, non_negative_int, path_argument, whole_number
 from utils.progress import progress_bar
 from utils.text import one_line
 
 CHUNK = 16  # images that a thread takes at a time
 LARGEST_IMAGE = 1 << 28  # bytes
-SIDE = 256  # pixels of the shorter side of the published images
 Journal = list[dict[str, Any]]  # an entry for each source and way of copying
 UNPACKED = ".unpacked"  # below the dataset's folder, while tar and 7z archives are unpacked
-
-
-@dataclass(frozen=True)
-class FileOptions:
-    """How files are copied."""
-
-    title: ClassVar[str] = "files"
-    side: int | None = option(
-        None,
-        type=non_negative_int,
-        help="reduce larger images to this shorter side in pixels; 0: never; default: 256",
-    )
-    copy: bool = option(False, help="copy images out of folders instead of making hard links")
-    force: bool = option(False, help="replace existing files and lists that differ")
-    num_workers: int | None = option(
-        None, type=whole_number(1, MOST_WORKERS), help="number of threads that copy and shrink images; default: one per core"
-    )
-    wordnet: Path | None = option(
-        None, type=path_argument, help="folder of WordNet 3.0, for the mask of your own classes; default: nltk's, or a download"
-    )
-
-    def side_of(self, image: Image) -> int:
-        """Pixels that this image is shrunk to if it is larger; 0: never. Images as published stay as they are by default."""
-        if self.side is None:
-            return 0 if image.is_ready else SIDE
-        return self.side
 
 
 def images_to_copy(images: list[Image], root: Path, sources: list[Source], options: FileOptions) -> list[Image]:

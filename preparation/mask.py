@@ -1,6 +1,6 @@
 """The semantic mask: how near each class is to each class of ImageNet in WordNet, by the rule of SAKE (Liu et al., ICCV 2019).
 
-The rows of published classes are data (datasets/catalog.py); this computes those of other classes. The synsets of a class are
+The rows of published classes are data (datasets/published/); this computes those of other classes. The synsets of a class are
 those that its photos' file names begin with (`n02395406_1017.jpg`). Compared with an ImageNet class a synset has the value 1 if
 they are equal or one is a hyponym, at any depth, of the other; else WordNet's path similarity if that is above 0.2; else 0.
 """
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets.catalog import IMAGENET_CLASSES, WNID, Dataset, imagenet_wnids, published_mask_rows
+from datasets.catalog import IMAGENET_CLASSES, PUBLISHED, WNID, Dataset, imagenet_wnids
 from datasets.file_lists import MASK_ARRAYS, MASK_PICKLE, SEEN_MASK, UNSEEN_MASK, read_semantic_mask
 from preparation.console import print_mask
 from preparation.layouts import PHOTOS
@@ -33,6 +33,20 @@ JOINTS = str.maketrans("", "", " _-'.")  # in these the spellings of one name di
 CRANE_THE_BIRD, CRANE_THE_MACHINE = "n02012849", "n03126707"
 SAME = 1e-6
 ByName = dict[str, tuple[str, str]]  # {class: (wnid, synset's name)} of classes that were looked up by name
+
+
+def published_mask_rows(dataset: Dataset) -> dict[str, np.ndarray]:
+    """{class name: (1000,) float64 in [0, 1]}: its similarity to each ImageNet class; {} if none are published.
+
+    `published/semantic_masks.npz` holds, for each dataset's folder name, `<folder>_names` (n,) and `<folder>` (n, 1000). The
+    rows of the seen classes of Sketchy's `zeroshot1` and TU-Berlin's `zeroshot` are those of SAKE's published files; their other
+    rows follow SAKE's rule from the published lists. QuickDraw's photos name no synset: its rows
+    are Sketchy's for a class of the same name (86), else TU-Berlin's (12), else those of the first WordNet noun (12).
+    """
+    with np.load(PUBLISHED / "semantic_masks.npz", allow_pickle=False) as arrays:
+        if dataset.folder not in arrays:
+            return {}
+        return dict(zip(arrays[f"{dataset.folder}_names"].tolist(), arrays[dataset.folder], strict=True))
 
 
 def mask_files(

@@ -5,15 +5,14 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
-from datasets.catalog import CUSTOM, DATA_ROOT, DATASETS, Dataset
+from datasets.catalog import CUSTOM, DATASETS, Dataset
 from datasets.file_lists import MASK_PICKLE
 from preparation.archives import FREE_SPACE, open_source
+from preparation.config import DataOptions, FileOptions
 from preparation.console import print_classes, print_outcome, print_some, write_record
-from preparation.copying import FileOptions, copy_images, images_to_copy, note_sources, require_space
+from preparation.copying import copy_images, images_to_copy, note_sources, require_space
 from preparation.layouts import recognise
 from preparation.lists import new_lists, published_lists, require_unchanged, write_lists
 from preparation.mask import mask_files
@@ -21,39 +20,6 @@ from preparation.shrinking import strict_decoding, unreadable
 from preparation.splits import Classes, SplitImages, classes_of_split, images_of_split, split_name
 from utils.errors import InputError
 from utils.files import exclusive_lock, report_full_disk
-from utils.options import operand, option, parse
-from utils.parser import Parser, non_negative_int, path_argument, positive_int
-
-
-@dataclass(frozen=True)
-class DataOptions:
-    """The dataset, its source and its split."""
-
-    title: ClassVar[str] = "data"
-    dataset: str = operand(choices=list(DATASETS), help="folders: your own images, photos/<class>/* and sketches/<class>/*")
-    source: list[Path] = option(
-        None, type=path_argument, nargs="+", required=True, help="all archives (zip, tar, 7z) or folders of the download"
-    )
-    output: Path = option(DATA_ROOT, type=path_argument, help="data root, the folder that holds Sketchy/ and the others")
-    split: str | None = option(
-        None,
-        help="zeroshot1 (default) or zeroshot2 of Sketchy, zeroshot of others; a new name needs --unseen",
-    )
-    unseen: list[str] | None = option(
-        None, nargs="+", help="unseen classes of a new split: names, or a number or share of the classes; default: a fifth"
-    )
-    held_out: int | None = option(
-        None, type=positive_int, help="sketches of each seen class held out for validation; default: 50 or 10, by dataset"
-    )
-    seed: int = option(0, type=non_negative_int, help="seed of held-out sketches and of unseen classes that are not named")
-
-
-def preparation_options(arguments: list[str] | None = None) -> tuple[DataOptions, FileOptions]:
-    """Parsed options of prepare_dataset.py; a mistake exits with code 2 after one line."""
-    operands = f"{{{','.join(DATASETS)}}} --source PATH…"
-    parser = Parser("Bring a dataset from its downloads into the layout the scripts read.", operands)
-    data, files = parse(parser, [DataOptions, FileOptions], arguments)
-    return data, files
 
 
 def prepare(data: DataOptions, files: FileOptions) -> Path:

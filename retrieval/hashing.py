@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from retrieval.itq import FITS, UPDATES, itq_projection
+from retrieval.itq import itq_projection
+from retrieval.names import FITS, UPDATES
 from retrieval.ranking import Array, as_numpy, check_sets
 from utils.errors import InputError
 

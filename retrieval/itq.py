@@ -3,9 +3,6 @@
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-UPDATES = ("released", "procrustes")
-FITS = ("queries", "gallery", "train")
-
 
 def itq_projection(
     centred: np.ndarray, bits: int, seed: int = 50, iterations: int = 50, update: str = "procrustes"

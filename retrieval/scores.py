@@ -12,8 +12,9 @@ from tqdm import tqdm
 
 from retrieval.hashing import itq_codes
 from retrieval.metrics import Hits, Scores, per_query_values
+from retrieval.names import TIES
 from retrieval.ranking import Array, Classes, as_numpy, check_sets, map_blocks, ranker_of
-from retrieval.ties import TIE_DRAWS, TIES, TieGroups
+from retrieval.ties import TIE_DRAWS, TieGroups
 from utils.errors import InputError
 from utils.progress import progress_bar
 

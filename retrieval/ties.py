@@ -13,7 +13,6 @@ import numpy as np
 from retrieval.metrics import Ranking
 
 TIE_DRAWS = 20  # orders drawn for the metrics whose mean over tied orders has no closed form
-TIES = ("stable", "average")
 
 
 @dataclass

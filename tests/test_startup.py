@@ -6,7 +6,20 @@ import sys
 
 from tests.helpers.scripts import ROOT
 
-HEAVY = ["faiss", "jinja2", "matplotlib", "nltk", "onnx", "openvino", "sklearn", "starlette", "timm", "torch", "torchvision"]
+HEAVY = [
+    "PIL",
+    "faiss",
+    "jinja2",
+    "matplotlib",
+    "nltk",
+    "onnx",
+    "openvino",
+    "sklearn",
+    "starlette",
+    "timm",
+    "torch",
+    "torchvision",
+]
 SCRIPTS = [[path.name] for path in sorted(ROOT.glob("*.py")) if path.name != "hubconf.py"]
 COMMANDS = [*SCRIPTS, *(["search.py", command] for command in ("index", "query", "serve"))]
 RUN = """

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from datasets.catalog import DATA_ROOT, DATASETS
-from preparation.checks.preflight import BATCH_SIZE
 from utils.options import operand, option, parse
 from utils.parser import Parser, path_argument, positive_int, worker_count
 
+BATCH_SIZE = 96  # default of the train scripts
 MOST_PROCESSES = 8
 SHEET, REPORT = "contact_sheet.png", "check.txt"
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from datasets.catalog import CUSTOM, DATA_ROOT, DATASETS, IMAGENET_CLASSES, Dataset
 from datasets.file_lists import REMAKE_MASK
+from preparation.checks.config import BATCH_SIZE
 from preparation.checks.findings import Findings
 from preparation.checks.split_lists import SplitLists
 from utils.errors import InputError
 
-BATCH_SIZE = 96  # default of the train scripts
 TRAINABLE = [dataset for dataset in DATASETS.values() if dataset.train_script]
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.compare_runs import SHOWN, chosen_metrics, comparison_options
+from evaluation.compare_runs import chosen_metrics
+from evaluation.comparison_config import SHOWN, comparison_options
 from evaluation.outputs import write_results
 from evaluation.per_query import write_per_query
 from evaluation.tested_runs import short_names

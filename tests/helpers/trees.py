@@ -12,7 +12,8 @@ from PIL import Image
 
 from datasets.catalog import CUSTOM, Dataset, published_classes
 from preparation.archives import open_source
-from preparation.copying import FileOptions, copy_images
+from preparation.config import FileOptions
+from preparation.copying import copy_images
 from preparation.layouts import Layout, recognise
 from utils.errors import InputError
 

@@ -6,7 +6,8 @@ import pytest
 
 from datasets.catalog import CUSTOM
 from preparation.archives import open_source
-from preparation.copying import FileOptions, copy_images, images_to_copy, note_sources
+from preparation.config import FileOptions
+from preparation.copying import copy_images, images_to_copy, note_sources
 from preparation.layouts import recognise
 from tests.helpers.trees import packed_tree, picture, write_tree
 from utils.errors import InputError

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import preparation.mask
-from datasets.catalog import CUSTOM, DATASETS, QUICKDRAW, SKETCHY, TUBERLIN, published_classes, published_mask_rows
+from datasets.catalog import CUSTOM, DATASETS, QUICKDRAW, SKETCHY, TUBERLIN, published_classes
 from datasets.file_lists import Split
+from preparation.mask import published_mask_rows
 from tests.helpers.trees import listed, write_published, write_tree
 
 # sha256 of the seen classes' float32 rows by class id, of SAKE's files (QuickDraw: as made once, all 110 classes)

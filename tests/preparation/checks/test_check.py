@@ -15,8 +15,9 @@ from datasets.catalog import SKETCHY, TUBERLIN, published_classes
 from datasets.class_names import same_classes
 from datasets.file_lists import FileList, Split
 from preparation.checks import inspection
+from preparation.checks.config import BATCH_SIZE
 from preparation.checks.findings import ERROR, WARNING, Findings
-from preparation.checks.preflight import BATCH_SIZE, TRAINABLE, fitting_batch_size
+from preparation.checks.preflight import TRAINABLE, fitting_batch_size
 from preparation.checks.samples import counts_table
 from preparation.checks.split_lists import TITLES, SplitLists
 from tests.helpers.scripts import ROOT
