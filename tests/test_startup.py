@@ -6,20 +6,8 @@ import sys
 
 from tests.helpers.scripts import ROOT
 
-HEAVY = [
-    "PIL",
-    "faiss",
-    "jinja2",
-    "matplotlib",
-    "nltk",
-    "onnx",
-    "openvino",
-    "sklearn",
-    "starlette",
-    "timm",
-    "torch",
-    "torchvision",
-]
+HEAVY = ["PIL", "faiss", "jinja2", "matplotlib", "nltk", "onnx", "openvino", "sklearn", "starlette", "timm", "torch"]
+WITHOUT_PYTORCH = ["evaluation.compare_runs", "photo_search.searching", "preparation.prepare"]
 SCRIPTS = [[path.name] for path in sorted(ROOT.glob("*.py")) if path.name != "hubconf.py"]
 COMMANDS = [*SCRIPTS, *(["search.py", command] for command in ("index", "query", "serve"))]
 RUN = """
@@ -41,3 +29,9 @@ def test_options_are_read_without_heavy_libraries():
     lines = json.dumps([[words for words, _, _ in expected], HEAVY])
     done = subprocess.run([sys.executable, "-c", RUN, lines], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     assert json.loads(done.stdout) == expected
+
+
+def test_work_without_a_network_needs_no_pytorch():
+    code = f"import sys, {', '.join(WITHOUT_PYTORCH)}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "False\n"

@@ -20,7 +20,7 @@ def require_python(version: tuple, executable: str) -> None:
 
 
 def end_on_ctrl_c(kind: type, error: BaseException, trace: object) -> None:
-    """An excepthook without traceback for Ctrl-C: the imports take seconds, and `report_errors` handles what follows them."""
+    """An excepthook without traceback for Ctrl-C during the first imports; `report_errors` handles it later."""
     if not issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(type(error), error, error.__traceback__)
         return
