@@ -44,6 +44,14 @@ class Setting(NamedTuple):
     config: TrainConfig
     resources: Resources
     split: Split
+    arguments: list[str]  # of the train script; they make `config`
+
+    @classmethod
+    def of(cls, arguments: list[str], distributed: Distributed) -> "Setting":
+        """Raises InputError if an argument is wrong or there is no dataset."""
+        config = train_config(RECIPE, arguments)
+        resources = resolve(config.runtime, config.data, distributed)
+        return cls(config, resources, Split(RECIPE.dataset, config.data.data_root, config.data.zero_version), arguments)
 
     @property
     def device(self) -> torch.device:
@@ -109,13 +117,18 @@ class Setting(NamedTuple):
 
 
 @contextlib.contextmanager
-def setting(description: str, steps: int, least: int = 1, **flags: str) -> Iterator[tuple[Setting, argparse.Namespace]]:
-    """A setting from the command line, and the values of --steps (default and least value) and of `flags` {name: help}.
+def setting(
+    description: str, steps: int, least: int = 1, add: Callable[[argparse.ArgumentParser], None] | None = None, **flags: str
+) -> Iterator[tuple[Setting, argparse.Namespace]]:
+    """A setting from the command line, and the values of --steps (default and least value), of what `add` adds and of `flags`
+    {name: help}.
 
     It draws the dataset, a few thousand files, into a temporary folder, which is removed with the block.
     """
     parser = argparse.ArgumentParser(description=description, epilog=OTHERS)
     parser.add_argument("--steps", type=whole_number(least), default=steps, help="measured batches (default: %(default)s)")
+    if add is not None:
+        add(parser)
     for name, text in flags.items():
         parser.add_argument(f"--{name}", action="store_true", help=text)
     options, others = parser.parse_known_args()
@@ -123,14 +136,14 @@ def setting(description: str, steps: int, least: int = 1, **flags: str) -> Itera
         teacher = str(Path(folder) / "teacher.pth")
         ours = ["--data_root", folder, "--pretrained_weights", teacher, "--steps_per_epoch", str(options.steps)]
         config = train_config(RECIPE, ours + others)
-        resources = resolve(config.runtime, config.data, Distributed())
+        resolve(config.runtime, config.data)  # raises before anything is drawn
         print("drawing 256-px files …", file=sys.stderr)
         photos = -(-(options.steps + 1) * config.optimisation.batch_size * 2 // 3 // 48)  # of 48 seen classes
         kinds = Settings(photos_per_class=photos, sketches_per_class=-(-photos // 2), held_out_per_class=1)
         draw_dataset(Path(folder), kinds)
         torch.manual_seed(0)
         torch.save(Teacher(1000).state_dict(), teacher)
-        yield Setting(config, resources, Split(RECIPE.dataset, config.data.data_root, config.data.zero_version)), options
+        yield Setting.of(ours + others, Distributed()), options
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
