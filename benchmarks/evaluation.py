@@ -4,12 +4,17 @@ python benchmarks/evaluation.py                    # Sketchy Ext: 15,229 queries
 python benchmarks/evaluation.py --device cuda
 python benchmarks/evaluation.py --growth 1 2 4 8   # galleries 1, 2, 4 and 8 times as large
 
-Times real and hash rankings with all metrics, from features. The loop is timed on a few hundred of the queries and extrapolated.
+Times real and hash rankings with all metrics, from features, and `evaluate_features.py` on saved features, from the start of the
+process to its end. The loop is timed on a few hundred of the queries and extrapolated.
 """
 
 import argparse
+import os
 import resource
+import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -20,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from retrieval.scores import evaluate_ranking
 from utils.devices import finished
 
+ROOT = Path(__file__).resolve().parent.parent
 QUERIES, PHOTOS, BITS, CLASSES = 15_229, 17_101, 64, 25
 
 
@@ -76,12 +82,32 @@ def loop_seconds(distance: str, sets: tuple[torch.Tensor, ...], queries: int) ->
     return taken / queries * len(query)
 
 
+def process_seconds(sets: tuple[torch.Tensor, ...], options: argparse.Namespace) -> float:
+    """Median time of `evaluate_features.py` on the saved sets, start-up and reading included."""
+    query, query_labels, gallery, gallery_labels = (part.cpu().numpy() for part in sets)
+    taken = []
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(f"{folder}/Q.npz", features=query, labels=query_labels)
+        np.savez(f"{folder}/G.npz", features=gallery, labels=gallery_labels)
+        files = ["--query", f"{folder}/Q.npz", "--gallery", f"{folder}/G.npz", "--device", str(options.device)]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
+        for _ in range(options.repeats):
+            started = time.perf_counter()
+            command = [sys.executable, "evaluate_features.py", *files]
+            subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
+            taken.append(time.perf_counter() - started)
+    return statistics.median(taken)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--growth", type=int, nargs="+", default=[1, 2, 4, 8], help="gallery sizes, in multiples")
     parser.add_argument("--loop_queries", type=int, default=200, help="queries that the plain loop is timed on; 0: skip it")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads; the plain loop uses one")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="runs of evaluate_features.py, of which the median counts; 0: none"
+    )
     options = parser.parse_args()
     device = options.device
     torch.set_num_threads(options.threads)
@@ -90,7 +116,7 @@ def main() -> None:
     query, query_labels = clustered(QUERIES, centres, generator)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{options.threads} CPU threads"
     print(f"{QUERIES:,} queries, {BITS} numbers or bits, {CLASSES} classes; {where}; torch {torch.__version__}")
-    print(f"{'gallery':>9} {'real s':>8} {'hash s':>8} {'extra MB':>9} {'loop s':>8} {'times':>6}")
+    print(f"{'gallery':>9} {'real s':>8} {'hash s':>8} {'extra MB':>9} {'loop s':>8} {'times':>6} {'process s':>10} {'times':>6}")
     for times in [0, *options.growth]:  # first a small one: libraries and kernels load at their first use
         gallery, gallery_labels = clustered(times * PHOTOS or 300, centres, generator)
         rows, photos = query[: len(gallery)].to(device), gallery.to(device)
@@ -102,6 +128,9 @@ def main() -> None:
         if options.loop_queries and times == 1:
             loop = sum(loop_seconds(distance, each, options.loop_queries) for distance, each in sets.items())
             line += f" {loop:>8.0f} {loop / sum(taken):>6.0f}"
+            if options.repeats:
+                seconds = process_seconds(sets["euclidean"], options)
+                line += f" {seconds:>10.2f} {loop / seconds:>6.0f}"
         if times:
             print(line, flush=True)
 

@@ -6,7 +6,6 @@ A CPU ranks one block per thread in reused buffers, with NumPy: it needs no PyTo
 `retrieval.gpu_ranking` ranks on a GPU.
 """
 
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +24,6 @@ CACHED_PAIRS = 2**16  # Hamming distances, their order and temporaries of this m
 _LARGEST_SQUARE = 1e300  # squared length of a row: distances stay finite
 _MOST_DISTANCE_BITS = 36  # mantissa bits of a squared distance that a key keeps: the bits cut must cover the rounding error
 _MIN_DISTANCE_BITS = 30  # mantissa bits of a squared distance that a key must keep
-_LOWEST_BYTE = 0 if sys.byteorder == "little" else -1
 
 Array = Any  # np.ndarray or torch.Tensor
 Classes = Sequence[tuple[slice, slice]]  # (rows of a block, columns of their positives), in order; all rows of the block
@@ -94,9 +92,10 @@ class EuclideanRanker(Ranker):
             keys[rows, columns] += 1
         keys.sort(axis=1)
         flags = self._buffer("flags", keys.shape, np.uint8)
-        lowest_byte = keys.view(np.uint8)[:, _LOWEST_BYTE :: keys.itemsize]
+        np.copyto(flags, keys, casting="unsafe")  # the lowest byte of each
+        flags &= 1
         places = (keys[:, :k] & ((1 << self.low_bits) - 1)) >> 1
-        return np.flatnonzero(np.bitwise_and(lowest_byte, 1, out=flags).view(bool)), places.astype(np.int32)
+        return np.flatnonzero(flags.view(bool)), places.astype(np.int32)
 
     def _keys(self, start: int, stop: int) -> np.ndarray:
         """(stop - start, m) int64, not sorted, in a buffer of this thread."""
