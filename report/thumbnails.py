@@ -5,7 +5,6 @@ import io
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image
 
 
 class Thumbnails:
@@ -17,6 +16,8 @@ class Thumbnails:
 
     def css_class(self, kind: str, index: int) -> str:
         """The CSS class of an image, whose data URI is then in `rules`."""
+        from PIL import Image  # here: a test without a report needs no Pillow
+
         name = f"{kind}-{int(index)}"
         if name not in self.rules:
             picture = Image.fromarray(self._thumbnail(kind, int(index))).convert("RGB")

@@ -63,7 +63,7 @@ def test_writes_nothing_without_results(pair, run_script, tmp_path):
 
 
 def test_a_cpu_needs_no_pytorch(pair):
-    found = "print([name for name in ('torch', 'matplotlib', 'sklearn', 'jinja2') if name in sys.modules])"
+    found = "print([name for name in ('torch', 'matplotlib', 'sklearn', 'jinja2', 'PIL') if name in sys.modules])"
     run = f"import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__'); {found}"
     done = subprocess.run([sys.executable, "-c", run, SCRIPT, *pair()], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "mAP@all" in done.stdout and done.stdout.endswith("[]\n")
