@@ -28,7 +28,7 @@ from training.config import Recipe, TrainConfig, train_config
 from training.state import TrainingState
 from training.step import TrainingStep
 from training.trainer import Trainer
-from utils.devices import finished, uses_bf16
+from utils.devices import finished
 from utils.distributed import Distributed
 from utils.parser import whole_number
 from utils.seeding import seed_everything
@@ -112,7 +112,7 @@ class Setting(NamedTuple):
         where = f"{torch.get_num_threads()} CPU threads"
         if self.device.type == "cuda":
             where = torch.cuda.get_device_name(self.device)
-        precision = "bf16" if uses_bf16(self.device, amp or self.resources.amp) else "float32"
+        precision = "bf16" if (amp or self.resources.amp) == "bf16" else "float32"
         return f"{where}, {precision}, torch {torch.__version__}"
 
 

@@ -21,6 +21,7 @@ from datasets.file_lists import Split
 from datasets.images import decode, on_white, opened
 from datasets.sketch_cleanup import as_training_sketch, stroke_width
 from photo_search.encoder import open_network
+from photo_search.network import Computing
 from retrieval.scores import evaluate_ranking
 from utils.errors import report_errors
 from utils.parser import image_side
@@ -67,7 +68,7 @@ def main() -> None:
     labels = torch.from_numpy(queries.labels), torch.from_numpy(photos.labels)
     published = [opened(queries.root / path) for path in queries.paths]
     thin, thick = ([on_a_screen(sketch, row, width) for row, sketch in enumerate(published)] for width in (2, None))
-    networks = [open_network(path, image_size=side) for path in options.checkpoint]
+    networks = [open_network(path, Computing(precision="float32"), side) for path in options.checkpoint]
     pictures = [decode(photos.root / path, side) for path in photos.paths]
     galleries = [embedded(network.embed_photos, pictures) for network in networks]
     print(f"mAP@all and P@100, released protocol, real-valued: {len(queries)} sketches, {len(photos)} photos")

@@ -98,10 +98,14 @@ def draw_parameters(count: int, generator: torch.Generator) -> ViewParameters:
 
 def normalise(images: torch.Tensor, mean: Triple = IMAGENET_MEAN, std: Triple = IMAGENET_STD) -> torch.Tensor:
     """Subtract mean and divide by standard deviation, per channel: (B, 3, H, W) uint8, or float in [0, 1] → float32."""
-    centre, spread = torch.tensor(mean), torch.tensor(std)
-    full_scale = 1.0 if images.is_floating_point() else 255.0
-    slope, offset = _to_device(torch.stack([1 / (full_scale * spread), -centre / spread]), images.device).view(2, 3, 1, 1)
+    slope, offset = _to_device(normalisation(mean, std, 1.0 if images.is_floating_point() else 255.0), images.device)
     return torch.addcmul(offset, images.float(), slope)
+
+
+def normalisation(mean: Triple, std: Triple, full_scale: float) -> torch.Tensor:
+    """(2, 3, 1, 1): slope and offset of `normalise`, per channel, for pixels from 0 to `full_scale`."""
+    centre, spread = torch.tensor(mean), torch.tensor(std)
+    return torch.stack([1 / (full_scale * spread), -centre / spread]).view(2, 3, 1, 1)
 
 
 @torch.no_grad()

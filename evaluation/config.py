@@ -152,7 +152,11 @@ class OutputOptions:
 class ZeroShotRuntime(DeviceOptions):
     """How a test runs."""
 
-    amp: str = option("off", choices=("auto", "bf16", "off"), help="mixed precision; auto: bf16 where the device has it natively")
+    amp: str = option(
+        "off",
+        choices=("auto", "bf16", "fp16", "off"),
+        help="mixed precision; auto: bf16 where the device has it natively; fp16: on a GPU only",
+    )
     batch_size: int = option(50, type=positive_int, help="images per batch")
     print_freq: int = option(20, "-p", type=positive_int, dashed=True, help="update the progress bar every N batches")
 

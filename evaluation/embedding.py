@@ -7,8 +7,7 @@ import torch
 from datasets.batches import plain_batches
 from datasets.file_lists import FileList
 from evaluation.feature_cache import FeatureCache
-from models.embedding import EmbeddingNetwork
-from utils.devices import autocast, uses_bf16
+from models.engine import Engine
 from utils.distributed import Distributed
 from utils.progress import progress_bar
 
@@ -17,11 +16,10 @@ from utils.progress import progress_bar
 class Embedder:
     """`embed(files, domain, title)` returns the embeddings of images. Several processes embed a shard each."""
 
-    network: EmbeddingNetwork
+    engine: Engine
     device: torch.device
     batch_size: int
     num_workers: int
-    amp: str = "off"
     bar_every: int = 1  # batches between two updates of the progress bar
     cache: FeatureCache | None = None
     distributed: Distributed = field(default_factory=Distributed)
@@ -33,24 +31,19 @@ class Embedder:
         """
         if self.cache is None:
             return self._embed(files, domain, title)
-        is_main, bf16 = self.distributed.is_main, uses_bf16(self.device, self.amp)
-        is_pooled, images = self.network.projection is None, self.network.preprocessing.as_dict()
-        fed = {"arch": self.network.trunk.arch, "images": images, "pooled": is_pooled, "bf16": bf16, "device": self.device.type}
-        path = self.cache.path(files, domain=domain, **fed) if is_main else None
+        path = self.cache.path(files, domain) if self.distributed.is_main else None
         cached = None if path is None else self.cache.load(path, len(files))
         if self.distributed.any(cached is not None):
             print(f"{title}: features from {path}")
-            return torch.empty(0, self.network.width, device=self.device) if cached is None else cached.to(self.device)
+            return torch.empty(0, self.engine.width, device=self.device) if cached is None else cached.to(self.device)
         features = self._embed(files, domain, title)
         if path is not None:
             self.cache.store(path, features)
         return features
 
-    @torch.inference_mode()
     def _embed(self, files: FileList, domain: float, title: str) -> torch.Tensor:
-        self.network.eval()
         shard = files.subset(self.distributed.own_positions(len(files)))
-        preprocessing = self.network.preprocessing
+        preprocessing = self.engine.preprocessing
         batches = plain_batches(
             shard,
             side=preprocessing.image_size,
@@ -59,12 +52,9 @@ class Embedder:
             num_workers=self.num_workers,
             pin_memory=self.device.type == "cuda",
         )
-        features = [torch.empty(0, self.network.width, device=self.device)]  # the shard of a short list may be empty
+        features = [torch.empty(0, self.engine.width, device=self.device)]  # the shard of a short list may be empty
         with progress_bar(len(shard), title, "img", miniters=self.bar_every * self.batch_size) as bar:
             for batch in batches if len(shard) else ():
-                images = preprocessing.normalise(batch.images.to(self.device, non_blocking=True))
-                domains = torch.full((len(images),), domain, device=self.device)
-                with autocast(self.device, self.amp):
-                    features.append(self.network.embed(images, domains))
-                bar.update(len(images))
+                features.append(self.engine.embed_tensor(batch.images, domain))
+                bar.update(len(batch.images))
         return self.distributed.gather(torch.cat(features), len(files))

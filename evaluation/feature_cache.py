@@ -12,6 +12,7 @@ import PIL
 import torch
 
 from datasets.file_lists import FileList
+from models.openvino_engine import openvino_version
 from utils.arrays import read_npz
 from utils.errors import InputError
 from utils.files import atomic_write
@@ -23,29 +24,38 @@ CODE = (
     "datasets/batches.py",
     "evaluation/embedding.py",
     "datasets/preprocessing.py",
+    "models/batchnorm_folding.py",
     "models/cse_resnet.py",
     "models/domain_tag.py",
     "models/embedding.py",
+    "models/engines.py",
+    "models/openvino_engine.py",
+    "models/pixels.py",
     "models/timm_trunk.py",
+    "models/torch_engine.py",
 )
 VERSIONS = {
     "torch": torch.__version__,
     "torchvision": importlib.metadata.version("torchvision"),
     "timm": importlib.metadata.version("timm"),
+    "openvino": openvino_version(),
     "pillow": PIL.__version__,
     "numpy": np.__version__,
 }
 
 
 class FeatureCache:
-    """`.npz` files in `folder`; they can be deleted at any time. weights: the digest of the network's."""
+    """`.npz` files in `folder`; they can be deleted at any time.
 
-    def __init__(self, folder: Path, weights: str):
-        self.folder, self.weights = folder, weights
+    network: all that features depend on besides the images and their domain, as JSON values.
+    """
 
-    def path(self, files: FileList, **fed: object) -> Path:
-        """The file of these images' features; `fed` is all else they depend on, as JSON values."""
-        key = fingerprint(CODE, weights=self.weights, files=files.fingerprint(), versions=VERSIONS, **fed)
+    def __init__(self, folder: Path, **network: object):
+        self.folder, self.network = folder, network
+
+    def path(self, files: FileList, domain: float) -> Path:
+        """The file of these images' features."""
+        key = fingerprint(CODE, files=files.fingerprint(), versions=VERSIONS, domain=domain, **self.network)
         return self.folder / f"{files.source.stem}-{key}.npz"
 
     def load(self, path: Path, rows: int) -> torch.Tensor | None:

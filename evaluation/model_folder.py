@@ -11,8 +11,8 @@ from evaluation.model_card import RunRecord, model_card
 from evaluation.tested_runs import read_results
 from models.dsn import Student
 from models.embedding import embedding_network
-from models.model_folder import CARD, CONFIG, FORMAT, LARGEST_CONFIG, WEIGHTS, config_of
-from models.names import CSE_RESNET50, DOWNLOAD
+from models.model_folder import CARD, FORMAT, LARGEST_CONFIG, WEIGHTS, config_of
+from models.names import CONFIG, CSE_RESNET50, DOWNLOAD
 from models.pretrained import TIMM_NAME
 from models.restore import weights_digest
 from models.timm_models import config_of as timm_config_of

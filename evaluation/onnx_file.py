@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import nn
 
 from models.embedding import EmbeddingNetwork
 from models.names import PHOTO, SKETCH
+from models.pixels import PixelNetwork
 from utils.errors import InputError
 from utils.files import atomic_write
 from utils.text import one_line
@@ -21,22 +20,6 @@ TOLERANCE = 1e-4  # greatest absolute difference between PyTorch's and ONNX Runt
 LIBRARIES = "'onnx>=1.16' 'onnxruntime>=1.19'"  # earlier versions do not support NumPy 2
 OPSET = 17  # the last in which the axes of a mean are an attribute; ONNX Runtime reads it since 1.13
 Network = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # images (B, 3, H, W) uint8, domain (B,) → (B, d) unit vectors
-
-
-class ExportedNetwork(nn.Module):
-    """The network to export: pixels and domains → unit vectors."""
-
-    def __init__(self, network: EmbeddingNetwork):
-        super().__init__()
-        self.network, normalise = network, network.preprocessing.normalise
-        # `normalise` inside a trace would tie the file to the CPU; it is linear, so black and white define it
-        black, white = normalise(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 1, 1))
-        self.register_buffer("offset", black)  # (3, 1, 1), as the slope
-        self.register_buffer("slope", (white - black) / 255)
-
-    def forward(self, images: torch.Tensor, domain: torch.Tensor) -> torch.Tensor:
-        """images (B, 3, H, W) uint8 RGB, domain (B,) of SKETCH or PHOTO → (B, d) float32, L2-normalised."""
-        return self.network.embed(torch.addcmul(self.offset, images.float(), self.slope), domain)
 
 
 def require_onnx() -> None:
@@ -58,7 +41,7 @@ def write_onnx(network: EmbeddingNetwork, path: Path, metadata: dict[str, str]) 
         try:
             with torch.no_grad(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of a deprecated exporter and of shapes that a trace fixes
-                trace_onnx(ExportedNetwork(network).eval(), network.preprocessing.image_size, metadata, temporary)
+                trace_onnx(PixelNetwork(network).eval(), metadata, temporary)
                 difference = _difference(network, load_onnx(temporary))
         except (InputError, OSError, MemoryError):
             raise
@@ -74,26 +57,19 @@ def write_onnx(network: EmbeddingNetwork, path: Path, metadata: dict[str, str]) 
 def _difference(network: EmbeddingNetwork, written: Network) -> float:
     differences = []
     for count, first_domain in itertools.product((1, 3), (SKETCH, PHOTO)):
-        images, domain = _example(count, network.preprocessing.image_size, first_domain)
+        images, domain = PixelNetwork(network).example(count, first_domain)
         expected = network.embed(network.preprocessing.normalise(images), domain)
         differences.append(float((written(images, domain) - expected).abs().max()))
     return float(np.max(differences))  # NaN if any is NaN
 
 
-def _example(count: int, side: int, first_domain: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Seeded images (count, 3, side, side) uint8, and alternating domains (count,)."""
-    colours = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(count))
-    images = F.interpolate(colours, (side, side), mode="bilinear").mul(255).round().byte()
-    return images, (torch.arange(count) + first_domain) % 2
-
-
-def trace_onnx(network: nn.Module, side: int, metadata: dict[str, str], path: Path) -> None:
+def trace_onnx(network: PixelNetwork, metadata: dict[str, str], path: Path) -> None:
     """Export by tracing. The newer exporter (dynamo=True) would also need onnxscript; PyTorch 2.6 to 2.15 have this one."""
     import onnx
 
     axes = {name: {0: "batch"} for name in ("images", "domain", "embedding")}
     names: dict[str, Any] = {"input_names": ["images", "domain"], "output_names": ["embedding"], "dynamic_axes": axes}
-    torch.onnx.export(network, _example(2, side, SKETCH), str(path), dynamo=False, opset_version=OPSET, **names)
+    torch.onnx.export(network, network.example(), str(path), dynamo=False, opset_version=OPSET, **names)
     model = onnx.load(str(path))
     if "domain" not in [value.name for value in model.graph.input]:  # a trunk without a domain tag: every file is called alike
         model.graph.input.append(onnx.helper.make_tensor_value_info("domain", onnx.TensorProto.FLOAT, ["batch"]))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from evaluation.config import DataOptions, DeviceOptions
-from utils.devices import choose_device, resolve_workers, uses_bf16
+from utils.devices import choose_device, resolve_amp, resolve_workers
 from utils.distributed import Distributed
 
 
@@ -14,7 +14,7 @@ class Resources:
     """Device, precision, data-loading processes, and the process group."""
 
     device: torch.device
-    amp: str  # bf16 or off
+    amp: str  # bf16, fp16 or off
     num_workers: int
     distributed: Distributed = Distributed()
 
@@ -24,4 +24,4 @@ def resolve(runtime: DeviceOptions, data: DataOptions, distributed: Distributed 
     distributed = distributed or Distributed()
     device = choose_device(runtime.device)
     workers = resolve_workers(data.num_workers, device, distributed.local_world_size)
-    return Resources(device, "bf16" if uses_bf16(device, runtime.amp) else "off", workers, distributed)
+    return Resources(device, resolve_amp(device, runtime.amp), workers, distributed)

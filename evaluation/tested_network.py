@@ -28,8 +28,14 @@ class TestedNetwork:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Identifies the weights, in results and in the feature cache."""
+        """Identifies the weights, in results and in the feature cache; an engine may change them afterwards."""
         return weights_digest(self.network)
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """All that the feature of an image depends on."""
+        images, pooled = self.network.preprocessing.as_dict(), self.network.projection is None
+        return {"weights": self.digest, "arch": self.arch, "images": images, "pooled": pooled}
 
 
 def open_tested(split: Split, config: ZeroShotConfig) -> TestedNetwork:

@@ -14,9 +14,12 @@ from evaluation.embedding import Embedder
 from evaluation.feature_cache import FeatureCache
 from evaluation.outputs import facts_of, require_free, write_outcome
 from evaluation.protocols import Protocol, protocol_of, training_samples
-from evaluation.resources import resolve
+from evaluation.resources import Resources, resolve
 from evaluation.tested_network import TestedNetwork, open_tested
+from models.engine import Engine, LazyEngine, precision_of
+from models.engines import KeptIn, open_engine
 from models.names import PHOTO, SKETCH
+from models.openvino_engine import FOLDER
 from report.page import ReportData
 from report.photo_grid import THUMBNAIL
 from retrieval.metrics import Scores
@@ -55,16 +58,7 @@ def _test(dataset: Dataset, config: ZeroShotConfig, distributed: Distributed) ->
     if distributed.is_main:
         require_free(results_file)
 
-    embed = Embedder(
-        tested.network.to(resources.device, memory_format=torch.channels_last),
-        resources.device,
-        config.runtime.batch_size,
-        resources.num_workers,
-        amp=resources.amp,
-        bar_every=config.runtime.print_freq,
-        cache=None if config.output.no_cache else FeatureCache(tested.folder / "features", tested.digest),
-        distributed=distributed,
-    )
+    embed = _embedder(tested, len(protocol.queries) + len(protocol.gallery), config, resources)
     started = finished(resources.device)
     queries = embed(protocol.queries, protocol.query_domain, "queries")
     gallery = embed(protocol.gallery, PHOTO, "gallery photos")
@@ -92,6 +86,28 @@ def _test(dataset: Dataset, config: ZeroShotConfig, distributed: Distributed) ->
     )
     write_outcome(results_file, results, protocol.queries.paths, report, with_report=not config.output.no_report)
     return results
+
+
+def _embedder(tested: TestedNetwork, images: int, config: ZeroShotConfig, resources: Resources) -> Embedder:
+    """images: how many are to be embedded."""
+    precision, keeps = precision_of(resources.amp), not config.output.no_cache
+    identity = {**tested.identity, "precision": precision, "device": resources.device.type}
+
+    def start() -> Engine:
+        kept = KeptIn(tested.folder / FOLDER, tested.digest) if keeps and resources.distributed.is_main else None
+        engine = open_engine(tested.network, resources.device, precision, kept, images)
+        print(f"embedding by {engine}")
+        return engine
+
+    return Embedder(
+        LazyEngine(tested.network.width, tested.network.preprocessing, start),
+        resources.device,
+        config.runtime.batch_size,
+        resources.num_workers,
+        bar_every=config.runtime.print_freq,
+        cache=FeatureCache(tested.folder / "features", **identity) if keeps else None,
+        distributed=resources.distributed,
+    )
 
 
 def _embed_training_images(split: Split, embed: Embedder, protocol: Protocol) -> FeaturePair:

@@ -5,13 +5,13 @@ from typing import Any
 
 from datasets.preprocessing import Preprocessing
 from models.dsn import Student
-from models.names import CSE_RESNET50, PHOTO, SKETCH, is_timm
+from models.names import CONFIG, CSE_RESNET50, PHOTO, SKETCH, is_timm
 from models.trunk import Trunk
 from utils.checkpoints import read_tensors
 from utils.errors import InputError
 from utils.files import read_json
 
-WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+WEIGHTS, CARD = "model.safetensors", "README.md"
 FORMAT = "dsn-embedding-1"
 LARGEST_CONFIG = 1 << 20  # bytes
 LOAD = 'model, transform = torch.hub.load(REPO, "dsn", checkpoint=FOLDER)'

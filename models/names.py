@@ -8,6 +8,7 @@ CSE_RESNET50 = "cse_resnet50"
 TIMM = "timm/"  # begins the name of a timm model
 DOWNLOAD, NONE = "imagenet", "none"  # values of --pretrained_weights besides a file
 ALL, NORMS, HEADS = "all", "norms", "heads"  # values of --train
+CONFIG = "config.json"  # in a folder that export.py wrote
 SKETCH, PHOTO = 0.0, 1.0  # values of the domain input
 
 

@@ -12,6 +12,9 @@ from utils.parser import Parser, image_side, path_argument, port, positive_int, 
 
 SUGGESTED = "timm/vit_small_patch14_dinov2.lvd142m"  # an untrained trunk to begin with
 MOST_FOUND = 10_000  # photos for one drawing
+PRECISION = option(
+    "auto", choices=("auto", "float32", "bf16"), help="what the network computes in; auto: bf16 where the device has it natively"
+)
 
 
 def initial_weights(text: str) -> str:
@@ -70,9 +73,10 @@ class NetworkOptions:
 class RunningOptions:
     title: ClassVar[str] = "running"
     device: str = option("auto", help="auto, cpu, cuda, cuda:1, …")
+    precision: str = PRECISION
     batch_size: int = option(64, type=positive_int, help="photos per batch")
     num_workers: int | None = option(
-        None, type=worker_count, help="worker processes that decode images; default: up to 8, or 1 on a CPU"
+        None, type=worker_count, help="worker processes that decode images; default: one per core, up to 8"
     )
 
 
@@ -84,6 +88,7 @@ class Opened:
         None, type=initial_weights, help="weights of an untrained network, if they are no longer where they were"
     )
     device: str = option("auto", help="auto, cpu, cuda, cuda:1, …")
+    precision: str = PRECISION
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import numpy as np
 from datasets.images import Fit, MissingReader, decode
 from datasets.loading import map_in_workers
 from photo_search.collecting import Collected, collect, deepest, is_below
-from photo_search.encoder import Network
+from photo_search.network import Network
 from photo_search.store import PhotoFile, Store
 from utils.errors import InputError
 

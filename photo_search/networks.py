@@ -1,44 +1,66 @@
-"""The network of an index: a new one's as options name it, later as the index records it."""
+"""The network of an index: a new one's as options name it, later as the index records it.
+
+PyTorch is imported only if there is no converted network beside the index.
+"""
 
 import argparse
 from pathlib import Path
 
-from models.model_folder import CONFIG
-from models.names import DOWNLOAD, arch_name
-from models.restore import require_arch
+from models.names import CONFIG, DOWNLOAD, arch_name
+from models.openvino_engine import kept_engine
 from photo_search.config import SUGGESTED, NetworkOptions
-from photo_search.encoder import Network, open_network, open_untrained
+from photo_search.network import Computing, Network, precision_on_cpu
 from photo_search.store import Store
+from utils.cores import has_no_gpu
 from utils.errors import InputError
 from utils.files import why_no_file
 
 
-def new_network(options: NetworkOptions, device: str) -> Network:
+def new_network(options: NetworkOptions, computing: Computing) -> Network:
     """The network for a new index. Raises InputError if it cannot be read, or the options contradict each other."""
     if options.checkpoint is None:
         if options.arch is None:
             raise InputError(f"--pretrained_weights: name the network too, such as --arch {SUGGESTED}")
-        return open_untrained(options.arch, options.pretrained_weights or DOWNLOAD, device, options.image_size)
-    return _trained(options.checkpoint, options, device, options.image_size)
+        from photo_search.encoder import open_untrained
+
+        return open_untrained(options.arch, options.pretrained_weights or DOWNLOAD, computing, options.image_size)
+    return _trained(options.checkpoint, options, computing, options.image_size)
 
 
-def recorded_network(store: Store, options: NetworkOptions, device: str) -> Network:
-    """The network of an index, from the file that it records or another copy. Raises InputError if there is none."""
+def recorded_network(store: Store, options: NetworkOptions, computing: Computing) -> Network:
+    """The network of an index: the converted one beside it, else from the file that it records, or a copy that options name.
+
+    Raises InputError if there is none.
+    """
     if store.fact("network") is None:
         if options.is_named:
-            return new_network(options, device)
+            return new_network(options, computing)
         advice = f"`python search.py index PHOTOS --arch {SUGGESTED} -o {store.folder}` adds some"
         raise InputError(f"{store.folder}: holds no photos yet; {advice}")
+    if found := _converted(store, options, computing):
+        return found
     size = options.image_size or store.fact("side")
     if store.fact("untrained") is not None:
-        return _recorded_untrained(store, options, device, size)
+        return _recorded_untrained(store, options, computing, size)
     file = options.checkpoint or Path(str(store.fact("checkpoint")))
     if not file.is_file() and not (file / CONFIG).is_file():
         raise InputError(f"{file}: {why_no_file(file)}; name the network that {store.folder} was made with by --checkpoint FILE")
-    return _trained(file, options, device, size)
+    return _trained(file, options, computing, size)
 
 
-def _recorded_untrained(store: Store, options: NetworkOptions, device: str, size: int) -> Network:
+def _converted(store: Store, options: NetworkOptions, computing: Computing) -> Network | None:
+    """The network as OpenVINO runs it; None if options name a network, it may run on a GPU, or none was kept."""
+    side, digest, untrained = (store.fact(name) for name in ("side", "network", "untrained"))
+    on_cpu = computing.device == "cpu" or (computing.device == "auto" and has_no_gpu())
+    if options.is_named or options.image_size not in (None, side) or computing.folder is None or not on_cpu:
+        return None
+    engine = kept_engine(computing.folder, digest, side, precision_on_cpu(computing.precision))
+    if engine is None or engine.width != store.width:
+        return None
+    return Network(engine, "cpu", digest, str(store.fact("weights" if untrained else "checkpoint")), untrained)
+
+
+def _recorded_untrained(store: Store, options: NetworkOptions, computing: Computing, size: int) -> Network:
     arch, weights = str(store.fact("untrained")), options.pretrained_weights or str(store.fact("weights"))
     if options.checkpoint is not None or options.arch not in (None, arch):
         named = f"--checkpoint {options.checkpoint}" if options.checkpoint is not None else f"--arch {options.arch}"
@@ -52,12 +74,14 @@ def _recorded_untrained(store: Store, options: NetworkOptions, device: str, size
     if weights != DOWNLOAD and not file.is_file():
         advice = f"name the weights of {arch} that {store.folder} was made with by --pretrained_weights FILE"
         raise InputError(f"{file}: {why_no_file(file)}; {advice}")
-    return open_untrained(arch, weights, device, size)
+    from photo_search.encoder import open_untrained
+
+    return open_untrained(arch, weights, computing, size)
 
 
-def _trained(checkpoint: Path, options: NetworkOptions, device: str, image_size: int | None) -> Network:
+def _trained(checkpoint: Path, options: NetworkOptions, computing: Computing, image_size: int | None) -> Network:
     if options.pretrained_weights is not None:
         raise InputError(f"--pretrained_weights: {checkpoint} holds all weights; leave it out")
-    network = open_network(checkpoint, device, image_size)
-    require_arch(network.embedding.trunk, options.arch, checkpoint)
-    return network
+    from photo_search.encoder import open_network
+
+    return open_network(checkpoint, computing, image_size, options.arch)

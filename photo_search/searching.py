@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -10,11 +9,9 @@ from PIL import Image
 from datasets.images import decode
 from datasets.sketch_cleanup import as_training_sketch
 from photo_search.index import VectorIndex, up_to_date
+from photo_search.network import Network
 from photo_search.store import Store
 from utils.errors import InputError
-
-if TYPE_CHECKING:
-    from photo_search.encoder import Network
 
 MOST_CANDIDATES = 5_000  # looked at where photos turn out to be gone, or to be copies: on a drive that is away, all are
 CANDIDATES, GROWTH = 200, 8  # looked at first to find groups, at least; and how many times as many each further time
@@ -44,7 +41,7 @@ class Searcher:
     grouped, in each search: near-duplicates of one photo count as one hit, which holds them.
     """
 
-    def __init__(self, store: Store, network: "Network"):
+    def __init__(self, store: Store, network: Network):
         store.belong_to(network)
         self.store, self.network = store, network
         self._indexes: dict[bool, VectorIndex | None] = {}

@@ -9,16 +9,14 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from models.names import DOWNLOAD
 from photo_search.config import SUGGESTED
+from photo_search.network import Network
 from utils.errors import InputError
-
-if TYPE_CHECKING:
-    from photo_search.encoder import Network
 
 FILE, FORMAT = "photos.sqlite", 1
 TABLES = """
@@ -68,7 +66,7 @@ class Store:
         if self.fact("identity") is None:  # an id of a photo means something in its own index only
             self.keep_facts(identity=secrets.token_hex(8))
 
-    def belong_to(self, network: "Network") -> None:
+    def belong_to(self, network: Network) -> None:
         """Record the network that computes the vectors. Raises InputError if they were computed by another one."""
         place, option = ("weights", "pretrained_weights") if network.untrained else ("checkpoint", "checkpoint")
         made_by, recorded = self.fact("network"), self.fact(place)

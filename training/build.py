@@ -18,7 +18,9 @@ from losses.objective import Weights
 from models.batchnorm import synchronise_batchnorm
 from models.dsn import Student
 from models.embedding import embedding_network
+from models.engine import precision_of
 from models.names import PHOTO, SKETCH, is_timm
+from models.torch_engine import TorchEngine
 from retrieval.scores import hash_scores
 from training.config import Recipe, TrainConfig
 from training.networks import initial_networks
@@ -71,11 +73,10 @@ def validation(sketches: FileList, photos: FileList, config: TrainConfig, resour
     def validate(student: Student) -> float:
         """Only the main process computes the mAP; the others return 0."""
         embed = Embedder(
-            embedding_network(student, config.preprocessing),
+            TorchEngine(embedding_network(student, config.preprocessing), device, precision_of(resources.amp)),
             device,
             batch_size,
             resources.num_workers,
-            amp=resources.amp,
             distributed=resources.distributed,
         )
         queries = embed(sketches, SKETCH, "validation sketches")[sketch_of_photo]

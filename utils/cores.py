@@ -1,7 +1,11 @@
-"""How many processes and threads are worth starting."""
+"""What the CPU has: cores, threads and bfloat16; and whether there may be a GPU."""
 
+import contextlib
 import os
 import sys
+from pathlib import Path
+
+GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of NVIDIA, of Windows in WSL, of AMD
 
 
 def usable_cores() -> int:
@@ -15,3 +19,16 @@ def compute_threads() -> int:
         return int(sys.modules["torch"].get_num_threads())
     limit = os.environ.get("OMP_NUM_THREADS", "")
     return int(limit) if limit.isdecimal() and int(limit) else usable_cores()
+
+
+def has_bf16() -> bool:
+    """Whether the CPU computes in bfloat16 faster than in float32: AVX-512 BF16 or AMX."""
+    with contextlib.suppress(OSError):
+        flags = Path("/proc/cpuinfo").read_text().split()
+        return "avx512_bf16" in flags or "amx_bf16" in flags
+    return False
+
+
+def has_no_gpu() -> bool:
+    """Whether it is certain, without asking PyTorch, that it would find no GPU of NVIDIA's or AMD's interface."""
+    return sys.platform == "darwin" or (sys.platform == "linux" and not any(Path(device).exists() for device in GPU_DEVICES))

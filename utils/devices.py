@@ -1,12 +1,10 @@
 """Which device to run on, and in which precision."""
 
-import contextlib
 import time
-from pathlib import Path
 
 import torch
 
-from utils.cores import usable_cores
+from utils.cores import has_bf16, usable_cores
 from utils.errors import InputError
 
 
@@ -30,25 +28,23 @@ def finished(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def _has_native_bf16(device: torch.device) -> bool:
+def has_native_bf16(device: torch.device) -> bool:
     """Whether bfloat16 is faster than float32 on the device: Ampere and later, or a CPU with AVX-512 BF16 or AMX."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type == "cpu":
-        with contextlib.suppress(OSError):
-            flags = Path("/proc/cpuinfo").read_text().split()
-            return "avx512_bf16" in flags or "amx_bf16" in flags
-    return False
+    return device.type == "cpu" and has_bf16()
 
 
 def autocast(device: torch.device, amp: str) -> torch.autocast:
-    """The context for forward passes: amp is `bf16`, `off`, or `auto` (bf16 where it is native)."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=uses_bf16(device, amp))
+    """The context for forward passes in training: amp is `bf16` or `off`."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=amp == "bf16")
 
 
-def uses_bf16(device: torch.device, amp: str) -> bool:
-    """Whether `autocast` computes in bfloat16."""
-    return amp == "bf16" or (amp == "auto" and _has_native_bf16(device))
+def resolve_amp(device: torch.device, amp: str) -> str:
+    """bf16, fp16 or off; `auto` is bf16 where the device has it natively. Raises InputError for fp16 on a CPU."""
+    if amp == "fp16" and device.type == "cpu":
+        raise InputError("--amp fp16: needs a GPU; use --amp bf16 or off")
+    return amp if amp != "auto" else "bf16" if has_native_bf16(device) else "off"
 
 
 def resolve_workers(num_workers: int | None, device: torch.device, processes: int = 1) -> int:

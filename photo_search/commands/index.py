@@ -5,11 +5,12 @@ from pathlib import Path
 
 from photo_search import indexing
 from photo_search.config import IndexOptions, NetworkOptions, RunningOptions
-from photo_search.encoder import Network
 from photo_search.index import up_to_date
+from photo_search.network import Network
 from photo_search.networks import new_network, recorded_network
+from photo_search.opening import computing_for
 from photo_search.store import FILE, Store
-from utils.devices import resolve_workers
+from utils.cores import usable_cores
 from utils.errors import InputError
 from utils.files import exclusive_lock
 from utils.ram import report_out_of_memory
@@ -31,10 +32,10 @@ def run(options: IndexOptions, chosen: NetworkOptions, running: RunningOptions) 
 def _store_and_network(options: IndexOptions, chosen: NetworkOptions, running: RunningOptions) -> tuple[Store, Network | None]:
     """The network, if one is named, is read first: one that cannot be read changes nothing."""
     if chosen.is_named and not (options.output / FILE).is_file():
-        network = new_network(chosen, running.device)
+        network = new_network(chosen, computing_for(running, options.output))
         return Store(options.output, make=True), network
     store = Store(options.output)
-    return store, recorded_network(store, chosen, running.device) if chosen.is_named else None
+    return store, recorded_network(store, chosen, computing_for(running, options.output)) if chosen.is_named else None
 
 
 def _bring_up_to_date(
@@ -47,7 +48,7 @@ def _bring_up_to_date(
         print(f"removed {removed} from the index; the files stay on disk")
     roots = options.photos or [Path(root) for root in store.fact("roots", []) if not options.remove]
     if roots:
-        _update(store, network or recorded_network(store, chosen, running.device), roots, running)
+        _update(store, network or recorded_network(store, chosen, computing_for(running, options.output)), roots, running)
     if len(store) == 0 and not options.remove:
         raise InputError(f"{store.folder}: no photo is in the index; name files or folders of photos")
     for codes in [False, True] if options.codes else [False]:
@@ -60,11 +61,11 @@ def _update(store: Store, network: Network, roots: list[Path], running: RunningO
     if store.fact("network") is None:
         _print_network(network)
     store.belong_to(network)
-    workers = resolve_workers(running.num_workers, network.device)
+    workers = min(8, usable_cores()) if running.num_workers is None else running.num_workers
     started = time.perf_counter()
     done = indexing.update(store, network, roots, running.batch_size, workers)
     seconds = time.perf_counter() - started
-    rate = f", {done.added / seconds:,.0f} photos/s" if done.added else ""
+    rate = f", {done.added / seconds:,.0f} photos/s by {network.engine}" if done.added else ""
     added = counted(done.added, "photo", "photos")
     print(f"{added} embedded, {done.removed:,} gone; {len(store):,} in the index ({seconds:.1f} s{rate})")
     _print_faults("cannot be read", store.unreadable())
@@ -75,9 +76,8 @@ def _update(store: Store, network: Network, roots: list[Path], running: RunningO
 
 
 def _print_network(network: Network) -> None:
-    licence = network.embedding.trunk.licence
     title = f"{network.untrained}, untrained" if network.untrained else network.weights
-    known = f"; licence of its weights: {licence}" if licence else ""
+    known = f"; licence of its weights: {network.licence}" if network.licence else ""
     print(printable(f"network: {title}, at {network.side} px{known}"))
 
 

@@ -21,6 +21,7 @@ from models.dsn import Student
 from models.embedding import embedding_network
 from models.names import PHOTO, SKETCH
 from models.restore import restore_student
+from models.torch_engine import TorchEngine
 from models.trunks import preprocessing_for
 from tests.helpers.exporting import write_student
 from tests.helpers.hostile import Hostile
@@ -30,7 +31,7 @@ from utils.checkpoints import write_checkpoint
 pytestmark = pytest.mark.slow
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-SIDE, WIDTH = 32, 8
+SIDE, WIDTH, CPU = 32, 8, torch.device("cpu")
 WORDS = ["export.py", "--checkpoint"]
 
 
@@ -59,7 +60,7 @@ def written(checkpoint) -> Path:
 def embedded(checkpoint, shared_dataset):
     """{domain: (paths of real images, their embeddings by PyTorch)}."""
     student, _ = restore_student(checkpoint, WIDTH)
-    embed = Embedder(embedding_network(student, Preprocessing(SIDE)), torch.device("cpu"), batch_size=5, num_workers=0)
+    embed = Embedder(TorchEngine(embedding_network(student, Preprocessing(SIDE)), CPU), CPU, batch_size=5, num_workers=0)
     split = Split(SKETCHY, shared_dataset, "zeroshot1")
     rows = np.arange(0, 12, 2)
     lists = {SKETCH: split.sketches("zero").subset(rows), PHOTO: split.photos("zero").subset(rows)}
@@ -172,7 +173,7 @@ def test_a_file_that_embeds_differently_is_not_written(written, checkpoint, tmp_
     target = tmp_path / "net.onnx"
     target.write_bytes(b"from before")
     right = onnx_file.load_onnx(written)
-    monkeypatch.setattr(onnx_file, "trace_onnx", lambda network, side, metadata, path: path.write_bytes(b"new"))
+    monkeypatch.setattr(onnx_file, "trace_onnx", lambda network, metadata, path: path.write_bytes(b"new"))
     monkeypatch.setattr(onnx_file, "load_onnx", lambda path: lambda *inputs: right(*inputs) + off)
     refused(run_script, "net.onnx: not written, because its embeddings differ from PyTorch's by", checkpoint, "-o", target)
     assert target.read_bytes() == b"from before"

@@ -14,8 +14,10 @@ from evaluation.embedding import Embedder
 from evaluation.feature_cache import FeatureCache
 from models.dsn import Student
 from models.embedding import EmbeddingNetwork, embedding_network
+from models.engine import BF16, FLOAT32
 from models.names import PHOTO, SKETCH
 from models.restore import weights_digest
+from models.torch_engine import TorchEngine
 
 CPU = torch.device("cpu")
 
@@ -33,8 +35,10 @@ def files(tiny_dataset):
     return Split(SKETCHY, tiny_dataset, "zeroshot1").sketches("zero").subset(np.arange(4))
 
 
-def embedder(network, folder, **changes):
-    return replace(Embedder(network, CPU, 4, 0, cache=FeatureCache(folder, weights_digest(network))), **changes)
+def embedder(network, folder, precision=FLOAT32):
+    images, pooled = network.preprocessing.as_dict(), network.projection is None
+    cache = FeatureCache(folder, weights=weights_digest(network), images=images, pooled=pooled, precision=precision)
+    return Embedder(TorchEngine(network, CPU, precision), CPU, 4, 0, cache=cache)
 
 
 def test_features_are_made_once(files, tmp_path, capsys, monkeypatch):
@@ -56,7 +60,7 @@ def test_whatever_changes_makes_them_anew(files, tmp_path):
     assert place(embed, files) == 1
     assert place(embed, files) == 0
     assert place(embed, files, PHOTO) == 1
-    assert place(replace(embed, amp="bf16"), files) == 1
+    assert place(embedder(network(), tmp_path, BF16), files) == 1
     for changes in ({"image_size": 48}, {"pooled": True}, {"change": 1e-6}, {"interpolation": "bicubic"}):
         assert place(embedder(network(**changes), tmp_path), files) == 1
     assert place(embed, files.subset([1, 0, 2, 3])) == 1

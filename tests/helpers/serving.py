@@ -18,7 +18,8 @@ from PIL import Image, ImageDraw
 from photo_search import indexing
 from photo_search.access import LOOPBACK
 from photo_search.connections import Limits, Server
-from photo_search.encoder import Network, open_network
+from photo_search.encoder import open_network
+from photo_search.network import Computing, Network
 from photo_search.searching import Searcher
 from photo_search.service import listening, make_app
 from photo_search.store import Store
@@ -35,7 +36,7 @@ def searcher_of(photos: Path, network_file: Path, folder: Path) -> Searcher:
 
 @functools.cache
 def _open_network(file: Path) -> Network:
-    return open_network(file, "cpu")
+    return open_network(file, Computing("cpu", "float32"))
 
 
 def again(searcher: Searcher) -> Searcher:

@@ -20,6 +20,7 @@ from datasets.images import decode, is_read, opened
 from datasets.sketch_cleanup import as_training_sketch
 from photo_search.encoder import open_network
 from photo_search.index import unit, up_to_date
+from photo_search.network import Computing
 from photo_search.searching import BLOCK, NEAR_DUPLICATE, Searcher, near_duplicates
 from photo_search.store import PhotoFile, Store
 from tests.helpers.network import write_checkpoint
@@ -30,12 +31,14 @@ from utils.errors import InputError
 pytest.importorskip("faiss")
 
 
-open_once = functools.cache(open_network)
+@functools.cache
+def open_once(checkpoint, image_size=None, arch=None):
+    return open_network(checkpoint, Computing("cpu", "float32"), image_size, arch)
 
 
 @pytest.fixture(autouse=True)
 def each_checkpoint_is_read_once(monkeypatch):
-    monkeypatch.setattr("photo_search.networks.open_network", open_once)
+    monkeypatch.setattr("photo_search.encoder.open_network", lambda checkpoint, _, *others: open_once(checkpoint, *others))
 
 
 @pytest.fixture

@@ -1,0 +1,105 @@
+"""OpenVINO as the engine on a CPU: a network that was converted once, read from a folder of `network.xml` and `network.bin`."""
+
+import functools
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from datasets.preprocessing import Preprocessing
+from models.engine import BF16, FLOAT32, Engine
+from utils.cores import compute_threads
+from utils.errors import InputError
+from utils.files import atomic_folder, read_json
+
+if TYPE_CHECKING:
+    import torch
+
+FOLDER = "engine"  # within an index, or beside a checkpoint
+FACTS, LARGEST_FACTS = "engine.json", 1 << 16
+CHUNK = 16  # images at once: the activations of more leave the cache
+PRECISIONS = {FLOAT32: "f32", BF16: "bf16"}
+
+
+@functools.cache
+def openvino_version() -> str | None:
+    """The version of OpenVINO; None if it cannot be imported."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # else conversions are reported to its makers
+    try:
+        import openvino
+    except Exception:  # besides ImportError what its native libraries raise
+        return None
+    return openvino.__version__.split("-")[0]
+
+
+class OpenVinoEngine(Engine):
+    """model: an `openvino.Model` that takes images (B, S, S, 3) uint8 and domains (B,) float32."""
+
+    def __init__(self, model: Any, width: int, preprocessing: Preprocessing, precision: str):
+        import openvino
+
+        self.name, self.width, self.preprocessing = f"OpenVINO {openvino_version()}", width, preprocessing
+        settings = {
+            "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": compute_threads(),
+            "ENABLE_CPU_PINNING": False,  # two processes would be tied to the same cores
+        }
+        self._compiled = openvino.Core().compile_model(model, "CPU", settings)
+        computes_bf16 = self._compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.bf16
+        self.precision = BF16 if computes_bf16 else FLOAT32  # a CPU without bf16 ignores the hint
+
+    def embed(self, images: np.ndarray, domain: float) -> np.ndarray:
+        vectors = np.empty((len(images), self.width), np.float32)
+        for start in range(0, len(images), CHUNK):
+            chunk = np.ascontiguousarray(images[start : start + CHUNK])
+            domains = np.full(len(chunk), domain, np.float32)
+            vectors[start : start + CHUNK] = self._compiled([chunk, domains], share_inputs=True)[0]
+        return vectors
+
+    def embed_tensor(self, images: "torch.Tensor", domain: float) -> "torch.Tensor":
+        import torch
+
+        return torch.from_numpy(self.embed(images.permute(0, 2, 3, 1).numpy(), domain))
+
+
+def kept_engine(folder: Path, digest: str, side: int, precision: str) -> OpenVinoEngine | None:
+    """The engine that `keep_engine` kept of the network with this digest, for images of `side` pixels.
+
+    None if there is none, or it is of another network or version of OpenVINO, or damaged.
+    """
+    try:
+        facts = read_json(folder / FACTS, LARGEST_FACTS)
+        if facts["digest"] != digest or facts["openvino"] != openvino_version() or facts["sizes"] != _sizes(folder):
+            return None
+        preprocessing = Preprocessing.from_dict(facts["preprocessing"])
+        if preprocessing.image_size != side:
+            return None
+        import openvino
+
+        model = openvino.Core().read_model(folder / "network.xml")
+        return OpenVinoEngine(model, int(facts["width"]), preprocessing, precision)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError):
+        return None
+
+
+def keep_engine(folder: Path, digest: str, model: Any, width: int, preprocessing: Preprocessing) -> None:
+    """Keep a converted network in `folder`, in place of an earlier one; nothing happens where nothing can be written."""
+    import openvino
+
+    if folder.exists() and not (folder / FACTS).is_file():  # somebody else's
+        return
+    try:
+        with atomic_folder(folder) as temporary:
+            openvino.save_model(model, temporary / "network.xml", compress_to_fp16=False)
+            facts = {"digest": digest, "openvino": openvino_version(), "sizes": _sizes(temporary), "width": width}
+            text = json.dumps({**facts, "preprocessing": preprocessing.as_dict()}, indent=1)
+            (temporary / FACTS).write_text(text + "\n", encoding="utf-8")
+    except (InputError, RuntimeError):  # OpenVINO raises RuntimeError on a full disk
+        return
+
+
+def _sizes(folder: Path) -> list[int]:
+    return [(folder / f"network.{suffix}").stat().st_size for suffix in ("xml", "bin")]
