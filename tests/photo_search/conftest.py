@@ -33,11 +33,18 @@ def served(searcher):
 
 
 @pytest.fixture
+def pytorch_embeds(monkeypatch):
+    """Few photos do not repay the seconds of a conversion for OpenVINO."""
+    monkeypatch.setattr("models.engines.openvino_version", lambda: None)
+
+
+@pytest.fixture
 def search(run_script):
-    """search(command, …) → (exit code, stdout, last line of stderr)."""
+    """search(command, …) → (exit code, stdout, last line of stderr); in float32 unless the words name a precision."""
 
     def run(*words):
-        code, out, err = run_script("search.py", *words)
+        precision = [] if "--precision" in words or "--help" in words else ["--precision", "float32"]
+        code, out, err = run_script("search.py", *words, *(precision if words else []))
         assert "Traceback" not in err
         return code, out, err.splitlines()[-1] if err.strip() else ""
 

@@ -29,6 +29,7 @@ from tests.helpers.trees import picture
 from utils.errors import InputError
 
 pytest.importorskip("faiss")
+pytestmark = pytest.mark.usefixtures("pytorch_embeds")
 
 
 @functools.cache

@@ -17,6 +17,7 @@ from tests.helpers.network import seresnet_state
 from tests.helpers.trees import picture
 
 pytest.importorskip("faiss")
+pytestmark = pytest.mark.usefixtures("pytorch_embeds")
 ARCH, OTHER, SIDE = "timm/test_vit", "timm/test_resnet", 64
 
 
