@@ -13,7 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.evaluation import megabytes
-from benchmarks.setting import Setting, seconds
+from benchmarks.setting import RECIPE, Setting, seconds
+from training.config import train_config
 from utils.devices import finished
 from utils.distributed import init_distributed
 from utils.errors import InputError, report_errors
@@ -38,8 +39,7 @@ def started(it: Setting, processes: int, steps: int, *options: str) -> dict[str,
 
 
 def main(file: str, steps: int, arguments: list[str]) -> None:
-    device = arguments[arguments.index("--device") + 1] if "--device" in arguments else "auto"
-    with init_distributed(device) as distributed, distributed.only_main_prints():
+    with init_distributed(train_config(RECIPE, arguments).runtime.device) as distributed, distributed.only_main_prints():
         it = Setting.of(arguments, distributed)
         step, batch = it.step(), it.batch_at_hand()
         for number in range(WARM_UP):

@@ -1,12 +1,10 @@
-"""PyTorch's SyncBatchNorm in each of several processes, on a CPU: python -m tests.helpers.fused_batchnorm.
+"""PyTorch's SyncBatchNorm in each of several processes: python -m tests.helpers.fused_batchnorm.
 
-PyTorch has its kernels for GPUs only. Here they are written in plain operations; PyTorch's own code calls them and sends their
-results. Each process compares its part with the whole batch in one process; it fails if they differ.
+PyTorch has its kernels for GPUs only. Without a GPU they are replaced by plain operations here; PyTorch's own code calls them and
+sends their results. Each process compares its part with the whole batch in one process; it fails if they differ.
 """
 
 import copy
-import itertools
-from unittest import mock
 
 import timm
 import torch
@@ -14,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from models.batchnorm import synchronise_batchnorm
-from utils.distributed import init_distributed
+from utils.distributed import Distributed, init_distributed
 
 COUNT = 5  # images, so that two processes have different numbers of them
 
@@ -79,20 +77,30 @@ def network() -> nn.Module:
     return nn.Sequential(trunk, nn.BatchNorm1d(trunk.num_features)).double()
 
 
+def replace_kernels() -> None:
+    torch._C._get_privateuse1_backend_name = lambda: "cpu"  # a device that PyTorch's SyncBatchNorm admits
+    for kernel in KERNELS:
+        setattr(torch, kernel.__name__, kernel)
+
+
+def compare(distributed: Distributed, device: torch.device) -> None:
+    plain, rows = network().to(device), distributed.own_positions(COUNT)
+    synchronised = synchronise_batchnorm(copy.deepcopy(plain), torch.device("cuda"))
+    images = torch.randn(COUNT, 3, 32, 32, dtype=torch.double).to(device)
+    factor = torch.randn(COUNT, plain[1].num_features, dtype=torch.double).to(device)
+    output, on_images, *on_weights = trained(plain, images, factor)
+    own_output, own_on_images, *own_on_weights = trained(synchronised, images[rows], factor[rows])
+    for gradient in own_on_weights:
+        dist.all_reduce(gradient)
+    wanted = [output[rows], on_images[rows], *on_weights, *plain.buffers()]
+    found = [own_output, own_on_images, *own_on_weights, *synchronised.buffers()]
+    for own, expected in zip(found, wanted, strict=True):
+        torch.testing.assert_close(own, expected, rtol=1e-8, atol=1e-8)
+
+
 if __name__ == "__main__":
-    with init_distributed("cpu") as distributed, mock.patch.object(torch._C, "_get_privateuse1_backend_name", lambda: "cpu"):
-        for kernel in KERNELS:
-            setattr(torch, kernel.__name__, kernel)
-        plain, rows = network(), distributed.own_positions(COUNT)
-        synchronised = synchronise_batchnorm(copy.deepcopy(plain), torch.device("cuda"))
-        images = torch.randn(COUNT, 3, 32, 32, dtype=torch.double)
-        factor = torch.randn(COUNT, plain[1].num_features, dtype=torch.double)
-        output, on_images, *on_weights = trained(plain, images, factor)
-        own_output, own_on_images, *own_on_weights = trained(synchronised, images[rows], factor[rows])
-        for gradient in own_on_weights:
-            dist.all_reduce(gradient)
-        wanted = [output[rows], on_images[rows], *on_weights, *plain.buffers()]
-        for found, expected in zip(
-            itertools.chain([own_output, own_on_images], own_on_weights, synchronised.buffers()), wanted, strict=True
-        ):
-            torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
+    has_gpu = torch.cuda.is_available()
+    if not has_gpu:
+        replace_kernels()
+    with init_distributed("cpu") as distributed:  # over gloo, so that both processes may use one GPU
+        compare(distributed, torch.device("cuda" if has_gpu else "cpu"))
