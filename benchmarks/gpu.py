@@ -24,6 +24,8 @@ from benchmarks import epoch, evaluation, processes, training_step
 from benchmarks.setting import Setting, seconds, setting, side_by_side
 from evaluation.embedding import Embedder
 from models.embedding import embedding_network
+from models.engine import FLOAT32, precision_of
+from models.engines import open_engine
 from models.names import PHOTO
 from utils.cores import usable_cores
 from utils.errors import InputError, report_errors
@@ -91,14 +93,14 @@ def epochs_of(it: Setting, steps: int) -> Iterator[Figure]:
 
 def embedding_of(it: Setting) -> Iterator[Figure]:
     """Photos embedded per second, with decoding."""
-    photos, student = it.split.photos("train"), it.step().student
-    for amp in dict.fromkeys(("off", it.resources.amp)):
-        network = embedding_network(student, it.config.preprocessing)
-        embed = Embedder(network, it.device, it.batch_size, it.resources.num_workers, amp=amp)
+    photos, workers = it.split.photos("train"), it.resources.num_workers
+    for precision in dict.fromkeys((FLOAT32, precision_of(it.resources.amp))):
+        network = embedding_network(it.step().student, it.config.preprocessing)
+        engine = open_engine(network, it.device, precision, images=len(photos))
+        embed = Embedder(engine, it.device, it.batch_size, workers)
         embed(photos, PHOTO, "warm up")
         rate = len(photos) / seconds(functools.partial(embed, photos, PHOTO, "photos"), it.device)
-        precision = "bf16" if amp == "bf16" else "float32"
-        yield Figure(f"embedding, {precision}", rate, f"photos/s of {len(photos)}, {it.resources.num_workers} workers decoding")
+        yield Figure(f"embedding, {precision}", rate, f"photos/s of {len(photos)} by {engine}, {workers} workers decoding")
 
 
 def rankings_of(it: Setting) -> Iterator[Figure]:

@@ -73,7 +73,8 @@ class _Graph:
                 forward(self.images, self.domains)
         torch.cuda.current_stream(images.device).wait_stream(side_stream)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        # other threads may go on: the DataLoader's allocates pinned memory, which would invalidate a "global" capture
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
             self.output = forward(self.images, self.domains)
 
     def __call__(self, images: torch.Tensor, domains: torch.Tensor) -> torch.Tensor:
