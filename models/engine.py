@@ -54,7 +54,9 @@ class LazyEngine(Engine):
 
     @functools.cached_property
     def started(self) -> Engine:
-        return self._start()
+        engine = self._start()
+        del self._start  # it holds the network that was converted
+        return engine
 
     @property
     def name(self) -> str:  # type: ignore[override]
