@@ -3,6 +3,7 @@
 Reading a value back, on a GPU a wait of the host, raises there, and so does a mix of devices.
 """
 
+import contextlib
 from typing import ClassVar
 
 import pytest
@@ -30,24 +31,41 @@ from utils.distributed import Distributed
 
 DEVICE = torch.device("meta")
 RECIPE = Recipe(SKETCHY, photos_per_sketch=2, epochs=1, validation_batches=1, seed=1)
-NON_BLOCKING, FROM_NUMBERS = torch.ops.aten._to_copy.default, torch.ops.aten.lift_fresh.default
+NON_BLOCKING = torch.ops.aten._to_copy.default
+FROM_NUMBERS = torch.tensor, torch.as_tensor, torch.Tensor.new_tensor
+INDEXING = torch.Tensor.__getitem__, torch.Tensor.__setitem__
 
 
-class NoWaiting(TorchDispatchMode):
-    """Raises on what the meta device admits, but a GPU refuses or makes the host wait for.
+class NoHostTensors(TorchDispatchMode):
+    """Raises where a tensor in host memory meets one on the device, as an index, a number or the source of a blocking copy.
 
-    That is a tensor in host memory beside one on the device, as an index, a number or the source of a blocking copy, and a tensor
-    made on the device from Python's numbers, which PyTorch copies there.
+    The meta device itself admits these; a GPU refuses them or makes the host wait.
     """
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         devices = {part.device.type for part in tree_leaves((args, kwargs, result)) if isinstance(part, torch.Tensor)}
-        is_free = func is NON_BLOCKING and kwargs.get("non_blocking")
-        if DEVICE.type in devices and (func is FROM_NUMBERS or ("cpu" in devices and not is_free)):
-            raise RuntimeError(f"{func} copies from the host")
+        if {"cpu", DEVICE.type} <= devices and not (func is NON_BLOCKING and kwargs.get("non_blocking")):
+            raise RuntimeError(f"{func} mixes devices or waits")
         return result
+
+
+class NoHostNumbers(TorchFunctionMode):
+    """Raises where Python's numbers become a tensor on the device: PyTorch makes it on the host, and waits for a copy."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        is_made = func in FROM_NUMBERS and result.device == DEVICE
+        if is_made or (func in INDEXING and args[0].device == DEVICE and isinstance(args[1], list)):
+            raise RuntimeError(f"{func} waits for a copy")
+        return result
+
+
+@contextlib.contextmanager
+def no_waiting():
+    with NoHostTensors(), NoHostNumbers():
+        yield
 
 
 class Autocast(TorchFunctionMode):
@@ -115,7 +133,7 @@ def step_of(shared_dataset, teacher, monkeypatch):
 
 def take_steps(step: TrainingStep, given: Batch, epoch: int = 20) -> None:
     state = TrainingState()
-    with NoWaiting():
+    with no_waiting():
         for number in (1, 2):
             state.add(step(given, epoch, number))
     assert state.sums.device == DEVICE and state.sums.shape == (5,)
@@ -160,5 +178,5 @@ def test_nor_does_a_step_of_several_processes(step_of, monkeypatch):
 )
 def test_each_fault_is_seen(fault):
     values = torch.ones(3, device=DEVICE)
-    with NoWaiting(), pytest.raises((RuntimeError, NotImplementedError)):
+    with no_waiting(), pytest.raises((RuntimeError, NotImplementedError)):
         fault(values)
