@@ -24,7 +24,7 @@ def test_every_row_is_measured_and_written(run_script, monkeypatch, tmp_path):
     monkeypatch.setattr(evaluation, "PHOTOS", 300)
     results = tmp_path / "gpu.csv"
     code, out, err = run_script(
-        "benchmarks/gpu.py", "--device", "cpu", "--steps", 2, "--processes", 1, 2, "--results", results, *TINY
+        "benchmarks/gpu.py", "--device", "cpu", "--steps", 1, "--processes", 1, 2, "--results", results, *TINY
     )
     assert code == 0, err
     with results.open(newline="") as file:
