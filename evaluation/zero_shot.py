@@ -10,16 +10,11 @@ from datasets.catalog import Dataset
 from datasets.file_lists import FileList, Split
 from datasets.images import decode
 from evaluation.config import ZeroShotConfig
-from evaluation.embedding import Embedder
-from evaluation.feature_cache import FeatureCache
 from evaluation.outputs import facts_of, require_free, write_outcome
-from evaluation.protocols import Protocol, protocol_of, training_samples
-from evaluation.resources import Resources, resolve
+from evaluation.protocols import Protocol, protocol_of
+from evaluation.resources import resolve
+from evaluation.tested_features import FeaturePair, embed_protocol
 from evaluation.tested_network import TestedNetwork, open_tested
-from models.engine import Engine, LazyEngine, precision_of
-from models.engines import KeptIn, open_engine
-from models.names import PHOTO, SKETCH
-from models.openvino_engine import FOLDER
 from report.page import ReportData
 from report.photo_grid import THUMBNAIL
 from retrieval.metrics import Scores
@@ -30,7 +25,6 @@ from utils.options import as_text
 from utils.ram import report_out_of_memory
 
 OUT_OF_MEMORY_HINT = "lower --batch_size or --image_size; --num_workers 0 saves the memory of the data-loading processes"
-FeaturePair = tuple[torch.Tensor, torch.Tensor]
 
 
 def zero_shot_test(dataset: Dataset, config: ZeroShotConfig) -> dict[str, Any]:
@@ -58,11 +52,8 @@ def _test(dataset: Dataset, config: ZeroShotConfig, distributed: Distributed) ->
     if distributed.is_main:
         require_free(results_file)
 
-    embed = _embedder(tested, len(protocol.queries) + len(protocol.gallery), config, resources)
     started = finished(resources.device)
-    queries = embed(protocol.queries, protocol.query_domain, "queries")
-    gallery = embed(protocol.gallery, PHOTO, "gallery photos")
-    training = _embed_training_images(split, embed, protocol) if config.codes.itq_fit == "train" else None
+    queries, gallery, training = embed_protocol(split, tested, protocol, config, resources)
     if not distributed.is_main:
         return {}
     embedded = finished(resources.device)
@@ -86,36 +77,6 @@ def _test(dataset: Dataset, config: ZeroShotConfig, distributed: Distributed) ->
     )
     write_outcome(results_file, results, protocol.queries.paths, report, with_report=not config.output.no_report)
     return results
-
-
-def _embedder(tested: TestedNetwork, images: int, config: ZeroShotConfig, resources: Resources) -> Embedder:
-    """images: how many are to be embedded."""
-    precision, keeps = precision_of(resources.amp), not config.output.no_cache
-    identity = {**tested.identity, "precision": precision, "device": resources.device.type}
-
-    def start() -> Engine:
-        kept = KeptIn(tested.folder / FOLDER, tested.digest) if keeps and resources.distributed.is_main else None
-        engine = open_engine(tested.network, resources.device, precision, kept, images)
-        print(f"embedding by {engine}")
-        return engine
-
-    return Embedder(
-        LazyEngine(tested.network.width, tested.network.preprocessing, start),
-        resources.device,
-        config.runtime.batch_size,
-        resources.num_workers,
-        bar_every=config.runtime.print_freq,
-        cache=FeatureCache(tested.folder / "features", **identity) if keeps else None,
-        distributed=resources.distributed,
-    )
-
-
-def _embed_training_images(split: Split, embed: Embedder, protocol: Protocol) -> FeaturePair:
-    """Features of training images from the domain of the queries, and of training photos."""
-    sketches, photos = training_samples(split)
-    photo_features = embed(photos, PHOTO, "training photos")
-    has_sketch_queries = protocol.query_domain == SKETCH
-    return (embed(sketches, SKETCH, "training sketches") if has_sketch_queries else photo_features), photo_features
 
 
 def _score(
