@@ -24,12 +24,14 @@ from models.dsn import Teacher
 from synthetic.draw import Settings, draw_dataset
 from training.build import training_batches, training_step
 from training.checkpointing import Checkpointer
+from training.compiling import compile_step
 from training.config import Recipe, TrainConfig, train_config
 from training.state import TrainingState
 from training.step import TrainingStep
 from training.trainer import Trainer
 from utils.devices import finished
 from utils.distributed import Distributed
+from utils.errors import InputError
 from utils.parser import whole_number
 from utils.seeding import seed_everything
 from utils.signals import StopRequest
@@ -78,14 +80,19 @@ class Setting(NamedTuple):
         order = list(batches.order)
         return DataLoader(images, batch_sampler=order, num_workers=num_workers, persistent_workers=num_workers > 0)
 
-    def step(self, amp: str | None = None, compile: bool = False) -> TrainingStep:
+    def step(self, amp: str | None = None) -> TrainingStep:
         """A training step with freshly initialised networks, the student in train mode."""
         seed_everything(0)
-        config = dataclasses.replace(self.config, runtime=dataclasses.replace(self.config.runtime, compile=compile))
         resources = dataclasses.replace(self.resources, amp=amp or self.resources.amp)
-        step = training_step(self.split, config, resources, self.batches(num_workers=0).per_batch[0])
+        step = training_step(self.split, self.config, resources, self.batches(num_workers=0).per_batch[0])
         step.student.train()
         return step
+
+    def compile(self, step: TrainingStep) -> None:
+        """Compile the step as `--compile on` does, and print how long that takes. Raises InputError if it does not work."""
+        config = dataclasses.replace(self.config, runtime=dataclasses.replace(self.config.runtime, compile="on"))
+        if not compile_step(step, self.batches(num_workers=0), TrainingState(), config):
+            raise InputError("--compile: does not work here; leave it out")
 
     def plain_step(self) -> Callable[[torch.Tensor, torch.Tensor], Losses]:
         """A function (views, labels) that takes a plain step with networks of its own."""

@@ -119,27 +119,22 @@ def training_step(split: Split, config: TrainConfig, resources: Resources, sketc
 
 
 def wrapped_forward(student: Student, has_teacher: bool, config: TrainConfig, resources: Resources) -> Callable[..., Any] | None:
-    """The student's forward pass, compiled or in DistributedDataParallel; None if it is the student's own.
-
-    Raises InputError if `--compile` does not work on this machine.
-    """
-    network: nn.Module = student
-    if resources.distributed.world_size > 1:
-        unused = _unused_parameters(student, has_teacher, config.objective.contrastive_lambda)
-        for parameter in unused:
-            parameter.requires_grad_(False)  # else DistributedDataParallel waits for its gradient
-        network = DistributedDataParallel(
-            student,
-            device_ids=[torch.cuda.current_device()] if resources.device.type == "cuda" else None,
-            gradient_as_bucket_view=True,
-            find_unused_parameters=is_timm(config.model.arch),  # some of timm's models have parameters that no feature depends on
-            **{BUFFERS_IN_FORWARD: config.runtime.batchnorm == "local"},  # else all processes have the same statistics
-        )
-        for parameter in unused:
-            parameter.requires_grad_(True)
-    if config.runtime.compile:
-        return _compiled(network, resources.device)
-    return None if network is student else network
+    """The student in DistributedDataParallel if there are several processes; else None, for the student itself."""
+    if resources.distributed.world_size == 1:
+        return None
+    unused = _unused_parameters(student, has_teacher, config.objective.contrastive_lambda)
+    for parameter in unused:
+        parameter.requires_grad_(False)  # else DistributedDataParallel waits for its gradient
+    network = DistributedDataParallel(
+        student,
+        device_ids=[torch.cuda.current_device()] if resources.device.type == "cuda" else None,
+        gradient_as_bucket_view=True,
+        find_unused_parameters=is_timm(config.model.arch),  # some of timm's models have parameters that no feature depends on
+        **{BUFFERS_IN_FORWARD: config.runtime.batchnorm == "local"},  # else all processes have the same statistics
+    )
+    for parameter in unused:
+        parameter.requires_grad_(True)
+    return network
 
 
 def _unused_parameters(student: Student, has_teacher: bool, contrastive_weight: float) -> list[nn.Parameter]:
@@ -148,17 +143,6 @@ def _unused_parameters(student: Student, has_teacher: bool, contrastive_weight: 
     if student.contrastive_head is not None and contrastive_weight == 0:
         heads.append(student.contrastive_head)
     return [parameter for head in heads for parameter in head.parameters() if parameter.requires_grad]
-
-
-def _compiled(network: nn.Module, device: torch.device) -> Callable[..., Any]:
-    try:
-        torch.compile(torch.sin)(torch.ones(2, device=device))
-    except Exception as error:  # each backend raises its own kinds
-        reason = str(error).strip().splitlines()[0][:160]
-        raise InputError(
-            f"--compile: does not work here ({reason}); install a C++ compiler (GPU: triton), or leave it out"
-        ) from error
-    return torch.compile(network, dynamic=False)
 
 
 def adam(student: Student, lr: float, weight_decay: float, trunk_lr: float | None = None) -> torch.optim.Optimizer:

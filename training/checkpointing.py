@@ -80,7 +80,7 @@ def restore(path: Path, content: dict[str, Any], step: TrainingStep, batches: Mi
     if ignored:
         print(f"{path}: ignoring unknown keys: {', '.join(ignored)}")
     try:
-        state = TrainingState(content["epoch"], best=float(content["best_acc1"]))
+        state = TrainingState(content["epoch"], best=float(content["best_acc1"]), compiled=_was_compiled(content))
         if not math.isfinite(state.best):
             raise ValueError("best value not finite")
         if content.get("progress") is not None:
@@ -108,6 +108,13 @@ def _newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
             raise
         print(f"note: {error}\nnote: resuming from the checkpoint before it, {previous}")
         return previous, read_checkpoint(previous, option="--resume")
+
+
+def _was_compiled(content: dict[str, Any]) -> bool | None:
+    """Files of earlier versions record the option alone."""
+    options = content.get("options")
+    recorded = content.get("compiled", options.get("compile") if isinstance(options, dict) else None)
+    return recorded if isinstance(recorded, bool) else None
 
 
 def _restore_within_epoch(
@@ -214,6 +221,7 @@ class Checkpointer:
             optimizer=self.step.optimizer.state_dict(),
             options=self.config.as_text(),
             random_state=random_state(self.step.device),
+            compiled=state.compiled,
             previous=previous,
             **record_of(self.step.student.original_model, self.config.preprocessing),
             **within_epoch,

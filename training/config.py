@@ -108,7 +108,14 @@ class RuntimeOptions(DeviceOptions):
         help="minutes between two checkpoints within an epoch; 0: at the end of epochs only",
     )
     checkpoint_activations: bool = option(False, help="save memory by computing activations again in the backward pass")
-    compile: bool = option(False, help="compile the model with torch.compile; see benchmarks/README.md")
+    compile: str = option(
+        "auto",
+        choices=("auto", "on", "off"),
+        nargs="?",
+        const="on",
+        changes_result=False,
+        help="compile the network with torch.compile (no value: on); auto: on one CPU or GPU, if the steps left repay it",
+    )
     profile: bool = option(False, changes_result=False, help="profile a few steps, write their trace to the run folder and exit")
     resume: bool = option(
         False, "-r", changes_result=False, help="resume from checkpoint.pth.tar in the run folder, if there is one"

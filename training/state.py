@@ -13,13 +13,15 @@ LOSSES = (*Losses._fields, "total")
 class TrainingState:
     """Finished epochs, finished steps of the current epoch with the sums (5,) of their losses, and the best validation mAP.
 
-    `sums` stays on the device, so that no step waits for it; it is None before the first step of an epoch.
+    `sums` stays on the device, so that no step waits for it; it is None before the first step of an epoch. `compiled`: whether
+    the steps are computed by compiled code; None if nothing is known yet.
     """
 
     epochs: int = 0
     steps: int = 0
     sums: torch.Tensor | None = None
     best: float = 0.0
+    compiled: bool | None = None
 
     def add(self, losses: torch.Tensor) -> None:
         """Count one step with these losses (5,)."""

@@ -10,6 +10,7 @@ from evaluation.config import run_name
 from evaluation.resources import resolve
 from training.build import training_batches, training_step, validation
 from training.checkpointing import Checkpointer, archive_previous_run, has_checkpoint, mark_new_run, resume
+from training.compiling import compile_step
 from training.config import Recipe, TrainConfig
 from training.profiling import profile_steps
 from training.state import TrainingState
@@ -65,6 +66,7 @@ def _train(recipe: Recipe, config: TrainConfig, distributed: Distributed, stop: 
         print(f"run folder {folder}")
         print(f"{len(batches)} steps an epoch of {sum(batches.per_batch)} images on {resources.device}{processes}")
         if runtime.profile:
+            compile_step(step, batches, state, config)
             print(profile_steps(step, batches, state.epochs, folder))
             return state.best
         if not is_new and state.epochs >= config.optimisation.epochs:
@@ -78,7 +80,8 @@ def _train(recipe: Recipe, config: TrainConfig, distributed: Distributed, stop: 
             archive_previous_run(folder, is_new)
             record = folder / ("options.json" if is_new else f"options_from_epoch_{state.epochs + 1}.json")
             resolved = {"num_classes": split.seen_classes, "device": str(resources.device), "steps": len(batches)}
-            record_run(record, config.as_text(), **resolved, num_workers=resources.num_workers, amp=resources.amp)
+            how = {"num_workers": resources.num_workers, "amp": resources.amp, "compiled": state.compiled}
+            record_run(record, config.as_text(), **resolved, **how)
             if bad_images:
                 bad_images.write(folder / SKIPPED)
 
@@ -88,6 +91,7 @@ def _train(recipe: Recipe, config: TrainConfig, distributed: Distributed, stop: 
         if config.optimisation.epochs == 0:
             checkpointer.save_epoch(state, validate(step.student))
             return state.best
+        state.compiled = compile_step(step, batches, state, config)
         Trainer(step, batches, validate, checkpointer, stop, config, state).train()
         print(f"best validation mAP {state.best:.4f}: {folder / BEST}\npeak memory: {peak_memory(resources.device)}")
         return state.best

@@ -192,3 +192,28 @@ def test_parts_go_round_once_and_in_order(count, size):
 
 def test_a_share_has_sketches_first_and_then_photos():
     assert [shard_positions((3, 4), rank, 2) for rank in range(2)] == [[0, 1, 3, 4], [2, 5, 6]]
+
+
+COMPILED = (
+    "import functools, runpy, sys, torch\n"
+    "torch.compile = functools.partial(torch.compile, backend='aot_eager')\n"  # needs no C++ compiler
+    "sys.argv = sys.argv[1:]\n"
+    "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+)
+
+
+@pytest.mark.slow
+def test_two_processes_train_compiled(shared_dataset, tmp_path):
+    words = [TRAIN, *SMALL, *SHORT, "--epochs", 1, "--data_root", shared_dataset, "--arch", "timm/test_resnet"]
+    weights = []
+    for choice in ("on", "off"):
+        folder = tmp_path / choice
+        chosen = [*words, "-s", folder, "--compile", choice]
+        first, second = started(2, "-c", COMPILED, *chosen, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        out, others = first.communicate(timeout=600)[0], second.communicate()[0]
+        assert (first.returncode, second.returncode) == (0, 0), out[-3000:] + others[-3000:]
+        assert ("compiled in" in out) == (choice == "on")
+        (checkpoint,) = folder.glob("*/checkpoint.pth.tar")
+        weights.append(torch.load(checkpoint, weights_only=True)["state_dict"])
+    for name, value in weights[1].items():
+        torch.testing.assert_close(weights[0][name], value, rtol=1e-2, atol=1e-3, msg=lambda text, name=name: f"{name}: {text}")

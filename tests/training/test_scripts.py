@@ -68,21 +68,34 @@ def test_one_seed_gives_identical_weights_and_another_does_not(trained, shared_d
 def test_compiling_leaves_the_students_weights_its_own(trained, shared_dataset, tmp_path, run_script, monkeypatch):
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda what, **_: compiled.append(what) or (lambda *inputs: what(*inputs)))
-    words = [*SMALL, *SHORT, "--epochs", 2, "--data_root", shared_dataset, "-s", tmp_path, "--compile"]
-    code, _, err = run_script(TRAIN, *words)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    words = [*SMALL, *SHORT, "--data_root", shared_dataset, "-s", tmp_path]
+    code, out, err = run_script(TRAIN, *words, "--epochs", 2, "--compile")
     assert code == 0, err
-    assert isinstance(compiled[-1], Student)
+    assert isinstance(compiled[-1], Student) and "compiled in" in out
     assert same(weights_of(tmp_path), weights_of(trained))
+    code, out, err = run_script(TRAIN, *words, "--epochs", 3, "--resume")
+    assert code == 0, err
+    assert "compiled in" in out and "note: the run so far" not in out  # goes on as it began
 
 
-def test_a_machine_that_cannot_compile_says_so(shared_dataset, tmp_path, run_script, monkeypatch):
-    def fails(*_, **__):
-        raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found\nand much more")
-
-    monkeypatch.setattr(torch, "compile", fails)
-    code, _, err = run_script(TRAIN, *SMALL, *SHORT, "--data_root", shared_dataset, "-s", tmp_path, "--compile")
-    assert code == 2
-    assert err.startswith("error: --compile: does not work here (InvalidCxxCompiler: No working C++ compiler found); install")
+@pytest.mark.slow
+@pytest.mark.parametrize("was_compiled", [True, False])
+def test_a_checkpoint_from_when_compiling_was_a_flag_goes_on(
+    was_compiled, trained, shared_dataset, tmp_path, run_script, monkeypatch
+):
+    monkeypatch.setattr(torch, "compile", lambda what, **_: what)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    content = torch.load(trained / RUN_NAME / "checkpoint.pth.tar", weights_only=True)
+    assert content.pop("compiled") is False
+    content["options"]["compile"] = was_compiled
+    (tmp_path / RUN_NAME).mkdir()
+    torch.save(content, tmp_path / RUN_NAME / "checkpoint.pth.tar")
+    words = [*SMALL, *SHORT, "--data_root", shared_dataset, "-s", tmp_path]
+    code, out, err = run_script(TRAIN, *words, "--epochs", 3, "--resume")
+    assert code == 0, err
+    assert ("compiled in" in out) == was_compiled
+    assert f"compile {was_compiled}" not in out and "note: the run so far" not in out
 
 
 @pytest.mark.slow
