@@ -186,16 +186,16 @@ def test_somebody_elses_folder_stays(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["fails", "differs"])
 def test_pytorch_takes_over(fault, monkeypatch, capsys):
-    network, images = cse(), pixels(32)
-    other = engines.converted(network) if fault == "differs" else None
+    network, other, images = cse(), cse(), pixels(32)
+    with torch.no_grad():
+        other.projection.weight.mul_(-1)
+    wrong = engines.converted(other) if fault == "differs" else None
 
     def converted(_):
-        if other is None:
+        if wrong is None:
             raise RuntimeError("no such operation\nand more")
-        return other
+        return wrong
 
-    with torch.no_grad():
-        network.projection.weight.mul_(-1)
     vectors = expected(network, images, PHOTO)
     monkeypatch.setattr(engines, "converted", converted)
     opened = open_engine(network, CPU, FLOAT32)
