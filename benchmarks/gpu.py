@@ -27,6 +27,7 @@ from models.embedding import embedding_network
 from models.engine import FLOAT32, precision_of
 from models.engines import open_engine
 from models.names import PHOTO
+from training.step import TrainingStep
 from utils.cores import usable_cores
 from utils.errors import InputError, report_errors
 from utils.files import atomic_write, require_writable
@@ -63,15 +64,23 @@ def several(it: Setting, counts: list[int], steps: int) -> Iterator[Figure]:
             yield Figure(f"{name}, memory", rate["megabytes"], "MB at the peak in rank 0: tensors on a GPU, resident on a CPU")
 
 
+def compile_seconds(it: Setting, step: TrainingStep) -> float | None:
+    """None if it does not work here, and then a line says why."""
+    try:
+        return seconds(lambda: it.compile(step), it.device)
+    except InputError:
+        return None
+
+
 def steps_of(it: Setting, rounds: int, is_compiled: bool) -> Iterator[Figure]:
     """A step beside its floor and the plain step, and the shares of its parts."""
     batch = it.batch_at_hand()
     ours = training_step.ours(it.step(), batch)
     works = {"floor: bare networks": training_step.floor(it, batch), "ours": ours}
     works["plain, float32"] = training_step.plain(it, batch)
-    if is_compiled:
-        step = it.step()
-        yield Figure("compiling a step", seconds(lambda: it.compile(step), it.device), "s, or less from code that is kept")
+    step = it.step()
+    if is_compiled and (compiling := compile_seconds(it, step)):
+        yield Figure("compiling a step", compiling, "s, or less from code that is kept")
         works["ours, --compile"] = training_step.ours(step, batch)
     taken = side_by_side(works, it.device, rounds)
     for name, value in taken.items():
