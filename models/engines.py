@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from models.embedding import EmbeddingNetwork
 from models.engine import BF16, FLOAT32, Engine
@@ -15,6 +16,7 @@ from models.names import PHOTO, SKETCH
 from models.openvino_engine import OpenVinoEngine, keep_engine, kept_engine, openvino_version
 from models.pixels import PixelNetwork
 from models.torch_engine import optimised
+from utils.signals import signals_held
 from utils.text import one_line
 
 TOLERANCE = {FLOAT32: 1e-4, BF16: 0.05}  # greatest difference from PyTorch's float32 in a number of a unit vector
@@ -53,6 +55,7 @@ def _openvino_engine(network: EmbeddingNetwork, precision: str, kept: KeptIn | N
     found = kept and kept_engine(kept.folder, kept.digest, preprocessing.image_size, precision)
     if found and (found.width, found.preprocessing) == (width, preprocessing) and _fault(found, network) is None:
         return found
+    tqdm.write("note: converting the network for OpenVINO, which takes some seconds", file=sys.stderr)  # beside a progress bar
     model = converted(network)
     for checked in dict.fromkeys([FLOAT32, precision]):
         engine = OpenVinoEngine(model, width, preprocessing, checked)
@@ -97,7 +100,8 @@ def converted(network: EmbeddingNetwork) -> Any:
         warnings.simplefilter("ignore")  # of tracing, and of shapes that a trace fixes
         example = images.permute(0, 2, 3, 1).contiguous(), domain
         traced = torch.jit.trace(_ChannelsLast(pixels).eval(), example, strict=False, check_trace=False)  # `_fault` checks
-        model = openvino.convert_model(traced, example_input=example)
+        with signals_held():  # OpenVINO loses a KeyboardInterrupt raised in it
+            model = openvino.convert_model(traced, example_input=example)
     side = network.preprocessing.image_size
     model.reshape({model.input(0): openvino.PartialShape([-1, side, side, 3])})
     return model

@@ -4,10 +4,12 @@ PyTorch is imported only if there is no converted network beside the index.
 """
 
 import argparse
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 from models.names import CONFIG, DOWNLOAD, arch_name
-from models.openvino_engine import kept_engine
+from models.openvino_engine import FACTS, kept_engine
 from photo_search.config import SUGGESTED, NetworkOptions
 from photo_search.network import Computing, Network, precision_on_cpu
 from photo_search.store import Store
@@ -21,9 +23,7 @@ def new_network(options: NetworkOptions, computing: Computing) -> Network:
     if options.checkpoint is None:
         if options.arch is None:
             raise InputError(f"--pretrained_weights: name the network too, such as --arch {SUGGESTED}")
-        from photo_search.encoder import open_untrained
-
-        return open_untrained(options.arch, options.pretrained_weights or DOWNLOAD, computing, options.image_size)
+        return _untrained(options.arch, options.pretrained_weights or DOWNLOAD, computing, options.image_size)
     return _trained(options.checkpoint, options, computing, options.image_size)
 
 
@@ -32,27 +32,20 @@ def recorded_network(store: Store, options: NetworkOptions, computing: Computing
 
     Raises InputError if there is none.
     """
-    if store.fact("network") is None:
-        if options.is_named:
-            return new_network(options, computing)
-        advice = f"`python search.py index PHOTOS --arch {SUGGESTED} -o {store.folder}` adds some"
-        raise InputError(f"{store.folder}: holds no photos yet; {advice}")
-    if found := _converted(store, options, computing):
-        return found
-    size = options.image_size or store.fact("side")
-    if store.fact("untrained") is not None:
-        return _recorded_untrained(store, options, computing, size)
-    file = options.checkpoint or Path(str(store.fact("checkpoint")))
-    if not file.is_file() and not (file / CONFIG).is_file():
-        raise InputError(f"{file}: {why_no_file(file)}; name the network that {store.folder} was made with by --checkpoint FILE")
-    return _trained(file, options, computing, size)
+    return _converted(store, options, computing) or _from_file(store, options, computing)()
+
+
+def require_network(store: Store, options: NetworkOptions, computing: Computing) -> None:
+    """Raise InputError where it is known at once that `recorded_network` will."""
+    if options.is_named or computing.folder is None or not (computing.folder / FACTS).is_file():
+        _from_file(store, options, computing)
 
 
 def _converted(store: Store, options: NetworkOptions, computing: Computing) -> Network | None:
     """The network as OpenVINO runs it; None if options name a network, it may run on a GPU, or none was kept."""
     side, digest, untrained = (store.fact(name) for name in ("side", "network", "untrained"))
     on_cpu = computing.device == "cpu" or (computing.device == "auto" and has_no_gpu())
-    if options.is_named or options.image_size not in (None, side) or computing.folder is None or not on_cpu:
+    if digest is None or options.is_named or options.image_size not in (None, side) or computing.folder is None or not on_cpu:
         return None
     engine = kept_engine(computing.folder, digest, side, precision_on_cpu(computing.precision))
     if engine is None or engine.width != store.width:
@@ -60,23 +53,47 @@ def _converted(store: Store, options: NetworkOptions, computing: Computing) -> N
     return Network(engine, "cpu", digest, str(store.fact("weights" if untrained else "checkpoint")), untrained)
 
 
-def _recorded_untrained(store: Store, options: NetworkOptions, computing: Computing, size: int) -> Network:
+def _from_file(store: Store, options: NetworkOptions, computing: Computing) -> Callable[[], Network]:
+    """What reads the network. Raises InputError if options name none and the index records none, or its file is gone."""
+    if store.fact("network") is None:
+        if options.is_named:
+            return functools.partial(new_network, options, computing)
+        advice = f"`python search.py index PHOTOS --arch {SUGGESTED} -o {store.folder}` adds some"
+        raise InputError(f"{store.folder}: holds no photos yet; {advice}")
+    size = options.image_size or store.fact("side")
+    if store.fact("untrained") is not None:
+        return _untrained_from_file(store, options, computing, size)
+    file = options.checkpoint or Path(str(store.fact("checkpoint")))
+    if not file.is_file() and not (file / CONFIG).is_file():
+        raise InputError(f"{file}: {why_no_file(file)}; name the network that {store.folder} was made with by --checkpoint FILE")
+    return functools.partial(_trained, file, options, computing, size)
+
+
+def _untrained_from_file(store: Store, options: NetworkOptions, computing: Computing, size: int) -> Callable[[], Network]:
     arch, weights = str(store.fact("untrained")), options.pretrained_weights or str(store.fact("weights"))
     if options.checkpoint is not None or options.arch not in (None, arch):
         named = f"--checkpoint {options.checkpoint}" if options.checkpoint is not None else f"--arch {options.arch}"
         raise InputError(f"{store.folder}: was made with {arch}, untrained; leave out {named}, or index into another folder")
-    try:
-        arch_name(arch)
-    except argparse.ArgumentTypeError as error:
-        advice = "install the version of timm that it was made with, or index into another folder"
-        raise InputError(f"{store.folder}: its network cannot be built ({error}); {advice}") from error
     file = Path(weights)
     if weights != DOWNLOAD and not file.is_file():
         advice = f"name the weights of {arch} that {store.folder} was made with by --pretrained_weights FILE"
         raise InputError(f"{file}: {why_no_file(file)}; {advice}")
+
+    def read() -> Network:
+        try:
+            arch_name(arch)
+        except argparse.ArgumentTypeError as error:
+            advice = "install the version of timm that it was made with, or index into another folder"
+            raise InputError(f"{store.folder}: its network cannot be built ({error}); {advice}") from error
+        return _untrained(arch, weights, computing, size)
+
+    return read
+
+
+def _untrained(arch: str, weights: str, computing: Computing, image_size: int | None) -> Network:
     from photo_search.encoder import open_untrained
 
-    return open_untrained(arch, weights, computing, size)
+    return open_untrained(arch, weights, computing, image_size)
 
 
 def _trained(checkpoint: Path, options: NetworkOptions, computing: Computing, image_size: int | None) -> Network:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from models.openvino_engine import FOLDER
 from photo_search.config import NetworkOptions, Opened, RunningOptions
-from photo_search.network import Computing
-from photo_search.networks import recorded_network
+from photo_search.network import Computing, Network
+from photo_search.networks import recorded_network, require_network
 from photo_search.searching import Searcher
 from photo_search.store import Store
 
@@ -17,6 +17,23 @@ def computing_for(options: Opened | RunningOptions, index: Path) -> Computing:
 
 def open_searcher(options: Opened) -> Searcher:
     """Raises InputError if there is no index, or its network cannot be read."""
+    return Searcher(Store(options.index), open_network(options))
+
+
+def open_network(options: Opened) -> Network:
+    """The network that made the index. Raises InputError if it cannot be read, or is another one."""
     store = Store(options.index)
-    chosen = NetworkOptions(checkpoint=options.checkpoint, pretrained_weights=options.pretrained_weights)
-    return Searcher(store, recorded_network(store, chosen, computing_for(options, options.index)))
+    network = recorded_network(store, _chosen(options), computing_for(options, options.index))
+    store.belong_to(network)
+    return network
+
+
+def open_without_network(options: Opened) -> Searcher:
+    """The index alone. Raises InputError if there is none, or the file that holds its network is gone."""
+    store = Store(options.index)
+    require_network(store, _chosen(options), computing_for(options, options.index))
+    return Searcher(store)
+
+
+def _chosen(options: Opened) -> NetworkOptions:
+    return NetworkOptions(checkpoint=options.checkpoint, pretrained_weights=options.pretrained_weights)

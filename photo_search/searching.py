@@ -1,6 +1,7 @@
 """Drawings and photos → the most similar indexed photos that still exist."""
 
 import os
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,13 +39,19 @@ class Hit:
 class Searcher:
     """An index and the network that made it. Photos that are gone from the disk are left out.
 
+    network: None if it is still to be loaded; `loaded` receives it, and searches for a drawing or a photo file wait for that.
     grouped, in each search: near-duplicates of one photo count as one hit, which holds them.
     """
 
-    def __init__(self, store: Store, network: Network):
-        store.belong_to(network)
-        self.store, self.network = store, network
+    def __init__(self, store: Store, network: Network | None = None):
+        self.store, self.loaded = store, Future[Network]()
         self._indexes: dict[bool, VectorIndex | None] = {}
+        if network is not None:
+            self.loaded.set_result(network)
+
+    @property
+    def network(self) -> Network:
+        return self.loaded.result()
 
     def of_drawing(self, drawing: Image.Image, k: int, codes: bool = False, grouped: bool = False) -> list[Hit]:
         """The k photos most similar to a drawing, the most similar first. Raises InputError if the drawing is empty."""

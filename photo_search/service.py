@@ -3,10 +3,13 @@
 The browser keeps the drawing and sends all of it with each search, so the server has no state per visitor.
 """
 
+import asyncio
 import errno
 import socket
 import string
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path, PurePath
 
 from starlette.applications import Starlette
@@ -20,6 +23,7 @@ from starlette.types import ASGIApp
 
 from photo_search.access import LOOPBACK, AccessControl
 from photo_search.connections import Server
+from photo_search.network import Network
 from photo_search.request_queue import Refusal, RequestQueue
 from photo_search.searching import Hit, Searcher
 from photo_search.store import Store
@@ -54,8 +58,9 @@ class Service:
         return HTMLResponse(template.substitute(photos=f"{photos:,}", most=most, default=min(DEFAULT_PHOTOS, most)))
 
     async def search(self, request: Request) -> Response:
-        """A drawing → photos."""
+        """A drawing → photos. It waits for the network before it joins the queue, so that other requests need not."""
         k, codes = _options(request)
+        await asyncio.wrap_future(self.searcher.loaded)
 
         def work(body: bytes) -> dict[str, object]:
             picture, notice = decode_picture(body, DRAWING_PIXELS)
@@ -163,15 +168,32 @@ def listening(host: str, port: int) -> socket.socket:
         raise InputError(f"--host {host} --port {port}: cannot be used ({reason}); choose another port, or 0 for any") from error
 
 
-def serve(searcher: Searcher, listener: socket.socket, host: str, auth: str | None) -> None:
-    """Serve the page until Ctrl-C."""
+def serve(searcher: Searcher, load: Callable[[], Network], listener: socket.socket, host: str, auth: str | None) -> None:
+    """Serve the page until Ctrl-C. Meanwhile `load` reads the searcher's network; if it raises an error, the server stops."""
     is_private = host in LOOPBACK
-    app = make_app(searcher, auth, LOOPBACK if is_private and auth is None else None)
+    server = Server(make_app(searcher, auth, LOOPBACK if is_private and auth is None else None))
     port = listener.getsockname()[1]
     if not is_private and auth is None:
         print(f"warning: --host {host}: everyone who can reach this address sees the indexed photos; set --auth USER:PASSWORD")
     print(f"draw at http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)", flush=True)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(server.run, [listener])
+        try:
+            network = load()
+            print(f"searching by {network.engine}", flush=True)  # its name is known when it has started
+            searcher.loaded.set_result(network)
+            _wait_for(running)
+        finally:
+            if not searcher.loaded.done():
+                searcher.loaded.set_exception(Refusal(503, "the server is stopping"))
+            server.should_exit = True
+
+
+def _wait_for(running: Future[None]) -> None:
+    """Returns on Ctrl-C too; raises what the server raised."""
     try:
-        Server(app).run(sockets=[listener])
+        while wait([running], timeout=1).not_done:  # Windows does not let Ctrl-C interrupt a wait
+            pass
+        running.result()
     except KeyboardInterrupt:
         print("\nended")

@@ -1,7 +1,9 @@
 """search.py serve: the page."""
 
+import functools
+
 from photo_search.config import ServeOptions
-from photo_search.opening import open_searcher
+from photo_search.opening import open_network, open_without_network
 from utils.errors import InputError
 
 
@@ -12,4 +14,5 @@ def run(options: ServeOptions) -> None:
     except ImportError as error:
         raise InputError(f"the page needs starlette and uvicorn ({error}): pip install starlette uvicorn") from error
     with page.listening(options.host, options.port) as socket:
-        page.serve(open_searcher(options), socket, options.host, options.auth)
+        searcher = open_without_network(options)
+        page.serve(searcher, functools.partial(open_network, options), socket, options.host, options.auth)

@@ -7,6 +7,8 @@ import { Results } from "./results.js";
 const MAX_UPLOAD = 20e6; // bytes
 const MAX_STORED = 2e6; // characters of a drawing; browsers store 5 million for a site
 const DELAY = 200; // ms after a change of an option, for a slider reports each step
+const LONG = 1000; // ms without an answer
+const WAITING = "Searching. A server that has just started loads its network first.";
 const UNREACHABLE = "The server does not answer. Is it still running?";
 
 const byId = (id) => document.getElementById(id);
@@ -35,7 +37,9 @@ async function search() {
   const request = query.like ? [`like/${query.like.id}?${options}`, { signal }]
     : [`search?${options}`, { signal, method: "POST", body: await pad.png(), headers: { "Content-Type": "image/png" } }];
   if (mine !== newest) return;
+  const waiting = setTimeout(() => (results.status.textContent = WAITING), LONG);
   const answer = await reply(...request);
+  clearTimeout(waiting);
   if (mine !== newest) return;
   results.show(answer.photos ?? [], query.codes);
   results.notify(answer.notice);

@@ -11,6 +11,7 @@ import socket
 import statistics
 import sys
 import time
+from _thread import interrupt_main
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -19,7 +20,10 @@ from PIL import Image
 pytest.importorskip("faiss")
 pytest.importorskip("starlette")
 
-from tests.helpers.serving import again, bytes_of, drawing, searcher_of, serving
+from photo_search.searching import Searcher
+from photo_search.service import listening, serve
+from tests.helpers.serving import Served, again, bytes_of, drawing, searcher_of, serving
+from utils.errors import InputError
 
 SECRET = b"nothing to be seen by visitors"
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200)
@@ -381,8 +385,67 @@ def test_mistakes_get_one_line(searcher, run_script, tmp_path, monkeypatch):
     assert "pip install starlette uvicorn" in refused(run_script, *index)
 
 
+def test_while_the_network_loads_drawings_wait_and_everything_else_is_answered(searcher):
+    with serving(Searcher(searcher.store)) as served, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(served.ask, "/search?k=5", bytes_of(drawing(1)))
+        assert [served.ask(path).status for path in ("/", "/static/find.js", "/photo/1", "/like/1")] == [200] * 4
+        assert not waiting.done()
+        served.searcher.loaded.set_result(searcher.network)
+        assert waiting.result().found == expected(again(searcher).of_drawing(drawing(1), 5))
+
+
+def serve_on(listener, searcher, load):
+    serve(Searcher(searcher.store), load, listener, "127.0.0.1", None)
+
+
+def test_the_server_stops_if_the_network_cannot_be_loaded(searcher):
+    with listening("127.0.0.1", 0) as listener, ThreadPoolExecutor(1) as pool:
+        page, waiting = Served(listener.getsockname()[1], searcher), []
+
+        def load():
+            waiting.append(pool.submit(page.ask, "/search", bytes_of(drawing(1))))
+            assert page.ask("/").status == 200
+            raise InputError("the file is damaged")
+
+        with pytest.raises(InputError, match="the file is damaged"):
+            serve_on(listener, searcher, load)
+        reply = waiting[0].result()
+        assert reply.status == 503 and reply.json["notice"] == "The server is stopping."
+
+
+def test_the_terminal_shows_the_address_then_the_engine_and_ctrl_c_ends_the_server(searcher, capsys):
+    with listening("127.0.0.1", 0) as listener, ThreadPoolExecutor(1) as pool:
+        page = Served(listener.getsockname()[1], searcher)
+
+        def visit():
+            reply = page.ask("/search", bytes_of(drawing(1)))
+            interrupt_main()
+            return reply
+
+        visitors = []
+
+        def load():
+            visitors.append(pool.submit(visit))
+            return searcher.network
+
+        serve_on(listener, searcher, load)
+        assert visitors[0].result().status == 200
+    address, engine, _, end = capsys.readouterr().out.splitlines()
+    assert address == f"draw at {page.address} (Ctrl-C ends it)" and engine.startswith("searching by ") and end == "ended"
+
+
+def test_a_checkpoint_that_is_missing_is_reported_before_the_page_is_served(searcher, run_script, tmp_path):
+    (tmp_path / "damaged.pth.tar").write_bytes(b"no checkpoint")
+    for name, is_served in (("missing", False), ("damaged", True)):
+        words = ["--index", searcher.store.folder, "--port", 0, "--checkpoint", tmp_path / f"{name}.pth.tar"]
+        code, out, err = run_script("search.py", "serve", *words)
+        assert code == 2 and err.startswith("error: ") and name in err and len(err.splitlines()) == 1
+        assert ("draw at" in out) == is_served
+
+
 def test_strangers_without_a_password_are_warned_of(searcher, run_script, monkeypatch):
     monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: None)
+    monkeypatch.setattr("photo_search.commands.serve.open_network", lambda _: searcher.network)
     words = ["serve", "--index", searcher.store.folder, "--port", 0]
     for more, is_warned in (([], False), (["--host", "0.0.0.0"], True), (["--host", "0.0.0.0", "--auth", "a:b"], False)):
         code, out, err = run_script("search.py", *words, *more)
