@@ -44,10 +44,10 @@ def _is_to_be_compiled(step: TrainingStep, batches: MixedBatches, state: Trainin
     choice = config.runtime.compile
     if choice != "auto":
         return choice == "on"
-    if config.runtime.profile or step.distributed.world_size > 1 or config.model.arch != CSE_RESNET50:
-        return False
     if state.compiled is not None:  # else the resumed run would not end with the same bits
         return state.compiled
+    if config.runtime.profile or step.distributed.world_size > 1 or config.model.arch != CSE_RESNET50:
+        return False  # for several processes and other trunks the gain was not measured
     steps = (config.optimisation.epochs - state.epochs) * len(batches) - state.steps
     views = 3 if config.objective.contrastive_lambda > 0 else 1
     pixels = steps * sum(batches.per_batch) * views * config.image_size**2

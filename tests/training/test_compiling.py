@@ -54,6 +54,7 @@ def compiles(words="", state=None, step=None):
         ("--compile --image_size 32 --epochs 1", TrainingState(), True),
         ("--profile", TrainingState(), False),
         ("--arch timm/resnet18", TrainingState(), False),
+        ("--arch timm/resnet18", TrainingState(compiled=True), True),
         ("", TrainingState(compiled=False), False),  # as the run so far
         ("", TrainingState(epochs=19, steps=STEPS - 1, compiled=True), True),
     ],
