@@ -20,10 +20,11 @@ from utils.errors import InputError
 from utils.seeding import random_state, restore_random_state
 from utils.text import one_line
 
-# `auto` compiles if the steps left take at least so many million pixels of network input (views × side²). On a Xeon with AMX a
-# thread saves 1.6 s per million (bfloat16, 64 px), and compiling takes two threads 90 s; see benchmarks/README.md. On a GPU a
-# fifth of an assumed 350 ms per 288 views of 224 px is saved: not measured.
-PER_THREAD, ON_GPU = 150, 50_000
+# `auto` compiles if the steps left take at least so many million pixels of network input (views × side²). On two threads of a
+# Xeon with AMX, compiling takes 90 to 120 s, and a thread saves 1.6 s per million (bfloat16) or 1.1 s (float32) at 64 px: repaid
+# after 60 or 90 million per thread; see benchmarks/README.md. Not measured on a GPU: 20,000 million would repay 100 s if a fifth
+# of 350 ms per 288 views of 224 px were saved.
+PER_THREAD, ON_GPU = {"bf16": 150, "off": 250}, 50_000
 CACHE = "TORCHINDUCTOR_CACHE_DIR"  # PyTorch's variable
 
 
@@ -51,13 +52,13 @@ def _is_to_be_compiled(step: TrainingStep, batches: MixedBatches, state: Trainin
     steps = (config.optimisation.epochs - state.epochs) * len(batches) - state.steps
     views = 3 if config.objective.contrastive_lambda > 0 else 1
     pixels = steps * sum(batches.per_batch) * views * config.image_size**2
-    return pixels / 1e6 >= _least_megapixels(step.device)
+    return pixels / 1e6 >= _least_megapixels(step)
 
 
-def _least_megapixels(device: torch.device) -> float:
-    if device.type == "cpu":
-        return PER_THREAD * torch.get_num_threads()
-    return ON_GPU if device.type == "cuda" else float("inf")
+def _least_megapixels(step: TrainingStep) -> float:
+    if step.device.type == "cpu":
+        return PER_THREAD[step.amp] * torch.get_num_threads()
+    return ON_GPU if step.device.type == "cuda" else float("inf")
 
 
 def _compile(step: TrainingStep, batches: MixedBatches) -> bool:
