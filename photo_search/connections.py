@@ -41,6 +41,7 @@ class Server(uvicorn.Server):
             limit_concurrency=self._limits.requests,
             ws="none",
             log_level="warning",
+            log_config=None,  # its default closes other libraries' log handlers; absl's, which OpenVINO imports, may close stderr
             timeout_graceful_shutdown=2,
             server_header=False,
         )
