@@ -13,6 +13,7 @@ pytest.importorskip("playwright")
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from photo_search.searching import Searcher
 from tests.helpers.photos import write_photos
 from tests.helpers.serving import bytes_of, drawing, searcher_of, serving
 
@@ -134,6 +135,16 @@ def asked_for(page, what):
 
 def picture_file(content, name="drawing.png"):
     return {"name": name, "mimeType": "image/png", "buffer": content}
+
+
+def test_while_the_network_loads_the_status_line_says_so(served, visit):
+    with serving(Searcher(served.searcher.store)) as loading:
+        page = visit(loading)
+        pen_down(page, LINE)
+        page.mouse.up()
+        wait_until(page, "document.querySelector('#found .status').textContent.includes('loads its network')")
+        loading.searcher.loaded.set_result(served.searcher.network)
+        assert len(found(page)) == 12 and "12 photos" in page.locator("#found .status").text_content()
 
 
 def test_each_stroke_is_asked_once_and_changes_what_is_found(served, visit):
