@@ -47,7 +47,7 @@ class OpenVinoEngine(Engine):
             "INFERENCE_NUM_THREADS": compute_threads(),
             "ENABLE_CPU_PINNING": False,  # two processes would be tied to the same cores
         }
-        self._compiled = openvino.Core().compile_model(model, "CPU", settings)
+        self._compiled = _core().compile_model(model, "CPU", settings)
         computes_bf16 = self._compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.bf16
         self.precision = BF16 if computes_bf16 else FLOAT32  # a CPU without bf16 ignores the hint
 
@@ -77,9 +77,7 @@ def kept_engine(folder: Path, digest: str, side: int, precision: str) -> OpenVin
         preprocessing = Preprocessing.from_dict(facts["preprocessing"])
         if preprocessing.image_size != side:
             return None
-        import openvino
-
-        model = openvino.Core().read_model(folder / "network.xml")
+        model = _core().read_model(folder / "network.xml")
         return OpenVinoEngine(model, int(facts["width"]), preprocessing, precision)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError):
         return None
@@ -99,6 +97,15 @@ def keep_engine(folder: Path, digest: str, model: Any, width: int, preprocessing
             (temporary / FACTS).write_text(text + "\n", encoding="utf-8")
     except (InputError, RuntimeError):  # OpenVINO raises RuntimeError on a full disk
         return
+
+
+@functools.cache
+def _core() -> Any:
+    """One for the process. On CPUs with AMX each sets up a stack for signal handlers, and when one of several is freed, signals
+    may be handled on freed memory."""
+    import openvino
+
+    return openvino.Core()
 
 
 def _sizes(folder: Path) -> list[int]:

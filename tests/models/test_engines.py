@@ -1,6 +1,7 @@
 """Every engine computes what PyTorch computes from the same checkpoint."""
 
 import copy
+import signal
 
 import numpy as np
 import pytest
@@ -172,6 +173,22 @@ def test_a_converted_network_is_kept_until_something_changes(tmp_path, monkeypat
     repaired = open_engine(network, CPU, FLOAT32, kept)
     np.testing.assert_allclose(repaired.embed(pixels(32), PHOTO), vectors, atol=1e-6)
     np.testing.assert_allclose(again().embed(pixels(32), PHOTO), vectors, atol=1e-6)
+
+
+@openvino_only
+@pytest.mark.slow
+def test_signals_are_handled_after_engines_are_freed(tmp_path):
+    kept, came = KeptIn(tmp_path / "engine", "digest"), []
+    first = open_engine(cse(), CPU, BF16, kept)
+    second = kept_engine(kept.folder, kept.digest, 32, BF16)
+    del first
+    del second
+    before = signal.signal(signal.SIGTERM, lambda *_: came.append("handled"))
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert came == ["handled"]
 
 
 @openvino_only
