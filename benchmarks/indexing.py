@@ -4,8 +4,8 @@ python benchmarks/indexing.py                                                   
 python benchmarks/indexing.py --checkpoint FILE --photos FOLDER --sketches FOLDER
 
 files/s: `search.py index`, with decoding and the database. top-20: the share of the 20 photos nearest to a sketch that are also
-nearest by eager float32. MB: the peak memory of a process that opens the network and embeds 64 photos; OpenVINO opens the
-network that an index keeps.
+nearest by eager float32; the sketch is embedded in float32, as `query` and `serve` do. MB: the peak memory of a process that
+opens the network and embeds 64 photos; OpenVINO opens the network that an index keeps.
 """
 
 import argparse
@@ -96,10 +96,9 @@ def files_per_second(engine: Engine, photos: Path) -> float:
         return done.added / (time.perf_counter() - started)
 
 
-def nearest(engine: Engine, sketches: np.ndarray, photos: np.ndarray) -> np.ndarray:
-    """(sketches, NEAREST) rows of photos."""
-    similarity = engine.embed(sketches, SKETCH) @ engine.embed(photos, PHOTO).T
-    return np.argsort(-similarity, axis=1)[:, :NEAREST]
+def nearest(queries: np.ndarray, engine: Engine, photos: np.ndarray) -> np.ndarray:
+    """(queries, NEAREST) rows of photos."""
+    return np.argsort(-queries @ engine.embed(photos, PHOTO).T, axis=1)[:, :NEAREST]
 
 
 def overlap(first: np.ndarray, second: np.ndarray) -> float:
@@ -119,11 +118,12 @@ def table(options: argparse.Namespace) -> None:
     single = in_turns({name: functools.partial(engine.embed, one, SKETCH) for name, engine in engines.items()})
     print(f"{len(photos)} photos and {len(sketches)} sketches of {side} px, {usable_cores()} cores, torch {torch.__version__}")
     print(f"{'':28}{'photos/s':>10}{'times':>7}{'query ms':>10}{'times':>7}{'files/s':>9}{'top-20':>8}{'MB':>7}")
-    expected = nearest(engines[EAGER], sketches, photos)
+    queries = engines[EAGER].embed(sketches, SKETCH)
+    expected = nearest(queries, engines[EAGER], photos)
     for name, engine in engines.items():
         rates = f"{AT_ONCE / many[name]:>10.1f}{many[EAGER] / many[name]:>7.2f}"
         query = f"{single[name] * 1e3:>10.1f}{single[EAGER] / single[name]:>7.2f}"
-        files, same = files_per_second(engine, options.photos), overlap(expected, nearest(engine, sketches, photos))
+        files, same = files_per_second(engine, options.photos), overlap(expected, nearest(queries, engine, photos))
         command = [
             sys.executable,
             __file__,

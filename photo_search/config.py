@@ -12,9 +12,7 @@ from utils.parser import Parser, image_side, path_argument, port, positive_int, 
 
 SUGGESTED = "timm/vit_small_patch14_dinov2.lvd142m"  # an untrained trunk to begin with
 MOST_FOUND = 10_000  # photos for one drawing
-PRECISION = option(
-    "auto", choices=("auto", "float32", "bf16"), help="what the network computes in; auto: bf16 where the device has it natively"
-)
+PRECISIONS = ("auto", "float32", "bf16")
 
 
 def initial_weights(text: str) -> str:
@@ -73,7 +71,9 @@ class NetworkOptions:
 class RunningOptions:
     title: ClassVar[str] = "running"
     device: str = option("auto", help="auto, cpu, cuda, cuda:1, …")
-    precision: str = PRECISION
+    precision: str = option(
+        "auto", choices=PRECISIONS, help="precision of the network; auto: bf16 where the device has it natively"
+    )
     batch_size: int = option(64, type=positive_int, help="photos per batch")
     num_workers: int | None = option(
         None, type=worker_count, help="worker processes that decode images; default: one per core, up to 8"
@@ -88,7 +88,9 @@ class Opened:
         None, type=initial_weights, help="weights of an untrained network, if they are no longer where they were"
     )
     device: str = option("auto", help="auto, cpu, cuda, cuda:1, …")
-    precision: str = PRECISION
+    precision: str = option(
+        "float32", choices=PRECISIONS, help="precision of the network; bf16 is faster, and changes a few of the photos found"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
