@@ -5,6 +5,7 @@ The browser keeps the drawing and sends all of it with each search, so the serve
 
 import asyncio
 import errno
+import signal
 import socket
 import string
 import threading
@@ -30,6 +31,7 @@ from photo_search.store import Store
 from photo_search.thumbnails import SIDES, thumbnail
 from photo_search.uploads import DRAWING_PIXELS, decode_picture, extract_drawing
 from utils.errors import InputError
+from utils.workers import signal_handlers
 
 PAGE = Path(__file__).parent / "page"
 MAX_PHOTOS, DEFAULT_PHOTOS = 200, 20
@@ -60,7 +62,7 @@ class Service:
     async def search(self, request: Request) -> Response:
         """A drawing → photos. It waits for the network before it joins the queue, so that other requests need not."""
         k, codes = _options(request)
-        await asyncio.wrap_future(self.searcher.loaded)
+        await asyncio.shield(asyncio.wrap_future(self.searcher.loaded))  # one visitor's end must not cancel it for all
 
         def work(body: bytes) -> dict[str, object]:
             picture, notice = decode_picture(body, DRAWING_PIXELS)
@@ -176,7 +178,7 @@ def serve(searcher: Searcher, load: Callable[[], Network], listener: socket.sock
     if not is_private and auth is None:
         print(f"warning: --host {host}: everyone who can reach this address sees the indexed photos; set --auth USER:PASSWORD")
     print(f"draw at http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)", flush=True)
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, signal_handlers([signal.SIGTERM], signal.default_int_handler):  # as Ctrl-C
         running = pool.submit(server.run, [listener])
         try:
             network = load()
