@@ -89,7 +89,7 @@ def in_turns(works: dict[str, Callable[[], object]]) -> dict[str, float]:
 
 def files_per_second(engine: Engine, photos: Path) -> float:
     with tempfile.TemporaryDirectory(prefix="dsn-benchmark-") as folder:
-        store, network = Store(Path(folder), make=True), Network(engine, "cpu", "benchmark", "benchmark")
+        store, network = Store(Path(folder), make=True), Network(engine, "benchmark", "benchmark")
         store.belong_to(network)
         started = time.perf_counter()
         done = indexing.update(store, network, [photos], AT_ONCE, min(8, usable_cores()))

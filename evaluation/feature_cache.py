@@ -4,19 +4,16 @@ A file's name is a digest of all that its features depend on: weights, images (p
 image size, precision and device, the code from file to feature, and the versions of the libraries.
 """
 
-import importlib.metadata
 from pathlib import Path
 
 import numpy as np
-import PIL
 import torch
 
 from datasets.file_lists import FileList
-from models.openvino_engine import openvino_version
 from utils.arrays import read_npz
 from utils.errors import InputError
 from utils.files import atomic_write
-from utils.fingerprints import fingerprint
+from utils.fingerprints import fingerprint, versions_of
 
 CODE = (
     "datasets/images.py",
@@ -34,14 +31,7 @@ CODE = (
     "models/timm_trunk.py",
     "models/torch_engine.py",
 )
-VERSIONS = {
-    "torch": torch.__version__,
-    "torchvision": importlib.metadata.version("torchvision"),
-    "timm": importlib.metadata.version("timm"),
-    "openvino": openvino_version(),
-    "pillow": PIL.__version__,
-    "numpy": np.__version__,
-}
+LIBRARIES = "torch", "torchvision", "timm", "openvino", "pillow", "numpy"
 
 
 class FeatureCache:
@@ -55,7 +45,7 @@ class FeatureCache:
 
     def path(self, files: FileList, domain: float) -> Path:
         """The file of these images' features."""
-        key = fingerprint(CODE, files=files.fingerprint(), versions=VERSIONS, domain=domain, **self.network)
+        key = fingerprint(CODE, files=files.fingerprint(), versions=versions_of(LIBRARIES), domain=domain, **self.network)
         return self.folder / f"{files.source.stem}-{key}.npz"
 
     def load(self, path: Path, rows: int) -> torch.Tensor | None:

@@ -17,9 +17,8 @@ from evaluation.protocols import Protocol, training_samples
 from evaluation.resources import Resources
 from evaluation.tested_network import TestedNetwork
 from models.engine import FLOAT32, Engine, LazyEngine, precision_of
-from models.engines import KeptIn, open_engine
+from models.engines import open_engine
 from models.names import PHOTO, SKETCH
-from models.openvino_engine import FOLDER
 from models.torch_engine import TorchEngine
 
 FeaturePair = tuple[torch.Tensor, torch.Tensor]
@@ -27,11 +26,12 @@ FeaturePair = tuple[torch.Tensor, torch.Tensor]
 
 class Features(NamedTuple):
     """Unit vectors (n, d) float32 on the device. training: those that hash codes are fitted to, of the domain of the queries and
-    of photos; None if they are fitted to queries or gallery."""
+    of photos; None if they are fitted to queries or gallery. embedded_by: the engines; none if all features were cached."""
 
     queries: torch.Tensor
     gallery: torch.Tensor
     training: FeaturePair | None
+    embedded_by: list[str]
 
 
 def embed_protocol(
@@ -44,34 +44,36 @@ def embed_protocol(
         "gallery": (protocol.gallery, PHOTO, "gallery photos"),
     }
     others = sum(len(files) for name, (files, *_) in lists.items() if not is_exact or name != fitted_to)
-    by_engine = _embedder(tested, others, config, resources)
-    fitted = _exact_embedder(tested, config, resources) if is_exact else by_engine
+    used: list[str] = []
+    by_engine = _embedder(tested, others, used, config, resources)
+    fitted = _exact_embedder(tested, used, config, resources) if is_exact else by_engine
     training = _embed_training_images(split, fitted, protocol) if fitted_to == "train" else None
     found = {}
     for name in sorted(lists, key=lambda name: name != fitted_to):  # the exact ones first: an engine may change the network
         found[name] = (fitted if name == fitted_to else by_engine)(*lists[name])
-    return Features(found["queries"], found["gallery"], training)
+    return Features(found["queries"], found["gallery"], training, used)
 
 
-def _embedder(tested: TestedNetwork, images: int, config: ZeroShotConfig, resources: Resources) -> Embedder:
-    """The fastest engine for so many images."""
+def _embedder(tested: TestedNetwork, images: int, used: list[str], config: ZeroShotConfig, resources: Resources) -> Embedder:
+    """By the fastest engine for so many images, which is added to `used` when it starts."""
 
     def start() -> Engine:
-        keeps = resources.distributed.is_main and not config.output.no_cache
-        kept = KeptIn(tested.folder / FOLDER, tested.digest) if keeps else None
-        engine = open_engine(tested.network, resources.device, precision_of(resources.amp), kept, images)
+        own = images // resources.distributed.world_size
+        engine = open_engine(tested.network, resources.device, precision_of(resources.amp), images=own)
+        used.append(str(engine))
         print(f"embedding by {engine}")
         return engine
 
     return _embedder_of(start, precision_of(resources.amp), tested, config, resources)
 
 
-def _exact_embedder(tested: TestedNetwork, config: ZeroShotConfig, resources: Resources) -> Embedder:
-    """Plain PyTorch in float32."""
+def _exact_embedder(tested: TestedNetwork, used: list[str], config: ZeroShotConfig, resources: Resources) -> Embedder:
+    """By plain PyTorch in float32."""
 
     def start() -> Engine:
         network = tested.network.to(resources.device, memory_format=torch.channels_last)
         engine = TorchEngine(network, resources.device)
+        used.append(str(engine))
         print(f"embedding by {engine}: hash codes are fitted to these")
         return engine
 

@@ -53,14 +53,14 @@ def _test(dataset: Dataset, config: ZeroShotConfig, distributed: Distributed) ->
         require_free(results_file)
 
     started = finished(resources.device)
-    queries, gallery, training = embed_protocol(split, tested, protocol, config, resources)
+    queries, gallery, training, embedded_by = embed_protocol(split, tested, protocol, config, resources)
     if not distributed.is_main:
         return {}
     embedded = finished(resources.device)
     scores = _score(queries, gallery, training, protocol, config)
     seconds = {"features": round(embedded - started, 3), "metrics": round(finished(resources.device) - embedded, 3)}
 
-    results = _results(split, tested, protocol, scores, seconds, config)
+    results = {**_results(split, tested, protocol, scores, seconds, config), "embedded_by": embedded_by}
     if bad_images:
         results["skipped_images"] = bad_images.count
         bad_images.write(results_file.with_name(f"{results_file.stem}_{SKIPPED}"))

@@ -42,6 +42,9 @@ class Engine(ABC):
     def embed_tensor(self, images: "torch.Tensor", domain: float) -> "torch.Tensor":
         """images (B, 3, S, S) uint8 RGB on the CPU → (B, width) float32 on the engine's device."""
 
+    def start(self) -> None:  # noqa: B027  # most have nothing to do
+        """Do now what would otherwise delay the first images."""
+
     def __str__(self) -> str:
         return f"{self.name}, {self.precision}"
 
@@ -65,6 +68,9 @@ class LazyEngine(Engine):
     @property
     def precision(self) -> str:  # type: ignore[override]
         return self.started.precision
+
+    def start(self) -> None:
+        self.started  # noqa: B018
 
     def embed(self, images: np.ndarray, domain: float) -> np.ndarray:
         return self.started.embed(images, domain)

@@ -3,6 +3,7 @@
 import functools
 import json
 import sys
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,23 @@ from models.engine import BF16, FLOAT32, Engine
 from utils.cores import compute_threads
 from utils.errors import InputError
 from utils.files import atomic_folder, read_json
+from utils.fingerprints import fingerprint, versions_of
 
 if TYPE_CHECKING:
     import torch
 
-FOLDER = "engine"  # within an index, or beside a checkpoint
+FOLDER = "engine"  # within an index
 FACTS, LARGEST_FACTS = "engine.json", 1 << 16
+FILES = "network.xml", "network.bin"
+CODE = (  # a conversion by other code, or of a trunk by another timm, is made again
+    "datasets/views.py",
+    "models/cse_resnet.py",
+    "models/domain_tag.py",
+    "models/embedding.py",
+    "models/engines.py",
+    "models/pixels.py",
+    "models/timm_trunk.py",
+)
 CHUNK = 16  # images at once: the activations of more leave the cache
 PRECISIONS = {FLOAT32: "f32", BF16: "bf16"}
 
@@ -68,18 +80,18 @@ class OpenVinoEngine(Engine):
 def kept_engine(folder: Path, digest: str, side: int, precision: str) -> OpenVinoEngine | None:
     """The engine that `keep_engine` kept of the network with this digest, for images of `side` pixels.
 
-    None if there is none, or it is of another network or version of OpenVINO, or damaged.
+    None if there is none, or it is of another network, another version of OpenVINO, timm or the conversion, or damaged.
     """
     try:
         facts = read_json(folder / FACTS, LARGEST_FACTS)
-        if facts["digest"] != digest or facts["openvino"] != openvino_version() or facts["sizes"] != _sizes(folder):
+        if facts["made_of"] != _made_of(digest) or facts["crc32"] != _checksums(folder):
             return None
         preprocessing = Preprocessing.from_dict(facts["preprocessing"])
         if preprocessing.image_size != side:
             return None
         model = _core().read_model(folder / "network.xml")
         return OpenVinoEngine(model, int(facts["width"]), preprocessing, precision)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError):
+    except Exception:  # whatever a damaged file leads to
         return None
 
 
@@ -92,7 +104,7 @@ def keep_engine(folder: Path, digest: str, model: Any, width: int, preprocessing
     try:
         with atomic_folder(folder) as temporary:
             openvino.save_model(model, temporary / "network.xml", compress_to_fp16=False)
-            facts = {"digest": digest, "openvino": openvino_version(), "sizes": _sizes(temporary), "width": width}
+            facts = {"made_of": _made_of(digest), "crc32": _checksums(temporary), "width": width}
             text = json.dumps({**facts, "preprocessing": preprocessing.as_dict()}, indent=1)
             (temporary / FACTS).write_text(text + "\n", encoding="utf-8")
     except (InputError, RuntimeError):  # OpenVINO raises RuntimeError on a full disk
@@ -108,5 +120,9 @@ def _core() -> Any:
     return openvino.Core()
 
 
-def _sizes(folder: Path) -> list[int]:
-    return [(folder / f"network.{suffix}").stat().st_size for suffix in ("xml", "bin")]
+def _made_of(digest: str) -> str:
+    return fingerprint(CODE, network=digest, versions=versions_of(["openvino", "timm"]))
+
+
+def _checksums(folder: Path) -> list[int]:
+    return [zlib.crc32((folder / name).read_bytes()) for name in FILES]

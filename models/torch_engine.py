@@ -66,16 +66,17 @@ class _Graph:
     def __init__(self, forward: Forward, images: torch.Tensor):
         self.images = images.clone(memory_format=torch.preserve_format)
         self.domains = torch.full((len(images),), PHOTO, device=images.device)
-        side_stream = torch.cuda.Stream(images.device)
-        side_stream.wait_stream(torch.cuda.current_stream(images.device))
-        with torch.cuda.stream(side_stream):  # libraries choose their algorithms outside the graph
-            for _ in range(2):
-                forward(self.images, self.domains)
-        torch.cuda.current_stream(images.device).wait_stream(side_stream)
-        self.graph = torch.cuda.CUDAGraph()
-        # other threads may go on: the DataLoader's allocates pinned memory, which would invalidate a "global" capture
-        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
-            self.output = forward(self.images, self.domains)
+        with torch.cuda.device(images.device):  # else a graph of another GPU's current stream, which holds nothing
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):  # libraries choose their algorithms outside the graph
+                for _ in range(2):
+                    forward(self.images, self.domains)
+            torch.cuda.current_stream().wait_stream(stream)
+            self.graph = torch.cuda.CUDAGraph()
+            # other threads may go on: the DataLoader's allocates pinned memory, which would invalidate a "global" capture
+            with torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"):
+                self.output = forward(self.images, self.domains)
 
     def __call__(self, images: torch.Tensor, domains: torch.Tensor) -> torch.Tensor:
         self.images.copy_(images)
@@ -90,7 +91,19 @@ def optimised(network: EmbeddingNetwork, device: torch.device, precision: str = 
     pixels = PixelNetwork(network).to(device)
     fold_batchnorm(pixels, *pixels.example())
     if precision in HALF:
-        for layer in network.modules():
-            if isinstance(layer, (nn.Conv2d, nn.Linear)):
-                layer.to(HALF[precision])  # autocast would convert them again in each batch
+        _convert_weights(pixels, device, HALF[precision])
     return TorchEngine(network, device, precision, uses_graphs=device.type == "cuda")
+
+
+@torch.no_grad()
+def _convert_weights(network: PixelNetwork, device: torch.device, half: torch.dtype) -> None:
+    """Convert weights to half precision, which autocast would do again in each batch, unless the network then fails."""
+    layers = [layer for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
+    for layer in layers:
+        layer.to(half)
+    try:
+        with torch.autocast(device.type, dtype=half):
+            network(*network.example())
+    except RuntimeError:  # a layer that combines its weights with others before autocast sees them
+        for layer in layers:
+            layer.float()

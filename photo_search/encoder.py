@@ -16,14 +16,17 @@ from utils.devices import choose_device, has_native_bf16
 POSITIONS = re.compile("(?<![a-z])pos(ition)?(?![a-z])")  # pos_embed, rel_pos_bias, relative_position_index; not post_norm
 
 
-def _engine(network: EmbeddingNetwork, digest: str, computing: Computing) -> tuple[Engine, str]:
-    """An engine that starts when it is first used, and the type of its device."""
+def _engine(network: EmbeddingNetwork, digest: str, computing: Computing) -> Engine:
+    """An engine that starts when it is first used."""
     device = choose_device(computing.device)
-    on_gpu = BF16 if has_native_bf16(device) else FLOAT32
-    precision = precision_on_cpu(computing.precision) if device.type == "cpu" else computing.precision.replace("auto", on_gpu)
+    if device.type == "cpu":
+        precision = precision_on_cpu(computing.precision)
+    else:
+        native = BF16 if has_native_bf16(device) else FLOAT32
+        precision = native if computing.precision == "auto" else computing.precision
     kept = KeptIn(computing.folder, digest) if computing.folder else None
     start = functools.partial(open_engine, network, device, precision, kept)
-    return LazyEngine(network.width, network.preprocessing, start), device.type
+    return LazyEngine(network.width, network.preprocessing, start)
 
 
 def open_network(
@@ -37,8 +40,8 @@ def open_network(
     require_arch(student.original_model, arch, checkpoint)
     embedding = embedding_network(student, trained_preprocessing(student, recorded_image_size(content), image_size))
     digest = weights_digest(student)
-    engine, device = _engine(embedding, digest, computing)
-    return Network(engine, device, digest, str(checkpoint.resolve()), licence=student.original_model.licence)
+    engine = _engine(embedding, digest, computing)
+    return Network(engine, digest, str(checkpoint.resolve()), licence=student.original_model.licence)
 
 
 def open_untrained(arch: str, weights: str, computing: Computing = DEFAULT, image_size: int | None = None) -> Network:
@@ -49,6 +52,6 @@ def open_untrained(arch: str, weights: str, computing: Computing = DEFAULT, imag
     trunk = initial_trunk(arch, weights, image_size)
     # resampled for another image size, position embeddings are not the same to the last bit on every machine
     digest = weights_digest(trunk, leave_out=POSITIONS)
-    engine, device = _engine(EmbeddingNetwork(trunk, trunk.preprocessing), digest, computing)
+    engine = _engine(EmbeddingNetwork(trunk, trunk.preprocessing), digest, computing)
     place = weights if weights == DOWNLOAD else str(Path(weights).resolve())
-    return Network(engine, device, digest, place, untrained=arch, licence=trunk.licence)
+    return Network(engine, digest, place, untrained=arch, licence=trunk.licence)

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +21,14 @@ EARLIER_REFUSAL = "HEIC and AVIF images are not read here"  # recorded by earlie
 
 @dataclass(frozen=True)
 class Changes:
-    """Numbers of photos added (new or changed) and removed; postponed: {path: reason}.
+    """Numbers of photos added (new or changed) and removed; seconds of embedding; postponed: {path: reason}.
 
     unsupported: {command that installs what reads them: number of HEIC or AVIF photos left as they were}.
     """
 
     added: int
     removed: int
+    seconds: float
     postponed: dict[str, str]
     unsupported: Counter[str]
 
@@ -71,8 +73,11 @@ def update(store: Store, network: Network, roots: list[Path], batch_size: int, n
     again = {path for path, reason in store.unreadable().items() if EARLIER_REFUSAL in reason}
     changed = (path for path, photo in wanted.items() if path in again or known.get(path) != (photo.size, photo.changed))
     new = [wanted[path] for path in changed if path not in found.unsupported]
+    if new:
+        network.engine.start()
+    started = time.perf_counter()
     added, postponed = _embed(new, store, network, batch_size, num_workers)
-    return Changes(added, len(gone), postponed, Counter(found.unsupported.values()))
+    return Changes(added, len(gone), time.perf_counter() - started, postponed, Counter(found.unsupported.values()))
 
 
 def remove(store: Store, places: list[Path]) -> int:

@@ -28,13 +28,12 @@ DEFAULT = Computing()
 class Network:
     """Embeds images of `side` pixels as vectors of `width` numbers. `digest` identifies its weights.
 
-    device: `cpu`, `cuda` or another type. weights: where they are: the absolute path of a file, or `imagenet` (download).
+    weights: where they are: the absolute path of a file, or `imagenet` (download).
     untrained: value of `--arch` of a trunk with its initial weights; None if the weights are a trained checkpoint. licence: that
     of initial weights, where timm states one.
     """
 
     engine: Engine
-    device: str
     digest: str
     weights: str
     untrained: str | None = None
@@ -65,5 +64,5 @@ class Network:
 def precision_on_cpu(precision: str) -> str:
     """FLOAT32 or BF16; `auto` is BF16 where the CPU has it natively. Raises InputError for BF16 elsewhere."""
     if precision == BF16 and not has_bf16():
-        raise InputError("--precision bf16: this CPU does not compute in bfloat16; use --precision auto")
+        raise InputError("--precision bf16: this CPU is not known to compute in bfloat16; use --precision auto")
     return precision if precision != "auto" else BF16 if has_bf16() else FLOAT32

@@ -13,9 +13,9 @@ from models.openvino_engine import FACTS, kept_engine
 from photo_search.config import SUGGESTED, NetworkOptions
 from photo_search.network import Computing, Network, precision_on_cpu
 from photo_search.store import Store
-from utils.cores import has_no_gpu
 from utils.errors import InputError
 from utils.files import why_no_file
+from utils.gpu_driver import has_gpu_driver
 
 
 def new_network(options: NetworkOptions, computing: Computing) -> Network:
@@ -44,13 +44,13 @@ def require_network(store: Store, options: NetworkOptions, computing: Computing)
 def _converted(store: Store, options: NetworkOptions, computing: Computing) -> Network | None:
     """The network as OpenVINO runs it; None if options name a network, it may run on a GPU, or none was kept."""
     side, digest, untrained = (store.fact(name) for name in ("side", "network", "untrained"))
-    on_cpu = computing.device == "cpu" or (computing.device == "auto" and has_no_gpu())
+    on_cpu = computing.device == "cpu" or (computing.device == "auto" and not has_gpu_driver())
     if digest is None or options.is_named or options.image_size not in (None, side) or computing.folder is None or not on_cpu:
         return None
     engine = kept_engine(computing.folder, digest, side, precision_on_cpu(computing.precision))
     if engine is None or engine.width != store.width:
         return None
-    return Network(engine, "cpu", digest, str(store.fact("weights" if untrained else "checkpoint")), untrained)
+    return Network(engine, digest, str(store.fact("weights" if untrained else "checkpoint")), untrained)
 
 
 def _from_file(store: Store, options: NetworkOptions, computing: Computing) -> Callable[[], Network]:

@@ -95,7 +95,6 @@ def training_step(split: Split, config: TrainConfig, resources: Resources, sketc
     be read, or the mask does not fit the teacher.
     """
     objective, device = config.objective, resources.device
-    torch.backends.cudnn.benchmark = True  # choose the fastest algorithms in the first step: all steps have the same shapes
     networks = initial_networks(split, config)
     student = networks.student.to(device, memory_format=torch.channels_last)
     if resources.distributed.world_size > 1 and config.runtime.batchnorm == "synchronised":

@@ -20,11 +20,10 @@ from utils.errors import InputError
 from utils.seeding import random_state, restore_random_state
 from utils.text import one_line
 
-# `auto` compiles if the steps left take at least so many million pixels of network input (views × side²). On two threads of a
-# Xeon with AMX, compiling takes 90 to 120 s, and a thread saves 1.6 s per million (bfloat16) or 1.1 s (float32) at 64 px: repaid
-# after 60 or 90 million per thread; see benchmarks/README.md. Not measured on a GPU: 20,000 million would repay 100 s if a fifth
-# of 350 ms per 288 views of 224 px were saved.
-PER_THREAD, ON_GPU = {"bf16": 150, "off": 250}, 50_000
+# `auto` compiles on a CPU if the steps left take at least so many million pixels of network input (views × side²) per thread. On
+# two threads of a Xeon with AMX, compiling takes 93 s and saves 0.7 s per million (bfloat16, 64 px; float32 about 0.5 s): repaid
+# after 65 or 90 million per thread; see benchmarks/README.md. On a GPU, where nothing has been measured, it does not compile.
+PER_THREAD = {"bf16": 150, "off": 250}
 CACHE = "TORCHINDUCTOR_CACHE_DIR"  # PyTorch's variable
 
 
@@ -56,9 +55,7 @@ def _is_to_be_compiled(step: TrainingStep, batches: MixedBatches, state: Trainin
 
 
 def _least_megapixels(step: TrainingStep) -> float:
-    if step.device.type == "cpu":
-        return PER_THREAD[step.amp] * torch.get_num_threads()
-    return ON_GPU if step.device.type == "cuda" else float("inf")
+    return PER_THREAD[step.amp] * torch.get_num_threads() if step.device.type == "cpu" else float("inf")
 
 
 def _compile(step: TrainingStep, batches: MixedBatches) -> bool:
@@ -134,9 +131,10 @@ def _keep_compiled_code() -> None:
     with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: there is no home
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         folder = home / "dsn" / f"compiled-{_processor()}"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if home.is_absolute() and _is_private(folder):
-            os.environ[CACHE] = str(folder)
+        if home.is_absolute():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if _is_private(folder):
+                os.environ[CACHE] = str(folder)
 
 
 def _is_private(folder: Path) -> bool:

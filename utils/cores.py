@@ -1,11 +1,9 @@
-"""What the CPU has: cores, threads and bfloat16; and whether there may be a GPU."""
+"""What the CPU has: cores, threads and bfloat16."""
 
 import contextlib
 import os
 import sys
 from pathlib import Path
-
-GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of NVIDIA, of Windows in WSL, of AMD
 
 
 def usable_cores() -> int:
@@ -27,8 +25,3 @@ def has_bf16() -> bool:
         flags = Path("/proc/cpuinfo").read_text().split()
         return "avx512_bf16" in flags or "amx_bf16" in flags
     return False
-
-
-def has_no_gpu() -> bool:
-    """Whether it is certain, without asking PyTorch, that it would find no GPU of NVIDIA's or AMD's interface."""
-    return sys.platform == "darwin" or (sys.platform == "linux" and not any(Path(device).exists() for device in GPU_DEVICES))

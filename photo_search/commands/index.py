@@ -1,6 +1,5 @@
 """search.py index: an index of photos, made or brought up to date."""
 
-import time
 from pathlib import Path
 
 from photo_search import indexing
@@ -62,12 +61,10 @@ def _update(store: Store, network: Network, roots: list[Path], running: RunningO
         _print_network(network)
     store.belong_to(network)
     workers = min(8, usable_cores()) if running.num_workers is None else running.num_workers
-    started = time.perf_counter()
     done = indexing.update(store, network, roots, running.batch_size, workers)
-    seconds = time.perf_counter() - started
-    rate = f", {done.added / seconds:,.0f} photos/s by {network.engine}" if done.added else ""
+    rate = f", {done.added / done.seconds:,.0f} photos/s by {network.engine}" if done.added else ""
     added = counted(done.added, "photo", "photos")
-    print(f"{added} embedded, {done.removed:,} gone; {len(store):,} in the index ({seconds:.1f} s{rate})")
+    print(f"{added} embedded, {done.removed:,} gone; {len(store):,} in the index ({done.seconds:.1f} s{rate})")
     _print_faults("cannot be read", store.unreadable())
     _print_faults("could not be read just now, and will be tried again", done.postponed)
     for command, count in done.unsupported.items():

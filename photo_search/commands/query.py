@@ -26,6 +26,7 @@ def run(options: QueryOptions) -> None:
         advice = f"add some by `python search.py index PHOTOS -o {options.index}`"
         raise InputError(f"{options.index}: no photo is in the index; {advice}")
     drawings = [opened(path) for path in options.sketches]
+    print(f"searching by {searcher.network.engine}", file=sys.stderr)
     results = [_hits(searcher, path, drawing, options) for path, drawing in zip(options.sketches, drawings, strict=True)]
     similar = results if options.least is None else [at_least(hits, options.least) for hits in results]
     if options.grid:

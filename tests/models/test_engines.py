@@ -160,7 +160,7 @@ def test_a_converted_network_is_kept_until_something_changes(tmp_path, monkeypat
 
     np.testing.assert_allclose(again().embed(pixels(32), PHOTO), vectors, atol=1e-6)
     assert again("another") is None and again(side=64) is None
-    monkeypatch.setattr(openvino_engine, "openvino_version", lambda: "1.0")
+    monkeypatch.setattr(openvino_engine, "versions_of", lambda names: dict.fromkeys(names, "1.0"))
     assert again() is None
     monkeypatch.undo()
     weights = (kept.folder / "network.bin").read_bytes()
@@ -170,6 +170,7 @@ def test_a_converted_network_is_kept_until_something_changes(tmp_path, monkeypat
         assert again() is None, name
         (kept.folder / name).write_bytes(original)
     (kept.folder / "network.bin").write_bytes(bytes(len(weights)))  # as long, and wrong
+    assert again() is None
     repaired = open_engine(network, CPU, FLOAT32, kept)
     np.testing.assert_allclose(repaired.embed(pixels(32), PHOTO), vectors, atol=1e-6)
     np.testing.assert_allclose(again().embed(pixels(32), PHOTO), vectors, atol=1e-6)

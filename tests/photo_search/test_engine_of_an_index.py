@@ -72,4 +72,4 @@ def test_another_network_changes_nothing(index, photos, tmp_path, search):
 def test_bf16_needs_a_cpu_that_has_it(index, photos, search, monkeypatch):
     monkeypatch.setattr("photo_search.network.has_bf16", lambda: False)
     code, _, err = search("query", photos / "old/3.png", "--photo", "--index", index, "--precision", "bf16")
-    assert code == 2 and err == "error: --precision bf16: this CPU does not compute in bfloat16; use --precision auto"
+    assert code == 2 and err == "error: --precision bf16: this CPU is not known to compute in bfloat16; use --precision auto"
