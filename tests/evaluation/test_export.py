@@ -17,6 +17,7 @@ from datasets.images import decode
 from datasets.preprocessing import Preprocessing
 from evaluation import export, onnx_file
 from evaluation.embedding import Embedder
+from evaluation.export_config import export_options
 from models.dsn import Student
 from models.embedding import embedding_network
 from models.names import PHOTO, SKETCH
@@ -53,7 +54,7 @@ def checkpoint(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def written(checkpoint) -> Path:
     """The file, beside the checkpoint."""
-    return export.export_network(*export.export_options([*WORDS[1:], str(checkpoint)]))
+    return export.export_network(*export_options([*WORDS[1:], str(checkpoint)]))
 
 
 @pytest.fixture(scope="module")
