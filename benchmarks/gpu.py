@@ -168,7 +168,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main() -> None:
-    if not torch.cuda.is_available() and not any(word.split("=")[0] == "--device" for word in sys.argv):
+    if not torch.cuda.is_available() and not any(word.split("=")[0] in ("--device", "--help", "-h") for word in sys.argv):
         raise InputError("no GPU was found; run this on a machine with one, or try it out with --device cpu")
     flag = "leave out the compiled network"
     with setting(__doc__.splitlines()[0], steps=20, add=add_options, no_compile=flag) as (it, options):

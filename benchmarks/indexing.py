@@ -39,7 +39,7 @@ from photo_search.store import Store
 from synthetic.draw import Settings, draw_dataset
 from utils.cores import usable_cores
 from utils.devices import choose_device, has_native_bf16
-from utils.errors import report_errors
+from utils.errors import InputError, report_errors
 from utils.parser import image_side, path_argument, positive_int
 
 EAGER = "PyTorch, eager float32"
@@ -162,7 +162,9 @@ def main() -> None:
             torch.manual_seed(0)
             options.checkpoint = Path(folder) / "new.pth.tar"
             torch.save({"epoch": 0, "state_dict": Student(64, 48).state_dict()}, options.checkpoint)
-        if options.photos is None or options.sketches is None:
+        if (options.photos is None) != (options.sketches is None):
+            raise InputError("--photos and --sketches: name both, or neither")
+        if options.photos is None:
             drawn = draw_dataset(Path(folder), Settings(photos_per_class=6, sketches_per_class=1, held_out_per_class=1))
             options.photos, options.sketches = drawn / SKETCHY.photo_folder, drawn / SKETCHY.sketch_folder
         table(options)

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import sys
 import zlib
 from pathlib import Path
@@ -95,11 +96,17 @@ def kept_engine(folder: Path, digest: str, side: int, precision: str) -> OpenVin
         return None
 
 
+def can_keep(folder: Path) -> bool:
+    """Whether a converted network can be kept in `folder`: nothing of somebody else's is there, and it can be written."""
+    is_free = not folder.exists() or (folder / FACTS).is_file()
+    return is_free and os.access(folder.parent, os.W_OK)
+
+
 def keep_engine(folder: Path, digest: str, model: Any, width: int, preprocessing: Preprocessing) -> None:
     """Keep a converted network in `folder`, in place of an earlier one; nothing happens where nothing can be written."""
     import openvino
 
-    if folder.exists() and not (folder / FACTS).is_file():  # somebody else's
+    if not can_keep(folder):
         return
     try:
         with atomic_folder(folder) as temporary:

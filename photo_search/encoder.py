@@ -1,6 +1,5 @@
 """Checkpoints and initial weights → the network of an index."""
 
-import functools
 import re
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from models.embedding import EmbeddingNetwork, embedding_network, trained_prepro
 from models.engine import BF16, FLOAT32, Engine, LazyEngine
 from models.engines import KeptIn, open_engine
 from models.names import DOWNLOAD
+from models.openvino_engine import can_keep
 from models.restore import recorded_image_size, require_arch, restore_student, weights_digest
 from models.trunks import initial_trunk
 from photo_search.network import DEFAULT, Computing, Network, precision_on_cpu
@@ -24,8 +24,11 @@ def _engine(network: EmbeddingNetwork, digest: str, computing: Computing) -> Eng
     else:
         native = BF16 if has_native_bf16(device) else FLOAT32
         precision = native if computing.precision == "auto" else computing.precision
-    kept = KeptIn(computing.folder, digest) if computing.folder else None
-    start = functools.partial(open_engine, network, device, precision, kept)
+
+    def start() -> Engine:
+        kept = KeptIn(computing.folder, digest) if computing.folder and can_keep(computing.folder) else None
+        return open_engine(network, device, precision, kept, None if kept else computing.images)
+
     return LazyEngine(network.width, network.preprocessing, start)
 
 

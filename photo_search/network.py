@@ -14,11 +14,15 @@ from utils.errors import InputError
 
 @dataclass(frozen=True)
 class Computing:
-    """How to compute vectors: the options --device and --precision; folder: where a converted network is kept, if anywhere."""
+    """How to compute vectors: the options --device and --precision; folder: where a converted network is kept, if anywhere.
+
+    images: how many are to be embedded; where no conversion can be kept, few do not repay one.
+    """
 
     device: str = "auto"
     precision: str = "auto"
     folder: Path | None = None
+    images: int | None = None
 
 
 DEFAULT = Computing()

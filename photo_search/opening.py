@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from models.openvino_engine import FOLDER
-from photo_search.config import NetworkOptions, Opened, RunningOptions
+from photo_search.config import NetworkOptions, Opened, QueryOptions, RunningOptions
 from photo_search.network import Computing, Network
 from photo_search.networks import recorded_network, require_network
 from photo_search.searching import Searcher
@@ -12,7 +12,8 @@ from photo_search.store import Store
 
 def computing_for(options: Opened | RunningOptions, index: Path) -> Computing:
     """How options say to compute; converted networks are kept in the index."""
-    return Computing(options.device, options.precision, index / FOLDER)
+    images = len(options.sketches) if isinstance(options, QueryOptions) else None
+    return Computing(options.device, options.precision, index / FOLDER, images)
 
 
 def open_searcher(options: Opened) -> Searcher:

@@ -177,7 +177,7 @@ def serve(searcher: Searcher, load: Callable[[], Network], listener: socket.sock
     port = listener.getsockname()[1]
     if not is_private and auth is None:
         print(f"warning: --host {host}: everyone who can reach this address sees the indexed photos; set --auth USER:PASSWORD")
-    print(f"draw at http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)", flush=True)
+    print(f"draw at http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)\nloading the network …", flush=True)
     with ThreadPoolExecutor(1) as pool, signal_handlers([signal.SIGTERM], signal.default_int_handler):  # as Ctrl-C
         running = pool.submit(server.run, [listener])
         try:

@@ -60,7 +60,7 @@ def _least_megapixels(step: TrainingStep) -> float:
 
 def _compile(step: TrainingStep, batches: MixedBatches) -> bool:
     """Whether it worked. Each process gets the same answer."""
-    print("compiling the network (--compile off trains without) …", flush=True)
+    print("compiling the network, which takes a minute or more (--compile off trains without) …", flush=True)
     _keep_compiled_code()
     started, uncompiled = time.monotonic(), step.forward
     failure = _failure_of(lambda: torch.compile(torch.sin)(torch.ones(2, device=step.device)))  # without a compiler, at once

@@ -73,3 +73,11 @@ def test_bf16_needs_a_cpu_that_has_it(index, photos, search, monkeypatch):
     monkeypatch.setattr("photo_search.network.has_bf16", lambda: False)
     code, _, err = search("query", photos / "old/3.png", "--photo", "--index", index, "--precision", "bf16")
     assert code == 2 and err == "error: --precision bf16: this CPU is not known to compute in bfloat16; use --precision auto"
+
+
+def test_a_query_converts_nothing_that_cannot_be_kept(index, photos, search):
+    shutil.rmtree(index / "engine")
+    (index / "engine").write_text("mine")
+    code, _, err = search("query", photos / "old/3.png", "--photo", "--index", index)
+    assert code == 0 and err.startswith("searching by PyTorch")
+    assert (index / "engine").read_text() == "mine"

@@ -430,8 +430,13 @@ def test_the_terminal_shows_the_address_then_the_engine_and_ctrl_c_ends_the_serv
 
         serve_on(listener, searcher, load)
         assert visitors[0].result().status == 200
-    address, engine, _, end = capsys.readouterr().out.splitlines()
-    assert address == f"draw at {page.address} (Ctrl-C ends it)" and engine.startswith("searching by ") and end == "ended"
+    address, loading, engine, _, end = capsys.readouterr().out.splitlines()
+    assert (
+        address == f"draw at {page.address} (Ctrl-C ends it)"
+        and loading.startswith("loading")
+        and engine.startswith("searching by ")
+        and end == "ended"
+    )
 
 
 def test_a_checkpoint_that_is_missing_is_reported_before_the_page_is_served(searcher, run_script, tmp_path):
