@@ -74,7 +74,10 @@ def hash_scores(
     **itq: Any,
 ) -> Scores:
     """Rank by Hamming distance between codes of `bits` bits of features (n, d) and (m, d); itq: as of `itq_codes`."""
-    codes = itq_codes(query, gallery, bits, **itq)
+    return _code_scores(itq_codes(query, gallery, bits, **itq), query_labels, gallery_labels, ties)
+
+
+def _code_scores(codes: tuple[Array, Array], query_labels: Array, gallery_labels: Array, ties: str) -> Scores:
     return evaluate_ranking("hamming", codes[0], query_labels, codes[1], gallery_labels, progress=True, ties=ties)
 
 
@@ -93,8 +96,7 @@ def evaluate_features(
         fitting = pool.submit(itq_codes, query, gallery, bits, **itq)
         real = evaluate_ranking("euclidean", query, query_labels, gallery, gallery_labels, progress=True)
         codes = fitting.result()
-    hashed = evaluate_ranking("hamming", codes[0], query_labels, codes[1], gallery_labels, progress=True, ties=ties)
-    return {"real": real, "hash": hashed}
+    return {"real": real, "hash": _code_scores(codes, query_labels, gallery_labels, ties)}
 
 
 @dataclass
