@@ -34,8 +34,8 @@ from models.restore import recorded_image_size, restore_student
 from models.torch_engine import TorchEngine, optimised
 from photo_search import indexing
 from photo_search.collecting import collect
+from photo_search.folder_store import FolderStore
 from photo_search.network import Network
-from photo_search.store import Store
 from synthetic.draw import Settings, draw_dataset
 from utils.cores import usable_cores
 from utils.devices import choose_device, has_native_bf16
@@ -89,10 +89,10 @@ def in_turns(works: dict[str, Callable[[], object]]) -> dict[str, float]:
 
 def files_per_second(engine: Engine, photos: Path) -> float:
     with tempfile.TemporaryDirectory(prefix="dsn-benchmark-") as folder:
-        store, network = Store(Path(folder), make=True), Network(engine, "benchmark", "benchmark")
+        store, network = FolderStore(Path(folder), make=True), Network(engine, "benchmark", "benchmark")
         store.belong_to(network)
         started = time.perf_counter()
-        done = indexing.update(store, network, [photos], AT_ONCE, min(8, usable_cores()))
+        done = indexing.update(store, network, [str(photos)], AT_ONCE, min(8, usable_cores()))
         return done.added / (time.perf_counter() - started)
 
 

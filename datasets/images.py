@@ -48,13 +48,13 @@ class MissingReader(ImportError):
     """The library that reads this kind of image is not installed, or too old."""
 
 
-def decode(path: str | os.PathLike, side: int, fit: Fit | None = None) -> np.ndarray:
+def decode(source: str | os.PathLike | BinaryIO, side: int, fit: Fit | None = None) -> np.ndarray:
     """RGB pixels (side, side, 3) uint8, upright, stretched to the square by an antialiased bilinear filter, or made by `fit`.
 
     Transparent pixels become white. Of an animation the first frame is read. Raises InputError with the file's name if it is
     missing, truncated, not an image, of another format, or has more pixels than Pillow considers safe.
     """
-    with _opened(path) as file:
+    with _opened(source) as file:
         is_large = min(file.size) >= LARGE
         draft = file.draft(None, (DRAFT_MARGIN * side, DRAFT_MARGIN * side)) if is_large else None
         box = draft[1] if draft else None  # the reduced size is rounded up; the image ends here
@@ -121,11 +121,15 @@ def _opened(source: str | os.PathLike | BinaryIO) -> Iterator[ImageFile.ImageFil
                 yield image
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         size = str(error).partition(", could")[0]  # the rest speaks of attacks
-        raise InputError(f"{source}: too large ({size}); make the image smaller, or leave it out") from error
+        raise InputError(f"{_name(source)}: too large ({size}); make the image smaller, or leave it out") from error
     except MissingReader as error:
-        raise InputError(f"{source}: {error}; or save it as JPEG or PNG") from error
+        raise InputError(f"{_name(source)}: {error}; or save it as JPEG or PNG") from error
     except Exception as error:  # a broken file can make a decoder raise nearly anything
-        raise InputError(f"{source}: not a readable image ({one_line(error)}); replace it, or leave it out") from error
+        raise InputError(f"{_name(source)}: not a readable image ({one_line(error)}); replace it, or leave it out") from error
+
+
+def _name(source: str | os.PathLike | BinaryIO) -> str:
+    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else str(getattr(source, "name", source))
 
 
 def _identified(source: str | os.PathLike | BinaryIO) -> ImageFile.ImageFile:

@@ -13,13 +13,13 @@ import multiprocessing
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.util import get_temp_dir
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 from tqdm import tqdm
 
 from utils.progress import progress_bar
@@ -40,7 +40,7 @@ class Loading:
     def __init__(
         self,
         dataset: Dataset,
-        batches: int | Sampler[list[int]],
+        batches: int | Iterable[list[Any]],
         num_workers: int,
         *,
         pin_memory: bool = False,
@@ -91,24 +91,39 @@ def map_in_workers(
     function: Callable[[Any], Any], items: Sequence[Any], chunk: int, num_workers: int, title: str
 ) -> Iterator[list[Any]]:
     """`function` of each item, in order, in lists of `chunk` results, with a progress bar; computed by worker processes."""
+    batches = _Chunks(items, chunk)
     with progress_bar(len(items), title, "img") as bar:
-        for results in Loading(_Mapped(function, items), chunk, num_workers) if items else ():
-            if isinstance(results, OSError):
-                raise results
+        for results in map_batches(function, batches, num_workers) if items else ():
             yield results
             bar.update(len(results))
 
 
+def map_batches(function: Callable[[Any], Any], batches: Iterable[list[Any]], num_workers: int) -> Iterator[list[Any]]:
+    """`function` of each item of each batch, in order, computed by worker processes; the next batches are made meanwhile."""
+    for results in Loading(_Mapped(function), batches, num_workers):
+        if isinstance(results, OSError):
+            raise results
+        yield results
+
+
+class _Chunks:
+    def __init__(self, items: Sequence[Any], chunk: int):
+        self.items, self.chunk = items, chunk
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        for start in range(0, len(self.items), self.chunk):
+            yield list(self.items[start : start + self.chunk])
+
+
 class _Mapped(Dataset):
-    def __init__(self, function: Callable[[Any], Any], items: Sequence[Any]):
-        self.function, self.items = function, items
+    """Its "rows" are the items themselves."""
 
-    def __len__(self) -> int:
-        return len(self.items)
+    def __init__(self, function: Callable[[Any], Any]):
+        self.function = function
 
-    def __getitems__(self, rows: list[int]) -> list[Any] | OSError:
+    def __getitems__(self, items: list[Any]) -> list[Any] | OSError:
         try:
-            return [self.function(self.items[row]) for row in rows]
+            return [self.function(item) for item in items]
         except OSError as error:  # raised in a worker, it would gain a traceback and lose its number
             return error
 

@@ -51,8 +51,13 @@ def is_below(path: str, places: Iterable[str]) -> bool:
 
 def deepest(path: str, places: Iterable[str]) -> int:
     """Length of the longest of these paths that an absolute path is or lies in; -1 if there is none."""
-    holders = (place for place in places if path == place or path.startswith(place.rstrip(os.sep) + os.sep))
+    holders = (place for place in places if path == place or path.startswith(_below(place)))
     return max(map(len, holders), default=-1)
+
+
+def _below(place: str) -> tuple[str, ...]:
+    """What paths in a folder begin with, and names in a shard."""
+    return place.rstrip(os.sep) + os.sep, place.rstrip("/") + "/"
 
 
 def _note_link(path: str, found: Collected) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from models.names import NONE, arch_name
+from photo_search.milvus_address import MilvusAddress, milvus_address
 from utils.options import operand, option, parse
 from utils.parser import Parser, image_side, path_argument, port, positive_int, real_number, whole_number, worker_count
 
@@ -22,6 +23,19 @@ def initial_weights(text: str) -> str:
     return str(path_argument(text))
 
 
+def source(text: str) -> str:
+    """Photos to index, for the parser: a path, or the URL of shards."""
+    return text if "://" in text else str(path_argument(text))
+
+
+def store_address(text: str) -> MilvusAddress:
+    """A value of `--store`, for the parser."""
+    try:
+        return milvus_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def auth(text: str) -> str:
     user, _, password = text.partition(":")
     if not user or not password:
@@ -32,15 +46,36 @@ def auth(text: str) -> str:
 @dataclass(frozen=True)
 class IndexOptions:
     title: ClassVar[str] = "index"
-    photos: list[Path] = operand(type=path_argument, nargs="*", help="files or folders; none: those indexed before")
+    photos: list[str] = operand(
+        type=source,
+        nargs="*",
+        help="files, folders, or tar shards such as 'photos-{0000..9999}.tar', also by URL; none: those indexed before",
+    )
     output: Path = option(None, "-o", type=path_argument, required=True, help="folder of the index")
-    remove: list[Path] | None = option(None, type=path_argument, nargs="+", help="remove these files or folders from the index")
+    remove: list[str] | None = option(
+        None, type=source, nargs="+", help="remove these files, folders or shards from the index; nothing is deleted on disk"
+    )
     kind: str | None = option(
         None,
         choices=("auto", "exact", "ivf"),
         help="auto: exact up to 12.8 million numbers (200,000 vectors of 64), else ivf; kept for later updates",
     )
     codes: bool = option(False, help="also fit hash codes, for query --codes")
+
+
+@dataclass(frozen=True)
+class StoreOptions:
+    title: ClassVar[str] = "store (only a new index needs one)"
+    store: MilvusAddress | None = option(
+        None,
+        type=store_address,
+        metavar="milvus:URI",
+        help="keep vectors in Milvus instead of the folder: milvus:http://HOST:19530, or milvus:FILE.db (Milvus Lite); "
+        "#NAME after it names the collection, otherwise photos",
+    )
+    token_file: Path | None = option(
+        None, type=path_argument, help="file that holds the Milvus server's token; default: the environment variable MILVUS_TOKEN"
+    )
 
 
 @dataclass(frozen=True)
@@ -123,10 +158,10 @@ COMMANDS: dict[str, tuple[str, str, list[type]]] = {  # description, operands an
     "index": (
         "Index photos, or update an index.",
         "PHOTOS… --arch timm/NAME -o INDEX",
-        [IndexOptions, NetworkOptions, RunningOptions],
+        [IndexOptions, StoreOptions, NetworkOptions, RunningOptions],
     ),
-    "query": ("Find the photos that are most similar to a drawing.", "SKETCH… --index INDEX", [QueryOptions]),
-    "serve": ("Serve a page on which photos are found by drawing.", "--index INDEX", [ServeOptions]),
+    "query": ("Find the photos that are most similar to a drawing.", "SKETCH… --index INDEX", [QueryOptions, StoreOptions]),
+    "serve": ("Serve a page on which photos are found by drawing.", "--index INDEX", [ServeOptions, StoreOptions]),
 }
 
 

@@ -9,14 +9,17 @@ the files that it reads; it reads none here.
 """
 
 import sys
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from photo_search.store import Store
+from photo_search.store import Found
 from retrieval.itq import itq_projection
 from utils.errors import InputError
 from utils.text import printable
+
+if TYPE_CHECKING:
+    from photo_search.folder_store import FolderStore
 
 KINDS = ("exact", "ivf", "codes")
 LARGEST_EXACT = 200_000 * 64  # numbers in all vectors: a query compares them in some 6 ms on one core
@@ -27,8 +30,6 @@ LARGEST_SAMPLE = 20_000_000  # numbers in them: float64 copies take some gigabyt
 OUTGROWN = 4  # times as many vectors: then centroids and codes are fitted again
 BLOCK = 50_000  # vectors read at once
 RECALL_QUERIES = 200
-
-Found = tuple[np.ndarray, np.ndarray]
 
 
 class Fit(NamedTuple):
@@ -65,7 +66,7 @@ class VectorIndex:
             self._index.add_with_ids(vectors, ids)
             self.last_id = int(ids[-1])
 
-    def fill(self, store: Store) -> None:
+    def fill(self, store: "FolderStore") -> None:
         """Add the photos that were added to the database since the last time; begin again if some are gone."""
         self._add_new(store)
         if len(self) != len(store):
@@ -92,7 +93,7 @@ class VectorIndex:
         queries = unit(sample + unit(rng.standard_normal(sample.shape)))
         return recall(build("exact", ids, vectors).search(queries, k)[0], self.search(queries, k)[0])
 
-    def _add_new(self, store: Store) -> None:
+    def _add_new(self, store: "FolderStore") -> None:
         while len((block := store.vectors(self.last_id, BLOCK))[0]):
             self.add(*block)
 
@@ -112,7 +113,7 @@ class VectorIndex:
                 candidates *= 4
 
 
-def up_to_date(store: Store, codes: bool = False, current: VectorIndex | None = None) -> VectorIndex | None:
+def up_to_date(store: "FolderStore", codes: bool = False, current: VectorIndex | None = None) -> VectorIndex | None:
     """The index of all photos; None if there are none. `current`, what was returned before, is brought up to date if given."""
     revision = store.revision  # first: a change from here on is seen the next time
     if current is not None and current.revision == revision:
@@ -161,7 +162,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def _stored_fit(store: Store, kind: str) -> Fit | None:
+def _stored_fit(store: "FolderStore", kind: str) -> Fit | None:
     """None if there is no usable one, or the photos have outgrown it."""
     try:
         count, values = store.fact(f"fit of {kind}", (0, []))
@@ -172,7 +173,7 @@ def _stored_fit(store: Store, kind: str) -> Fit | None:
         return None
 
 
-def _new_fit(store: Store, kind: str) -> Fit:
+def _new_fit(store: "FolderStore", kind: str) -> Fit:
     fit = fitted(kind, store.vectors()[1])
     try:
         store.keep_facts(**{f"fit of {kind}": (fit.rows, fit.values.tolist())})

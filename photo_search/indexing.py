@@ -1,27 +1,38 @@
-"""Bringing an index up to date with the photos on disk: only new and changed photos are embedded."""
+"""Bringing an index up to date with the photos: only new and changed ones are embedded."""
 
 import functools
-import os
 import time
 from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from datasets.images import Fit, MissingReader, decode
-from datasets.loading import map_in_workers
-from photo_search.collecting import Collected, collect, deepest, is_below
+from datasets.loading import map_batches
 from photo_search.network import Network
+from photo_search.planning import Plan, plan
+from photo_search.shards import OpenedShard, opened_shards, read_member
 from photo_search.store import PhotoFile, Store
 from utils.errors import InputError
+from utils.progress import progress_bar
 
-EARLIER_REFUSAL = "HEIC and AVIF images are not read here"  # recorded by earlier versions
+
+@dataclass
+class Embedded:
+    """Number of photos, and seconds. postponed: {path: reason} of photos to be tried again; shard_faults: {shard: reason}."""
+
+    added: int = 0
+    seconds: float = 0.0
+    postponed: dict[str, str] = field(default_factory=dict)
+    shard_faults: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Changes:
-    """Numbers of photos added (new or changed) and removed; seconds of embedding; postponed: {path: reason}.
+    """Numbers of photos added (new or changed) and removed; and as in `Embedded`.
 
     unsupported: {command that installs what reads them: number of HEIC or AVIF photos left as they were}.
     """
@@ -31,6 +42,7 @@ class Changes:
     seconds: float
     postponed: dict[str, str]
     unsupported: Counter[str]
+    shard_faults: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -41,85 +53,98 @@ class _Fault:
     may_pass: bool
 
 
-def _decoded(photo: PhotoFile, side: int, fit: Fit | None) -> tuple[PhotoFile, np.ndarray | _Fault]:
-    """The photo with its pixels (side, side, 3) uint8, or with what is wrong with it."""
+class _Item(NamedTuple):
+    """A photo; file: the local file that holds its shard, if it is in one."""
+
+    photo: PhotoFile
+    file: str = ""
+
+
+class _End(NamedTuple):
+    """Follows the last photo of a shard."""
+
+    shard: str
+
+
+def update(store: Store, network: Network, sources: list[str], batch_size: int, num_workers: int) -> Changes:
+    """Embed new and changed photos, and remove those that are gone. Raises InputError as `plan` does."""
+    work = plan(store, sources)
+    return changes_of(work, [embed(work, store, network, batch_size, num_workers)])
+
+
+def changes_of(work: Plan, parts: list[Embedded]) -> Changes:
+    """parts: what each rank did."""
+    postponed = {path: reason for part in parts for path, reason in part.postponed.items()}
+    faults = {shard: reason for part in parts for shard, reason in part.shard_faults.items()}
+    seconds = max(part.seconds for part in parts)
+    return Changes(sum(part.added for part in parts), work.removed, seconds, postponed, work.unsupported, faults)
+
+
+def embed(work: Plan, store: Store, network: Network, batch_size: int, num_workers: int) -> Embedded:
+    """Embed photos and store them batch by batch, so an interrupted run loses little."""
+    done = Embedded()
+    if not work.photos and not work.shards:
+        return done
+    network.engine.start()
+    started = time.perf_counter()
+    decoded = functools.partial(_decoded, side=network.side, fit=network.fit)
+    with progress_bar(len(work.photos), "indexing photos", "img") as bar:
+        batches = _Batches(work, batch_size, bar, done.shard_faults)
+        for batch in map_batches(decoded, batches, num_workers):
+            _store([each for each in batch if isinstance(each[0], _Item)], store, network, done)
+            for shard in (item.shard for item, _ in batch if isinstance(item, _End)):
+                _finish(batches.opened.pop(shard), store, done)
+            bar.update(sum(isinstance(item, _Item) for item, _ in batch))
+    done.seconds = time.perf_counter() - started
+    return done
+
+
+def _store(batch: list[tuple[_Item, "np.ndarray | _Fault"]], store: Store, network: Network, done: Embedded) -> None:
+    faults = {item.photo: content for item, content in batch if isinstance(content, _Fault)}
+    readable = [item.photo for item, content in batch if not isinstance(content, _Fault)]
+    pixels = [content for _, content in batch if not isinstance(content, _Fault)]
+    vectors = network.embed_photos(np.stack(pixels)) if pixels else np.zeros((0, network.width), np.float32)
+    store.add(readable, vectors, {photo: fault.reason for photo, fault in faults.items() if not fault.may_pass})
+    done.postponed |= {photo.path: fault.reason for photo, fault in faults.items() if fault.may_pass}
+    done.added += len(readable)
+
+
+def _finish(opened: OpenedShard, store: Store, done: Embedded) -> None:
+    """A shard with a photo that could not be read just now is opened again the next time."""
+    if not any(photo.path in done.postponed for photo in opened.photos):
+        store.keep_shards({opened.shard: replace(opened.state, is_done=True)})
+    opened.close()
+
+
+class _Batches:
+    """Batches of photos, then of each shard's photos, which the bar's total grows by. faults: receives those of shards."""
+
+    def __init__(self, work: Plan, size: int, bar: tqdm, faults: dict[str, str]):
+        self.work, self.size, self.bar, self.faults = work, size, bar, faults
+        self.opened = dict[str, OpenedShard]()
+
+    def __iter__(self) -> Iterator[list[_Item | _End]]:
+        yield from self._cut([_Item(photo) for photo in self.work.photos])
+        for opened in opened_shards(self.work.shards):
+            if opened.fault is not None:
+                self.faults[opened.shard] = opened.fault
+                continue
+            self.opened[opened.shard] = opened
+            self.bar.total += len(opened.photos)
+            yield from self._cut([*(_Item(photo, opened.file) for photo in opened.photos), _End(opened.shard)])
+
+    def _cut(self, items: list) -> Iterator[list[_Item | _End]]:
+        return (items[start : start + self.size] for start in range(0, len(items), self.size))
+
+
+def _decoded(item: _Item | _End, side: int, fit: Fit | None) -> tuple[_Item | _End, "np.ndarray | _Fault | None"]:
+    """The item with its pixels (side, side, 3) uint8, or with what is wrong with it."""
+    if isinstance(item, _End):
+        return item, None
     try:
-        return photo, decode(photo.path, side, fit)
-    except InputError as error:
-        cause = error.__cause__
+        return item, decode(read_member(item.photo, item.file) if item.file else item.photo.path, side, fit)
+    except (InputError, OSError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
         from_system = isinstance(cause, OSError) and cause.errno is not None  # Pillow's own errors have no number
         may_pass = from_system or isinstance(cause, (FileNotFoundError, MemoryError, MissingReader))
-        return photo, _Fault(" ".join(str(error).split()), may_pass)
-
-
-def update(store: Store, network: Network, roots: list[Path], batch_size: int, num_workers: int) -> Changes:
-    """Add new photos below `roots`, embed changed ones again, and remove those that are gone from there.
-
-    A folder that `remove` took out stays out until it is named itself. Each batch is committed, so an interrupted run loses
-    nothing. Raises InputError if a root cannot be read, or has no photo where there were some: a drive may be away.
-    """
-    known, places = store.known(), [os.path.abspath(root) for root in roots]
-    existing = [root for root, place in zip(roots, places, strict=True) if root.exists() or place not in known]
-    found = collect(existing)
-    _require_some(existing, found, known)
-    indexed_roots = {*store.fact("roots", []), *map(os.path.abspath, existing)}
-    left_out = set(store.fact("left_out", [])) - set(places)
-    wanted = {path: photo for path, photo in found.photos.items() if deepest(path, indexed_roots) >= deepest(path, left_out)}
-    gone = [path for path in known if path not in wanted and is_below(path, places) and not is_below(path, found.unlisted)]
-    if gone:
-        store.remove(gone)
-    store.keep_facts(roots=sorted(indexed_roots - set(gone)), left_out=sorted(left_out))
-    store.keep_links(found.links, map(os.path.abspath, existing))
-    again = {path for path, reason in store.unreadable().items() if EARLIER_REFUSAL in reason}
-    changed = (path for path, photo in wanted.items() if path in again or known.get(path) != (photo.size, photo.changed))
-    new = [wanted[path] for path in changed if path not in found.unsupported]
-    if new:
-        network.engine.start()
-    started = time.perf_counter()
-    added, postponed = _embed(new, store, network, batch_size, num_workers)
-    return Changes(added, len(gone), time.perf_counter() - started, postponed, Counter(found.unsupported.values()))
-
-
-def remove(store: Store, places: list[Path]) -> int:
-    """Take the photos at or below these paths out of the index, for good. Returns their number; the files stay.
-
-    Raises InputError, and removes nothing, if one of the paths has no indexed photo.
-    """
-    absolute, known = [os.path.abspath(place) for place in places], store.known()
-    for place in absolute:
-        if not any(is_below(path, [place]) for path in known):
-            raise InputError(f"--remove {place}: no photo of the index is, or lies in, that; nothing was removed")
-    chosen = [path for path in known if is_below(path, absolute)]
-    store.remove(chosen)
-    roots = [root for root in store.fact("roots", []) if not is_below(root, absolute)]
-    left_out = {*store.fact("left_out", []), *(place for place in absolute if is_below(place, roots))}
-    store.keep_facts(roots=roots, left_out=sorted(left_out))
-    return len(chosen)
-
-
-def _require_some(roots: list[Path], found: Collected, known: dict[str, tuple[int, int]]) -> None:
-    for root in roots:
-        place = [os.path.abspath(root)]
-        lost = sum(is_below(path, place) for path in known)
-        if lost and not any(is_below(path, place) for path in (*found.photos, *found.unlisted)):
-            raise InputError(
-                f"{root}: no photo is there, but {lost:,} were, and stay in the index; "
-                f"is a drive away? If they have really gone: --remove {root}"
-            )
-
-
-def _embed(
-    photos: list[PhotoFile], store: Store, network: Network, batch_size: int, num_workers: int
-) -> tuple[int, dict[str, str]]:
-    """Store the photos batch by batch. Returns how many were readable, and {path: reason} of those to be tried again."""
-    added, postponed = 0, dict[str, str]()
-    decoded = functools.partial(_decoded, side=network.side, fit=network.fit)
-    for batch in map_in_workers(decoded, photos, batch_size, num_workers, "indexing photos"):
-        faults = {photo: content for photo, content in batch if isinstance(content, _Fault)}
-        readable = [photo for photo, _ in batch if photo not in faults]
-        pixels = [content for photo, content in batch if photo not in faults]
-        vectors = network.embed_photos(np.stack(pixels)) if pixels else np.zeros((0, network.width), np.float32)
-        store.put(readable, vectors, {photo: fault.reason for photo, fault in faults.items() if not fault.may_pass})
-        postponed |= {photo.path: fault.reason for photo, fault in faults.items() if fault.may_pass}
-        added += len(readable)
-    return added, postponed
+        return item, _Fault(" ".join(str(error).split()), may_pass)

@@ -6,16 +6,61 @@ PyTorch is imported only if there is no converted network beside the index.
 import argparse
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 from models.names import CONFIG, DOWNLOAD, arch_name
 from models.openvino_engine import FACTS, kept_engine
 from photo_search.config import SUGGESTED, NetworkOptions
 from photo_search.network import Computing, Network, precision_on_cpu
-from photo_search.store import Store
 from utils.errors import InputError
 from utils.files import why_no_file
 from utils.gpu_driver import has_gpu_driver
+
+FACTS_OF_NETWORK = ("network", "side", "width", "untrained", "checkpoint", "weights")
+
+
+class Recorded(Protocol):
+    """A store, or the facts of one that another rank has opened."""
+
+    @property
+    def place(self) -> str: ...
+
+    def fact(self, name: str, default: Any = None) -> Any: ...
+
+    @property
+    def width(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What rank 0 tells the others about the store."""
+
+    place: str
+    values: dict[str, Any]
+
+    def fact(self, name: str, default: Any = None) -> Any:
+        """The value under this name."""
+        return self.values.get(name, default)
+
+    @property
+    def width(self) -> int:
+        """The length of the vectors."""
+        return int(self.values["width"])
+
+
+def facts_of(store: Recorded) -> Facts:
+    """What another rank must know to open the same network."""
+    return Facts(store.place, {name: store.fact(name) for name in FACTS_OF_NETWORK})
+
+
+def network_of_rank(facts: Facts, options: NetworkOptions, computing: Computing, rank: int) -> Network:
+    """The network of rank 0 on another rank. Raises InputError if it is another one there."""
+    network = _converted(facts, NetworkOptions(), computing) or _from_file(facts, options, computing)()
+    if (network.digest, network.side) != (facts.fact("network"), facts.fact("side")):
+        raise InputError(f"{network.weights}: differs between rank {rank} and rank 0; copy the same file to all machines")
+    return network
 
 
 def new_network(options: NetworkOptions, computing: Computing) -> Network:
@@ -27,7 +72,7 @@ def new_network(options: NetworkOptions, computing: Computing) -> Network:
     return _trained(options.checkpoint, options, computing, options.image_size)
 
 
-def recorded_network(store: Store, options: NetworkOptions, computing: Computing) -> Network:
+def recorded_network(store: Recorded, options: NetworkOptions, computing: Computing) -> Network:
     """The network of an index: the converted one beside it, else from the file that it records, or a copy that options name.
 
     Raises InputError if there is none.
@@ -35,13 +80,13 @@ def recorded_network(store: Store, options: NetworkOptions, computing: Computing
     return _converted(store, options, computing) or _from_file(store, options, computing)()
 
 
-def require_network(store: Store, options: NetworkOptions, computing: Computing) -> None:
+def require_network(store: Recorded, options: NetworkOptions, computing: Computing) -> None:
     """Raise InputError where it is known at once that `recorded_network` will."""
     if options.is_named or computing.folder is None or not (computing.folder / FACTS).is_file():
         _from_file(store, options, computing)
 
 
-def _converted(store: Store, options: NetworkOptions, computing: Computing) -> Network | None:
+def _converted(store: Recorded, options: NetworkOptions, computing: Computing) -> Network | None:
     """The network as OpenVINO runs it; None if options name a network, it may run on a GPU, or none was kept."""
     side, digest, untrained = (store.fact(name) for name in ("side", "network", "untrained"))
     on_cpu = computing.device == "cpu" or (computing.device == "auto" and not has_gpu_driver())
@@ -53,30 +98,30 @@ def _converted(store: Store, options: NetworkOptions, computing: Computing) -> N
     return Network(engine, digest, str(store.fact("weights" if untrained else "checkpoint")), untrained)
 
 
-def _from_file(store: Store, options: NetworkOptions, computing: Computing) -> Callable[[], Network]:
+def _from_file(store: Recorded, options: NetworkOptions, computing: Computing) -> Callable[[], Network]:
     """What reads the network. Raises InputError if options name none and the index records none, or its file is gone."""
     if store.fact("network") is None:
         if options.is_named:
             return functools.partial(new_network, options, computing)
-        advice = f"`python search.py index PHOTOS --arch {SUGGESTED} -o {store.folder}` adds some"
-        raise InputError(f"{store.folder}: holds no photos yet; {advice}")
+        advice = f"`python search.py index PHOTOS --arch {SUGGESTED} -o {store.place}` adds some"
+        raise InputError(f"{store.place}: holds no photos yet; {advice}")
     size = options.image_size or store.fact("side")
     if store.fact("untrained") is not None:
         return _untrained_from_file(store, options, computing, size)
     file = options.checkpoint or Path(str(store.fact("checkpoint")))
     if not file.is_file() and not (file / CONFIG).is_file():
-        raise InputError(f"{file}: {why_no_file(file)}; name the network that {store.folder} was made with by --checkpoint FILE")
+        raise InputError(f"{file}: {why_no_file(file)}; name the network that {store.place} was made with by --checkpoint FILE")
     return functools.partial(_trained, file, options, computing, size)
 
 
-def _untrained_from_file(store: Store, options: NetworkOptions, computing: Computing, size: int) -> Callable[[], Network]:
+def _untrained_from_file(store: Recorded, options: NetworkOptions, computing: Computing, size: int) -> Callable[[], Network]:
     arch, weights = str(store.fact("untrained")), options.pretrained_weights or str(store.fact("weights"))
     if options.checkpoint is not None or options.arch not in (None, arch):
         named = f"--checkpoint {options.checkpoint}" if options.checkpoint is not None else f"--arch {options.arch}"
-        raise InputError(f"{store.folder}: was made with {arch}, untrained; leave out {named}, or index into another folder")
+        raise InputError(f"{store.place}: was made with {arch}, untrained; leave out {named}, or index into another folder")
     file = Path(weights)
     if weights != DOWNLOAD and not file.is_file():
-        advice = f"name the weights of {arch} that {store.folder} was made with by --pretrained_weights FILE"
+        advice = f"name the weights of {arch} that {store.place} was made with by --pretrained_weights FILE"
         raise InputError(f"{file}: {why_no_file(file)}; {advice}")
 
     def read() -> Network:
@@ -84,7 +129,7 @@ def _untrained_from_file(store: Store, options: NetworkOptions, computing: Compu
             arch_name(arch)
         except argparse.ArgumentTypeError as error:
             advice = "install the version of timm that it was made with, or index into another folder"
-            raise InputError(f"{store.folder}: its network cannot be built ({error}); {advice}") from error
+            raise InputError(f"{store.place}: its network cannot be built ({error}); {advice}") from error
         return _untrained(arch, weights, computing, size)
 
     return read

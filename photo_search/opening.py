@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from models.openvino_engine import FOLDER
-from photo_search.config import NetworkOptions, Opened, QueryOptions, RunningOptions
+from photo_search.config import NetworkOptions, Opened, QueryOptions, RunningOptions, StoreOptions
 from photo_search.network import Computing, Network
 from photo_search.networks import recorded_network, require_network
 from photo_search.searching import Searcher
 from photo_search.store import Store
+from photo_search.stores import open_store
 
 
 def computing_for(options: Opened | RunningOptions, index: Path) -> Computing:
@@ -16,22 +17,22 @@ def computing_for(options: Opened | RunningOptions, index: Path) -> Computing:
     return Computing(options.device, options.precision, index / FOLDER, images)
 
 
-def open_searcher(options: Opened) -> Searcher:
+def open_searcher(options: Opened, place: StoreOptions) -> Searcher:
     """Raises InputError if there is no index, or its network cannot be read."""
-    return Searcher(Store(options.index), open_network(options))
+    store = open_store(options.index, place)
+    return Searcher(store, open_network(options, store))
 
 
-def open_network(options: Opened) -> Network:
+def open_network(options: Opened, store: Store) -> Network:
     """The network that made the index. Raises InputError if it cannot be read, or is another one."""
-    store = Store(options.index)
     network = recorded_network(store, _chosen(options), computing_for(options, options.index))
     store.belong_to(network)
     return network
 
 
-def open_without_network(options: Opened) -> Searcher:
+def open_without_network(options: Opened, place: StoreOptions) -> Searcher:
     """The index alone. Raises InputError if there is none, or the file that holds its network is gone."""
-    store = Store(options.index)
+    store = open_store(options.index, place)
     require_network(store, _chosen(options), computing_for(options, options.index))
     return Searcher(store)
 

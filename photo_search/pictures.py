@@ -6,6 +6,8 @@ from PIL import Image, ImageDraw, ImageOps
 
 from datasets.images import decode, on_white
 from photo_search.searching import Hit
+from photo_search.shards import read_member
+from photo_search.store import PhotoFile
 from utils.errors import InputError
 from utils.files import atomic_write
 
@@ -22,7 +24,7 @@ def save_grid(file: Path, drawings: list[Image.Image], results: list[list[Hit]])
         sheet.paste(_framed(drawing), (GAP, top))
         for column, hit in enumerate(hits, start=1):
             left = GAP + column * (CELL + GAP)
-            sheet.paste(_photo(hit.path), (left, top))
+            sheet.paste(_photo(hit.photo), (left, top))
             more = f"  +{len(hit.duplicates)}" if hit.duplicates else ""  # near-duplicates
             captions.text((left + 2, top + CELL + 1), f"{hit.similarity:.3f}{more}", "black", font_size=12)
     with atomic_write(file) as temporary:
@@ -33,8 +35,8 @@ def _framed(drawing: Image.Image) -> Image.Image:
     return ImageOps.expand(ImageOps.pad(on_white(drawing), (CELL - 2, CELL - 2), color="white"), 1, "grey")
 
 
-def _photo(path: str) -> Image.Image:
+def _photo(photo: PhotoFile) -> Image.Image:
     try:
-        return Image.fromarray(decode(path, CELL))
-    except InputError:  # it was readable when it was indexed
+        return Image.fromarray(decode(read_member(photo, photo.shard) if photo.shard else photo.path, CELL))
+    except (InputError, OSError):  # it was readable when it was indexed
         return Image.new("RGB", (CELL, CELL), "lightgrey")

@@ -1,6 +1,5 @@
 """Drawings and photos → the most similar indexed photos that still exist."""
 
-import os
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
@@ -9,9 +8,8 @@ from PIL import Image
 
 from datasets.images import decode
 from datasets.sketch_cleanup import as_training_sketch
-from photo_search.index import VectorIndex, up_to_date
 from photo_search.network import Network
-from photo_search.store import Store
+from photo_search.store import PhotoFile, Store
 from utils.errors import InputError
 
 MOST_CANDIDATES = 5_000  # looked at where photos turn out to be gone, or to be copies: on a drive that is away, all are
@@ -31,9 +29,14 @@ class Hit:
     """
 
     id: int
-    path: str
+    photo: PhotoFile
     similarity: float
     duplicates: tuple["Hit", ...] = ()
+
+    @property
+    def path(self) -> str:
+        """Its path, or the name of a photo in a shard."""
+        return self.photo.path
 
 
 class Searcher:
@@ -45,7 +48,6 @@ class Searcher:
 
     def __init__(self, store: Store, network: Network | None = None):
         self.store, self.loaded = store, Future[Network]()
-        self._indexes: dict[bool, VectorIndex | None] = {}
         if network is not None:
             self.loaded.set_result(network)
 
@@ -65,7 +67,7 @@ class Searcher:
 
     def like(self, id_: int, k: int, codes: bool = False, grouped: bool = False) -> list[Hit]:
         """The query is an indexed photo, which is left out. Raises InputError if it is no longer indexed."""
-        vector = self.store.vector(id_)
+        vector = self.store.vectors_of([id_]).get(id_)
         if vector is None:
             raise InputError("that photo is no longer in the index; search again")
         return self.of_vector(vector, k, codes, grouped, without=id_)
@@ -74,25 +76,22 @@ class Searcher:
         self, vector: np.ndarray, k: int, codes: bool = False, grouped: bool = False, without: int | None = None
     ) -> list[Hit]:
         """vector: (d,); without: id of a photo to leave out."""
-        index = self._indexes[codes] = up_to_date(self.store, codes, self._indexes.get(codes))
-        if index is None:
-            return []
         candidates = k + (without is not None)
         most = max(candidates, MOST_CANDIDATES)
         if grouped:
             candidates = min(max(4 * k, CANDIDATES), most)
         while True:
-            found = [hit for hit in self._existing(index, vector, candidates) if hit.id != without]
+            ids, similarity = (found[0].tolist() for found in self.store.search(vector[None], candidates, codes))
+            found = [hit for hit in self._existing(ids, similarity) if hit.id != without]
             hits = self._grouped(found, k) if grouped else found[:k]
-            if len(hits) == k or candidates >= min(len(index), most):
+            if len(hits) == k or len(ids) < candidates or candidates >= most:
                 return hits
             candidates = min(GROWTH * candidates, most)
 
-    def _existing(self, index: VectorIndex, vector: np.ndarray, candidates: int) -> list[Hit]:
-        ids, similarity = (found[0].tolist() for found in index.search(vector[None], candidates))
-        paths = self.store.paths_of(ids)
-        hits = (Hit(id_, paths[id_], value) for id_, value in zip(ids, similarity, strict=True) if id_ in paths)
-        return [hit for hit in hits if os.path.isfile(hit.path)]
+    def _existing(self, ids: list[int], similarity: list[float]) -> list[Hit]:
+        photos = self.store.photos_of(ids)
+        hits = (Hit(id_, photos[id_], value) for id_, value in zip(ids, similarity, strict=True) if id_ in photos)
+        return [hit for hit in hits if hit.photo.exists]
 
     def _grouped(self, hits: list[Hit], k: int) -> list[Hit]:
         """The first k groups of near-duplicates, each as its first hit, which holds the others."""

@@ -27,7 +27,6 @@ from photo_search.connections import Server
 from photo_search.network import Network
 from photo_search.request_queue import Refusal, RequestQueue
 from photo_search.searching import Hit, Searcher
-from photo_search.store import Store
 from photo_search.thumbnails import SIDES, thumbnail
 from photo_search.uploads import DRAWING_PIXELS, decode_picture, extract_drawing
 from utils.errors import InputError
@@ -49,7 +48,7 @@ class Service:
     def __init__(self, searcher: Searcher):
         self.searcher = searcher
         self.searches, self.uploads = RequestQueue(MAX_SEARCHES), RequestQueue(MAX_UPLOADS, UPLOADS_HELD)
-        self.store, self.store_lock = Store(searcher.store.folder), threading.Lock()  # photos need not wait for a search
+        self.store, self.store_lock = searcher.store.for_another_thread(), threading.Lock()  # photos need not wait for a search
         self.identity = self.store.fact("identity")
 
     def page(self, _: Request) -> Response:
@@ -91,12 +90,12 @@ class Service:
         """An indexed photo → a small JPEG."""
         side, id_ = request.query_params.get("side", str(SIDES[0])), _photo_id(request)
         with self.store_lock:
-            path = self.store.paths_of([id_]).get(id_)
-            if path is None or side not in map(str, SIDES):
+            photo = self.store.photos_of([id_]).get(id_)
+            if photo is None or side not in map(str, SIDES):
                 raise Refusal(404, "there is no such photo")
-            real_path = self.store.real_path(path)
+            real_path = self.store.real_path(photo.shard or photo.path)
         try:
-            jpeg = thumbnail(path, real_path, int(side))
+            jpeg = thumbnail(photo, real_path, int(side))
         except InputError as error:
             raise Refusal(404, "the photo is gone, or has changed since it was indexed") from error
         is_this_index = request.query_params.get("of") == self.identity

@@ -9,6 +9,8 @@ import stat
 import threading
 
 from datasets.images import on_white, opened_within
+from photo_search.shards import member_of
+from photo_search.store import PhotoFile
 from utils.errors import InputError
 
 SIDES = (256, 1280)  # pixels: in the grid, and in the large view
@@ -16,11 +18,13 @@ MAX_PIXELS = 2 * 89_478_485  # twice Pillow's warning limit: indexing has decode
 _decoding = threading.BoundedSemaphore(2)  # a photo of 89 million pixels takes half a GB
 
 
-def thumbnail(path: str, real_path: str, side: int) -> bytes:
-    """The photo at `path` as a JPEG of at most `side` pixels along a side; threads may call this at the same time.
+def thumbnail(photo: PhotoFile, real_path: str, side: int) -> bytes:
+    """The photo as a JPEG of at most `side` pixels along a side; threads may call this at the same time.
 
-    Raises InputError if it is missing, is no image, or `path` no longer resolves to `real_path`, as it did when indexed.
+    real_path: what the path of the file or shard resolved to when it was indexed. Raises InputError if it no longer does, the
+    photo is missing, or is no image, or its shard has changed.
     """
+    path = photo.shard or photo.path
     # O_NONBLOCK: opening a pipe must not block
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
@@ -29,7 +33,9 @@ def thumbnail(path: str, real_path: str, side: int) -> bytes:
             status, there = os.fstat(file.fileno()), os.lstat(real_path)
             if os.path.realpath(path) != real_path or not os.path.samestat(there, status) or not stat.S_ISREG(status.st_mode):
                 raise InputError(f"{path}: is no longer the file that was indexed; index again")
-            picture, _ = opened_within(file, side, MAX_PIXELS)
+            if photo.shard and status.st_mtime_ns != photo.changed:
+                raise InputError(f"{path}: has changed since it was indexed; index again")
+            picture, _ = opened_within(member_of(photo, file) if photo.shard else file, side, MAX_PIXELS)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: is gone; index again") from error
     result = io.BytesIO()

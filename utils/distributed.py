@@ -136,7 +136,7 @@ def init_distributed(device: str) -> Iterator[Distributed]:
     local_rank, local_world_size = _environment_int("LOCAL_RANK", "0"), _environment_int("LOCAL_WORLD_SIZE", "1")
     on_gpu = device != "cpu" and torch.cuda.is_available()
     if on_gpu:
-        _set_gpu(device, local_rank)
+        use_own_gpu(device, local_rank)
     try:
         dist.init_process_group("nccl" if on_gpu else "gloo", timeout=GPU_TIMEOUT if on_gpu else TIMEOUT)
         object_group = dist.new_group(backend="gloo", timeout=TIMEOUT) if on_gpu else None
@@ -160,7 +160,8 @@ def _environment_int(name: str, default: str = "") -> int:
     return int(text)
 
 
-def _set_gpu(device: str, local_rank: int) -> None:
+def use_own_gpu(device: str, local_rank: int) -> None:
+    """Make the GPU with the number of the local rank the current one. Raises InputError if there is none."""
     count = torch.cuda.device_count()
     if ":" in device:
         raise InputError(f"--device {device}: each of several processes uses its own GPU; leave the number out")

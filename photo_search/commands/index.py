@@ -1,73 +1,135 @@
-"""search.py index: an index of photos, made or brought up to date."""
+"""search.py index: an index of photos, made or brought up to date, by one process or by several that torchrun started."""
 
+import contextlib
 from pathlib import Path
+from typing import NamedTuple
 
-from photo_search import indexing
-from photo_search.config import IndexOptions, NetworkOptions, RunningOptions
-from photo_search.index import up_to_date
+from photo_search.config import IndexOptions, NetworkOptions, RunningOptions, StoreOptions
+from photo_search.indexing import Changes, Embedded, changes_of, embed
 from photo_search.network import Network
-from photo_search.networks import new_network, recorded_network
+from photo_search.networks import Facts, facts_of, network_of_rank, new_network, recorded_network
 from photo_search.opening import computing_for
-from photo_search.store import FILE, Store
-from utils.cores import usable_cores
+from photo_search.parts import merge_parts, new_parts, open_part
+from photo_search.planning import Plan, plan, remove, sources_of
+from photo_search.ranks import Ranks, joined
+from photo_search.store import Store
+from photo_search.stores import has_store, make_store, open_store
 from utils.errors import InputError
 from utils.files import exclusive_lock
 from utils.ram import report_out_of_memory
 from utils.text import counted, printable
 
 OUT_OF_MEMORY_HINT = "lower --batch_size, or --num_workers"
-RECALL_AT = 20
 FILES_OF_EARLIER_VERSIONS = tuple(f"{name}.index{end}" for name in ("vectors", "codes") for end in ("", ".checksum"))
 
 
-def run(options: IndexOptions, chosen: NetworkOptions, running: RunningOptions) -> None:
+class _Task(NamedTuple):
+    """What rank 0 tells all ranks. parts: where each writes its part; None: all add photos to the store itself."""
+
+    plan: Plan
+    facts: Facts
+    parts: Path | None
+
+
+def run(options: IndexOptions, place: StoreOptions, chosen: NetworkOptions, running: RunningOptions) -> None:
     """Make an index, or bring one up to date."""
-    with report_out_of_memory(OUT_OF_MEMORY_HINT):
-        store, network = _store_and_network(options, chosen, running)
-        with exclusive_lock(options.output / ".lock", f"{options.output}: is being indexed already; wait for that to end"):
-            _bring_up_to_date(store, network, options, chosen, running)
+    with report_out_of_memory(OUT_OF_MEMORY_HINT), joined(running.device) as ranks, contextlib.ExitStack() as held:
+        indexer = _Indexer(options, place, chosen, running, ranks)
+        task = ranks.from_main(lambda: indexer.begin(held))
+        if task is not None:
+            done = ranks.gather(ranks.together(lambda: indexer.embed(task)))
+            ranks.from_main(lambda: indexer.finish(task, done))
+        ranks.from_main(indexer.report)
 
 
-def _store_and_network(options: IndexOptions, chosen: NetworkOptions, running: RunningOptions) -> tuple[Store, Network | None]:
-    """The network, if one is named, is read first: one that cannot be read changes nothing."""
-    if chosen.is_named and not (options.output / FILE).is_file():
-        network = new_network(chosen, computing_for(running, options.output))
-        return Store(options.output, make=True), network
-    store = Store(options.output)
-    return store, recorded_network(store, chosen, computing_for(running, options.output)) if chosen.is_named else None
+class _Indexer:
+    """One rank. Rank 0 has the store; the network is read when it is needed."""
+
+    store: Store
+    network: Network
+
+    def __init__(self, options: IndexOptions, place: StoreOptions, chosen: NetworkOptions, running: RunningOptions, ranks: Ranks):
+        self.options, self.place, self.chosen, self.running, self.ranks = options, place, chosen, running, ranks
+        self.computing = computing_for(running, options.output)
+        self.shard_faults: dict[str, str] = {}
+
+    def begin(self, held: contextlib.ExitStack) -> _Task | None:
+        """On rank 0: what is to be embedded; None if photos are only removed. `held` receives the lock of the index."""
+        network = self._open_store()
+        refusal = f"{self.options.output}: is being indexed already; wait for that to end"
+        held.enter_context(exclusive_lock(self.options.output / ".lock", refusal))
+        merge_parts(self.store)
+        if self.options.kind:
+            self.store.keep_facts(kind=self.options.kind)
+        if self.options.remove:
+            removed = counted(remove(self.store, self.options.remove), "photo", "photos")
+            print(f"removed {removed} from the index; the files stay on disk")
+        sources = self.options.photos or ([] if self.options.remove else sources_of(self.store))
+        if not sources:
+            return None
+        self.network = network or recorded_network(self.store, self.chosen, self.computing)
+        if self.store.fact("network") is None:
+            _print_network(self.network)
+        self.store.belong_to(self.network)
+        work = plan(self.store, sources)
+        if work.photos or work.shards:
+            self.network.engine.start()  # converts the network, if that is necessary: not every rank needs to
+        is_direct = self.store.is_shared or self.ranks.world_size == 1
+        return _Task(work, facts_of(self.store), None if is_direct else new_parts(self.options.output))
+
+    def _open_store(self) -> Network | None:
+        """The network, if one is named, is read first: one that cannot be read changes nothing."""
+        folder, network = self.options.output, None
+        if self.chosen.is_named and not has_store(folder, self.place):
+            network = new_network(self.chosen, self.computing)
+            self.store = make_store(folder, self.place)
+            return network
+        self.store = open_store(folder, self.place)
+        return recorded_network(self.store, self.chosen, self.computing) if self.chosen.is_named else None
+
+    def embed(self, task: _Task) -> Embedded:
+        """Embed this rank's share."""
+        ranks, folder = self.ranks, self.options.output
+        work = task.plan.share(ranks.rank, ranks.world_size)
+        if not work.photos and not work.shards:
+            return Embedded()
+        if task.parts is not None:
+            store: Store = open_part(task.parts, ranks.rank, task.facts.width)
+        else:
+            store = self.store if ranks.is_main else open_store(folder, self.place)
+        if not ranks.is_main:
+            self.network = network_of_rank(task.facts, self.chosen, self.computing, ranks.rank)
+        workers = min(8, ranks.cores) if self.running.num_workers is None else self.running.num_workers
+        return embed(work, store, self.network, self.running.batch_size, workers)
+
+    def finish(self, task: _Task, done: list[Embedded]) -> None:
+        """On rank 0: merge the parts, and print what was done."""
+        merge_parts(self.store)
+        changes = changes_of(task.plan, done)
+        self.shard_faults = changes.shard_faults
+        _print_changes(changes, self.store, self.network, self.ranks)
+
+    def report(self) -> None:
+        """On rank 0: build what a search needs, and print how it searches."""
+        if len(self.store) == 0 and not self.options.remove and not self.shard_faults:
+            raise InputError(f"{self.store.place}: no photo is in the index; name files or folders of photos")
+        for codes in [False, True] if self.options.codes else [False]:
+            print(self.store.prepare(codes))
+        for name in FILES_OF_EARLIER_VERSIONS:
+            (self.options.output / name).unlink(missing_ok=True)
+        if self.shard_faults:
+            shards, first = counted(len(self.shard_faults), "shard", "shards"), next(iter(self.shard_faults.values()))
+            raise InputError(f"{shards} not indexed (the first: {first}); all others are in the index")
 
 
-def _bring_up_to_date(
-    store: Store, network: Network | None, options: IndexOptions, chosen: NetworkOptions, running: RunningOptions
-) -> None:
-    if options.kind:
-        store.keep_facts(kind=options.kind)
-    if options.remove:
-        removed = counted(indexing.remove(store, options.remove), "photo", "photos")
-        print(f"removed {removed} from the index; the files stay on disk")
-    roots = options.photos or [Path(root) for root in store.fact("roots", []) if not options.remove]
-    if roots:
-        _update(store, network or recorded_network(store, chosen, computing_for(running, options.output)), roots, running)
-    if len(store) == 0 and not options.remove:
-        raise InputError(f"{store.folder}: no photo is in the index; name files or folders of photos")
-    for codes in [False, True] if options.codes else [False]:
-        print(_recall(store, codes))
-    for name in FILES_OF_EARLIER_VERSIONS:
-        (store.folder / name).unlink(missing_ok=True)
-
-
-def _update(store: Store, network: Network, roots: list[Path], running: RunningOptions) -> None:
-    if store.fact("network") is None:
-        _print_network(network)
-    store.belong_to(network)
-    workers = min(8, usable_cores()) if running.num_workers is None else running.num_workers
-    done = indexing.update(store, network, roots, running.batch_size, workers)
-    rate = f", {done.added / done.seconds:,.0f} photos/s by {network.engine}" if done.added else ""
-    added = counted(done.added, "photo", "photos")
-    print(f"{added} embedded, {done.removed:,} gone; {len(store):,} in the index ({done.seconds:.1f} s{rate})")
+def _print_changes(changes: Changes, store: Store, network: Network, ranks: Ranks) -> None:
+    processes = f" in {ranks.world_size} processes" if ranks.world_size > 1 else ""
+    rate = f", {changes.added / changes.seconds:,.0f} photos/s by {network.engine}{processes}" if changes.added else ""
+    added = counted(changes.added, "photo", "photos")
+    print(f"{added} embedded, {changes.removed:,} gone; {len(store):,} in the index ({changes.seconds:.1f} s{rate})")
     _print_faults("cannot be read", store.unreadable())
-    _print_faults("could not be read just now, and will be tried again", done.postponed)
-    for command, count in done.unsupported.items():
+    _print_faults("could not be read just now, and will be tried again", changes.postponed)
+    for command, count in changes.unsupported.items():
         photos = counted(count, "HEIC or AVIF photo needs", "HEIC or AVIF photos need")
         print(f"{photos} a library that is missing or too old: {command}, then run this again")
 
@@ -81,15 +143,3 @@ def _print_network(network: Network) -> None:
 def _print_faults(what: str, faults: dict[str, str]) -> None:
     if faults:
         print(f"{counted(len(faults), 'photo', 'photos')} {what} (the first: {printable(next(iter(faults.values())))})")
-
-
-def _recall(store: Store, codes: bool) -> str:
-    """What is fitted is fitted now. Returns how many of the truly most similar photos are found."""
-    index = up_to_date(store, codes)
-    if index is None:
-        return "no photo is left in the index"
-    if index.kind == "exact":
-        return "searched exactly"
-    how = f"codes of {index.bits} bits" if codes else f"searched by {index.kind}"
-    share = index.recall_at(RECALL_AT, *store.vectors())
-    return f"{how}: {share:.1%} of the {RECALL_AT} most similar photos are found"

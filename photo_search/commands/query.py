@@ -6,7 +6,7 @@ import sys
 from PIL import Image
 
 from datasets.images import opened
-from photo_search.config import QueryOptions
+from photo_search.config import QueryOptions, StoreOptions
 from photo_search.opening import open_searcher
 from photo_search.pictures import save_grid
 from photo_search.searching import Hit, Searcher, at_least
@@ -15,13 +15,13 @@ from utils.files import require_writable
 from utils.text import printable
 
 
-def run(options: QueryOptions) -> None:
+def run(options: QueryOptions, place: StoreOptions) -> None:
     """Print the photos that are most similar to each query."""
     if options.grid and not options.grid.parent.is_dir():
         raise InputError(f"--grid {options.grid}: there is no folder {options.grid.parent}; make it, or choose another place")
     if options.grid:
         require_writable(options.grid, "--grid", ".png")
-    searcher = open_searcher(options)
+    searcher = open_searcher(options, place)
     if len(searcher.store) == 0:
         advice = f"add some by `python search.py index PHOTOS -o {options.index}`"
         raise InputError(f"{options.index}: no photo is in the index; {advice}")

@@ -19,18 +19,18 @@ from photo_search import indexing
 from photo_search.access import LOOPBACK
 from photo_search.connections import Limits, Server
 from photo_search.encoder import open_network
+from photo_search.folder_store import FolderStore
 from photo_search.network import Computing, Network
 from photo_search.searching import Searcher
 from photo_search.service import listening, make_app
-from photo_search.store import Store
 
 
 def searcher_of(photos: Path, network_file: Path, folder: Path) -> Searcher:
     """A searcher of a new index of these photos."""
     network = _open_network(network_file)
-    index = Store(folder, make=True)
+    index = FolderStore(folder, make=True)
     index.belong_to(network)
-    indexing.update(index, network, [photos], 4, 0)
+    indexing.update(index, network, [str(photos)], 4, 0)
     return Searcher(index, network)
 
 
@@ -41,7 +41,7 @@ def _open_network(file: Path) -> Network:
 
 def again(searcher: Searcher) -> Searcher:
     """Another searcher of the same index, for another thread."""
-    return Searcher(Store(searcher.store.folder), searcher.network)
+    return Searcher(FolderStore(searcher.store.folder), searcher.network)
 
 
 @dataclass

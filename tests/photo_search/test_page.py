@@ -343,14 +343,14 @@ def test_what_another_process_does_to_the_index_is_seen(served, photos):
     body = bytes_of(drawing(1))
     first = served.ask("/search", body).json["photos"][0]
     other = again(served.searcher).store
-    other.remove(other.paths_of([first["id"]]).values())
+    other.remove(other.photos_of([first["id"]]).values())
     assert first["id"] not in [id_ for id_, _ in served.ask("/search", body).found]
     assert served.ask(f"/photo/{first['id']}").status == 404
     second = served.ask("/search", body).json["photos"][0]
     os.unlink(photos / second["name"])
     reply = served.ask("/search", body)
     assert len(reply.found) == 10 and reply.json["notice"] is None
-    other.remove(list(other.known()))
+    other.remove(other.known().values())
     reply = served.ask("/search", body)
     assert reply.found == [] and "No photo was found" in reply.json["notice"]
 
@@ -450,7 +450,7 @@ def test_a_checkpoint_that_is_missing_is_reported_before_the_page_is_served(sear
 
 def test_strangers_without_a_password_are_warned_of(searcher, run_script, monkeypatch):
     monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: None)
-    monkeypatch.setattr("photo_search.commands.serve.open_network", lambda _: searcher.network)
+    monkeypatch.setattr("photo_search.commands.serve.open_network", lambda *_: searcher.network)
     words = ["serve", "--index", searcher.store.folder, "--port", 0]
     for more, is_warned in (([], False), (["--host", "0.0.0.0"], True), (["--host", "0.0.0.0", "--auth", "a:b"], False)):
         code, out, err = run_script("search.py", *words, *more)

@@ -19,10 +19,11 @@ from PIL import Image, ImageDraw
 from datasets.images import decode, is_read, opened
 from datasets.sketch_cleanup import as_training_sketch
 from photo_search.encoder import open_network
+from photo_search.folder_store import FolderStore
 from photo_search.index import unit, up_to_date
 from photo_search.network import Computing
 from photo_search.searching import BLOCK, NEAR_DUPLICATE, Searcher, near_duplicates
-from photo_search.store import PhotoFile, Store
+from photo_search.store import PhotoFile
 from tests.helpers.network import write_checkpoint
 from tests.helpers.scripts import ROOT
 from tests.helpers.trees import picture
@@ -97,7 +98,7 @@ def test_only_what_is_new_or_changed_is_embedded(photos, index, search):
 
 
 def names_in(index):
-    return sorted(Path(path).name for path in Store(index).known())
+    return sorted(Path(path).name for path in FolderStore(index).known())
 
 
 def test_what_was_taken_out_stays_out_until_it_is_named(photos, index, search):
@@ -180,7 +181,7 @@ def test_an_index_made_again_beside_an_old_search_file(photos, index, network_fi
 
 def test_the_kind_asked_for_stays_and_auto_goes_by_size(photos, index, search, monkeypatch):
     def kind():
-        return up_to_date(Store(index)).kind
+        return up_to_date(FolderStore(index)).kind
 
     search("index", "-o", index, "--kind", "ivf")
     (photos / "new/more.png").write_bytes(picture(81))
@@ -197,40 +198,40 @@ def test_an_index_of_an_earlier_version_is_read(photos, index, search):
     """Its files of vectors are not, and a kind that no longer exists is chosen by size."""
     expected = found(search, index, photos / "old/3.png", "--photo")
     (index / "vectors.index").write_bytes(b"DSNINDEX" + bytes(5000))
-    Store(index).keep_facts(kind="hnsw")
+    FolderStore(index).keep_facts(kind="hnsw")
     assert found(search, index, photos / "old/3.png", "--photo") == expected
 
 
 def test_what_changes_while_an_index_is_updated_is_found_later(photos, index, monkeypatch):
-    store, other = Store(index), Store(index)
-    store.remove([str(photos / "old/1.png")])
-    original = Store.vectors
+    store, other = FolderStore(index), FolderStore(index)
+    store.remove([store.known()[str(photos / "old/1.png")]])
+    original = FolderStore.vectors
 
     def meanwhile(self, *words, **more):
         rows = original(self, *words, **more)
         if len(other) == 11:
-            other.remove([str(photos / "old/3.png")])
+            other.remove([other.known()[str(photos / "old/3.png")]])
         return rows
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "vectors", meanwhile)
+        patch.setattr(FolderStore, "vectors", meanwhile)
         up_to_date(store)
-    assert len(up_to_date(store)) == len(up_to_date(Store(index))) == 10
+    assert len(up_to_date(store)) == len(up_to_date(FolderStore(index))) == 10
 
 
 def test_a_running_search_sees_what_another_process_changed(photos, index, network_file):
-    searcher = Searcher(Store(index), open_once(network_file))
-    query, other = str(photos / "old/3.png"), Store(index)
+    searcher = Searcher(FolderStore(index), open_once(network_file))
+    query, other = str(photos / "old/3.png"), FolderStore(index)
     assert len(searcher.of_photo(query, 20)) == 12
     id_ = searcher.of_photo(query, 1)[0].id
-    vector = other.vector(id_)
+    vector = other.vectors_of([id_])[id_]
     (photos / "copy.png").write_bytes(picture(3))
     status = (photos / "copy.png").stat()
-    other.put([PhotoFile(str(photos / "copy.png"), status.st_size, status.st_mtime_ns)], vector[None], {})
+    other.add([PhotoFile(str(photos / "copy.png"), status.st_size, status.st_mtime_ns)], vector[None], {})
     assert [os.path.basename(hit.path) for hit in searcher.of_photo(query, 2)] == ["3.png", "copy.png"]  # the lower id first
-    other.remove([query])
+    other.remove([other.known()[query]])
     assert os.path.basename(searcher.of_photo(query, 20)[0].path) == "copy.png"
-    other.remove(other.known())
+    other.remove(other.known().values())
     assert searcher.of_photo(query, 20) == []
 
 
@@ -245,7 +246,7 @@ def test_a_checkpoint_that_was_moved_is_remembered_where_it_is(photos, index, ne
     (tmp_path / "network").mkdir()
     moved = tmp_path / "network" / "moved.pth.tar"
     shutil.copy(network_file, moved)
-    Store(index).keep_facts(checkpoint=str(tmp_path / "was here.pth.tar"))
+    FolderStore(index).keep_facts(checkpoint=str(tmp_path / "was here.pth.tar"))
     assert search("query", photos / "old/3.png", "--index", index)[0] == 2
     assert search("index", "-o", index, "--checkpoint", moved)[0] == 0
     assert search("query", photos / "old/3.png", "--index", index)[0] == 0
@@ -258,7 +259,7 @@ def test_photos_in_a_format_whose_library_is_missing_are_counted_and_indexed_lat
         opened(photos / "old/3.png").convert("RGB").save(photos / name, "HEIF", quality=-1, chroma=444)
     status = (photos / "new/exported.jpg").stat()
     fault = PhotoFile(str(photos / "new/exported.jpg"), status.st_size, status.st_mtime_ns)
-    Store(index).put([], np.empty((0, 16)), {fault: "exported.jpg: HEIC and AVIF images are not read here"})
+    FolderStore(index).add([], np.empty((0, 16)), {fault: "exported.jpg: HEIC and AVIF images are not read here"})
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "pillow_heif", None)
         out = search("index", "-o", index, "--num_workers", 0)[1]
@@ -398,7 +399,7 @@ def test_codes_are_searched_too_and_their_recall_is_told(photos, index, search, 
 
 
 def test_a_photo_like_another(index, photos):
-    store = Store(index)
+    store = FolderStore(index)
     searcher = Searcher(store, open_once(Path(store.fact("checkpoint"))))
     itself = searcher.of_photo(str(photos / "old/3.png"), 1)[0]
     others = searcher.like(itself.id, 3)
@@ -441,7 +442,7 @@ def test_a_checkpoint_that_cannot_be_read_changes_nothing(photos, index, tmp_pat
     words = ["index", "-o", index, "--remove", photos / "new", "--kind", "ivf", "--checkpoint", tmp_path / "bad.pth.tar"]
     code, _, err = search(*words)
     assert code == 2 and "bad.pth.tar: damaged" in err and len(names_in(index)) == 12
-    assert Store(index).fact("kind") is None
+    assert FolderStore(index).fact("kind") is None
 
 
 def limited_pages(monkeypatch, pages):
@@ -471,11 +472,11 @@ def test_on_a_full_disk_indexing_says_so_and_goes_on_later(photos, network_file,
 
 def test_what_cannot_be_stored_is_fitted_for_each_search(photos, index, drawing, search, monkeypatch):
     """On a full disk, or where nothing can be written."""
-    Store(index).keep_facts(kind="ivf")
+    FolderStore(index).keep_facts(kind="ivf")
     expected = search("query", drawing, "--index", index)
-    Store(index).keep_facts(**{"fit of ivf": (0, [])})
+    FolderStore(index).keep_facts(**{"fit of ivf": (0, [])})
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "keep_facts", lambda *_, **__: (_ for _ in ()).throw(InputError(f"{index}: the disk is full")))
+        patch.setattr(FolderStore, "keep_facts", lambda *_, **__: (_ for _ in ()).throw(InputError(f"{index}: the disk is full")))
         code, out, err = search("query", drawing, "--index", index)
     assert code == 0 and out == expected[1] and "the disk is full; every search fits the index again" in err
 
@@ -486,10 +487,10 @@ def test_what_cannot_be_stored_is_fitted_for_each_search(photos, index, drawing,
     [None, 7, (3, 4), (12, []), (12, [[1, 2]]), (12, [["a"] * 16]), (2, [[0.5] * 16] * 17), (12, [[float("nan")] * 16] * 4)],
 )
 def test_a_damaged_fit_is_made_again(photos, index, kind, stored):
-    store = Store(index)
+    store = FolderStore(index)
     store.keep_facts(**{"kind": "ivf", f"fit of {kind}": stored})
     assert up_to_date(store, kind == "codes").search(store.vectors()[1][:1], 12)[0].shape == (1, 12)
-    rows, values = Store(index).fact(f"fit of {kind}")
+    rows, values = FolderStore(index).fact(f"fit of {kind}")
     assert rows == 12 and len(values[0]) == 16 + (kind == "codes")
 
 

@@ -12,7 +12,7 @@ from timm.data import create_transform, resolve_data_config
 
 from models.restore import weights_digest
 from photo_search.encoder import POSITIONS
-from photo_search.store import Store
+from photo_search.folder_store import FolderStore
 from tests.helpers.network import seresnet_state
 from tests.helpers.trees import picture
 
@@ -65,8 +65,8 @@ def test_photos_are_embedded_as_timm_does_and_the_record_opens_them_again(photos
     wide = photos / "new/wide.png"
     Image.effect_mandelbrot((150, 90), (-2, -1.2, 1, 1.2), 50).convert("RGB").save(wide)
     assert "1 photo embedded, 0 gone; 13 in the index" in search("index", "-o", index, "--num_workers", 0)[1]
-    store = Store(index)
-    stored = {os.path.basename(path): store.vector(id_) for id_, path in store.paths_of(range(20)).items()}
+    store = FolderStore(index)
+    stored = {os.path.basename(photo.path): store.vectors_of([id_])[id_] for id_, photo in store.photos_of(range(20)).items()}
     for path in (wide, photos / "old/3.png"):
         np.testing.assert_allclose(stored[path.name], timm_feature(path, weights), atol=1e-4)  # batches of other sizes
     name, similarity = found(search, index, wide, "--photo")[0]
@@ -87,7 +87,7 @@ def test_another_network_is_refused(photos, index, tmp_path, network_file, searc
         ("--pretrained_weights", "none"): "random weights cannot search",
     }.items():
         code, _, err = search("index", "-o", index, *words, "--num_workers", 0)
-        assert code == 2 and message in err and len(Store(index)) == 12, err
+        assert code == 2 and message in err and len(FolderStore(index)) == 12, err
     write_weights(tmp_path / "weights.pth", seed=1)
     code, _, err = search("query", photos / "old/3.png", "--index", index)
     assert code == 2 and "was made with what that file held before" in err
@@ -136,11 +136,11 @@ def test_the_licence_of_downloaded_weights_is_printed_once(photos, tmp_path, sea
     licence = timm.get_pretrained_cfg("test_resnet").license
     assert f"network: {OTHER}, untrained, at {SIDE} px; licence of its weights: {licence}\n" in search(*words)[1]
     assert search("index", "-o", tmp_path / "index", "--num_workers", 0)[1].count("licence") == 0
-    assert Store(tmp_path / "index").fact("weights") == "imagenet"
+    assert FolderStore(tmp_path / "index").fact("weights") == "imagenet"
 
 
 def test_an_index_of_a_network_that_timm_does_not_have_is_one_line(photos, index, search):
-    Store(index).keep_facts(untrained="timm/test_vit_of_tomorrow")
+    FolderStore(index).keep_facts(untrained="timm/test_vit_of_tomorrow")
     code, _, err = search("query", photos / "old/3.png", "--index", index)
     assert code == 2 and f"{index}: its network cannot be built (timm/test_vit_of_tomorrow: timm has no such model" in err
 
@@ -163,5 +163,5 @@ def test_the_trunk_of_the_paper_searches_with_imagenet_weights(photos, tmp_path,
     torch.save(seresnet_state(), tmp_path / "weights.pth")
     words = ["--arch", "cse_resnet50", "--pretrained_weights", tmp_path / "weights.pth", "--image_size", 32]
     code, _, err = search("index", photos / "old", *words, "-o", tmp_path / "index", "--num_workers", 0)
-    assert code == 0 and Store(tmp_path / "index").width == 2048, err
+    assert code == 0 and FolderStore(tmp_path / "index").width == 2048, err
     assert found(search, tmp_path / "index", photos / "old/3.png", "--photo", "-k", 1)[0][0] == "3.png"
