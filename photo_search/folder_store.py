@@ -98,10 +98,12 @@ class FolderStore(Store):
         return width
 
     def known(self, shard: str = "") -> dict[str, PhotoFile]:
-        columns = "path, size, changed, shard, offset"
-        both = "(SELECT path, size, changed FROM photos UNION ALL SELECT path, size, changed FROM unreadable)"
-        rows = self._rows(f"SELECT {columns} FROM {both} LEFT JOIN members USING (path) WHERE shard IS ?", _bytes(shard))
-        return {photo.path: photo for photo in (_photo(*row) for row in rows)}
+        if shard:
+            chosen = "{} JOIN members USING (path) WHERE shard = ?"
+            rows = self._both(f"SELECT path, size, changed, shard, offset FROM {chosen}", os.fsencode(shard))
+            return {photo.path: photo for photo in (_photo(*row) for row in rows)}
+        rows = self._both("SELECT path, size, changed FROM {} WHERE path NOT IN (SELECT path FROM members)")
+        return {(name := os.fsdecode(path)): PhotoFile(name, size, changed) for path, size, changed in rows}
 
     def unreadable(self) -> dict[str, str]:
         return {os.fsdecode(path): reason for path, reason in self._rows("SELECT path, reason FROM unreadable")}
@@ -197,6 +199,10 @@ class FolderStore(Store):
     def _count_revision(self, revision: int) -> None:
         self.connection.execute("INSERT OR REPLACE INTO facts VALUES ('revision', ?)", (json.dumps(revision),))
 
+    def _both(self, query: str, *values: Any) -> list[tuple]:
+        """Rows of readable and unreadable photos; {} in the query stands for the table."""
+        return [row for table in ("photos", "unreadable") for row in self._rows(query.format(table), *values)]
+
     def _rows(self, query: str, *values: Any) -> list[tuple]:
         with self._faults_named():
             return self.connection.execute(query, values).fetchall()
@@ -220,10 +226,6 @@ def _make(folder: Path) -> None:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise InputError(f"{folder}: nothing can be written there ({error.strerror}); choose another --output") from error
-
-
-def _bytes(shard: str) -> bytes | None:
-    return os.fsencode(shard) if shard else None
 
 
 def _photo(path: bytes, size: int, changed: int, shard: bytes | None, offset: int | None) -> PhotoFile:

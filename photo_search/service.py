@@ -108,8 +108,8 @@ class Service:
     def _described(self, hit: Hit) -> dict[str, object]:
         name = "/".join(PurePath(hit.path).parts[-2:])  # file and folder, and no more of the directory structure
         url = f"photo/{hit.id}?of={self.identity}"
-        similarity = round(hit.similarity, 4)
-        return {"id": hit.id, "url": url, "similarity": similarity, "name": name.encode("utf-8", "replace").decode()}
+        similarity = round(hit.similarity, 4)  # and the id as text: browsers round integers beyond 2^53
+        return {"id": str(hit.id), "url": url, "similarity": similarity, "name": name.encode("utf-8", "replace").decode()}
 
 
 def make_app(searcher: Searcher, auth: str | None = None, hosts: tuple[str, ...] | None = None) -> ASGIApp:

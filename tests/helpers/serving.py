@@ -56,7 +56,7 @@ class Reply:
 
     @property
     def found(self) -> list[tuple[int, float]]:
-        return [(photo["id"], photo["similarity"]) for photo in self.json["photos"]]
+        return [(int(photo["id"]), photo["similarity"]) for photo in self.json["photos"]]
 
 
 @dataclass

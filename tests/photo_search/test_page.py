@@ -343,8 +343,8 @@ def test_what_another_process_does_to_the_index_is_seen(served, photos):
     body = bytes_of(drawing(1))
     first = served.ask("/search", body).json["photos"][0]
     other = again(served.searcher).store
-    other.remove(other.photos_of([first["id"]]).values())
-    assert first["id"] not in [id_ for id_, _ in served.ask("/search", body).found]
+    other.remove(other.photos_of([int(first["id"])]).values())
+    assert int(first["id"]) not in [id_ for id_, _ in served.ask("/search", body).found]
     assert served.ask(f"/photo/{first['id']}").status == 404
     second = served.ask("/search", body).json["photos"][0]
     os.unlink(photos / second["name"])

@@ -575,9 +575,7 @@ def test_no_answer_to_an_older_drawing_is_shown(served, visit):
     held[1].continue_()
     page.wait_for_selector(PHOTOS)
     shown = found(page)
-    assert [(id_, float(text)) for id_, text in shown] != [
-        (str(each["id"]), each["similarity"]) for each in late.json()["photos"]
-    ]
+    assert [(id_, float(text)) for id_, text in shown] != [(each["id"], each["similarity"]) for each in late.json()["photos"]]
     pen_down(page, LINE)
     assert page.locator(PHOTOS).count() == 0  # and what was found before goes as the pen comes down
     page.mouse.up()
