@@ -108,6 +108,11 @@ class FolderStore(Store):
     def unreadable(self) -> dict[str, str]:
         return {os.fsdecode(path): reason for path, reason in self._rows("SELECT path, reason FROM unreadable")}
 
+    def faults(self) -> dict[PhotoFile, str]:
+        """{unreadable photo: reason}."""
+        rows = self._rows("SELECT path, size, changed, shard, offset, reason FROM unreadable LEFT JOIN members USING (path)")
+        return {_photo(path, *row): reason for path, *row, reason in rows}
+
     def add(self, photos: Sequence[PhotoFile], vectors: np.ndarray, faults: dict[PhotoFile, str]) -> None:
         revision, pairs = self.revision + 1, zip(photos, vectors, strict=True)
         readable = [(os.fsencode(p.path), p.size, p.changed, vector.astype("<f4").tobytes(), revision) for p, vector in pairs]

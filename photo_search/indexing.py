@@ -83,7 +83,7 @@ def changes_of(work: Plan, parts: list[Embedded]) -> Changes:
 def embed(work: Plan, store: Store, network: Network, batch_size: int, num_workers: int) -> Embedded:
     """Embed photos and store them batch by batch, so an interrupted run loses little."""
     done = Embedded()
-    if not work.photos and not work.shards:
+    if not work.has_work:
         return done
     network.engine.start()
     started = time.perf_counter()

@@ -3,16 +3,25 @@
 Rank 0 merges them at the end. Parts that an interrupted run left are merged by the next one.
 """
 
+import contextlib
+import os
 import secrets
 import shutil
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from photo_search.folder_store import FILE, FolderStore
-from photo_search.store import Store
+from photo_search.networks import Facts
+from photo_search.store import PhotoFile, Store
 from utils.errors import InputError
 
 FOLDER = "parts"  # within an index
+CLOSED = ".closed"  # ends the names of parts that are being merged
 BLOCK = 5_000  # photos merged at once
+SEEN_WITHIN = 5  # seconds until a network file system shows a folder that another machine has made
 
 
 def new_parts(folder: Path) -> Path:
@@ -25,41 +34,75 @@ def new_parts(folder: Path) -> Path:
     return parts
 
 
-def open_part(parts: Path, rank: int, width: int) -> FolderStore:
-    """The part of one rank. Raises InputError if this machine does not see the folder."""
-    if not parts.is_dir():
+@contextlib.contextmanager
+def opened_part(parts: Path, rank: int, facts: Facts) -> Iterator[FolderStore]:
+    """The part of one rank, closed at the end. Raises InputError if this machine does not see the folder."""
+    if not _is_seen(parts):
         raise InputError(
             f"{parts}: rank {rank} does not see this folder of rank 0; give -o a folder that all machines share, "
             "or a Milvus server by --store"
         )
     part = FolderStore(parts / str(rank), make=True)
-    part.keep_facts(width=width)
-    return part
+    with contextlib.closing(part.connection):
+        part.keep_facts(width=facts.width, network=facts.fact("network"))
+        yield part
+
+
+def _is_seen(parts: Path) -> bool:
+    for _ in range(SEEN_WITHIN):
+        if parts.is_dir():
+            return True
+        time.sleep(1)
+        with contextlib.suppress(OSError):
+            os.listdir(parts.parent)  # a network file system looks again
+    return parts.is_dir()
 
 
 def merge_parts(store: Store) -> None:
     """Add the photos of all parts that lie in the index, and delete the parts. Interrupted, it may be repeated."""
     folder = store.folder / FOLDER
+    _close(folder)
     for file in sorted(folder.glob(f"*/*/{FILE}")):
-        try:
-            part = FolderStore(file.parent)
-        except InputError as error:
-            raise InputError(f"{error}; or delete {file.parent}: its photos are then embedded again") from error
-        _merge(part, store)
-        part.connection.close()
+        _merge(file.parent, store)
         shutil.rmtree(file.parent)
     if folder.exists():
         shutil.rmtree(folder)
 
 
-def _merge(part: FolderStore, store: Store) -> None:
-    ids, vectors = part.vectors(most=BLOCK)
-    while len(ids):
-        photos = part.photos_of(ids)
-        store.add([photos[id_] for id_ in ids.tolist()], vectors, {})
-        ids, vectors = part.vectors(int(ids[-1]), BLOCK)
-    shards = part.shards()
-    reasons = part.unreadable()
-    known = [photo for shard in ("", *shards) for photo in part.known(shard).values()]
-    store.add([], vectors, {photo: reasons[photo.path] for photo in known if photo.path in reasons})
-    store.keep_shards(dict(shards))
+def _close(folder: Path) -> None:
+    """Under another name no part can be changed by a process of an earlier run, should one be left: SQLite refuses to."""
+    for parts in folder.glob("*"):
+        if parts.suffix != CLOSED:
+            parts.rename(parts.with_suffix(CLOSED))
+
+
+def _merge(folder: Path, store: Store) -> None:
+    with _faults_named(folder):
+        part = FolderStore(folder)
+    with contextlib.closing(part.connection):
+        if part.fact("network") != store.fact("network"):  # of an index that was deleted, but for its parts
+            return
+        for photos, vectors in _blocks(part):
+            store.add(photos, vectors, {})
+        store.add([], np.empty((0, store.width), np.float32), part.faults())
+        store.keep_shards(dict(part.shards()))
+
+
+def _blocks(part: FolderStore) -> Iterator[tuple[list[PhotoFile], np.ndarray]]:
+    last = -1
+    while True:
+        with _faults_named(part.folder):
+            ids, vectors = part.vectors(last, BLOCK)
+            photos = part.photos_of(ids)
+        if not len(ids):
+            return
+        yield [photos[id_] for id_ in ids.tolist()], vectors
+        last = int(ids[-1])
+
+
+@contextlib.contextmanager
+def _faults_named(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{folder}: cannot be read; delete this folder: its photos are then embedded again") from error

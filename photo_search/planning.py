@@ -11,6 +11,7 @@ from photo_search.store import PhotoFile, Store
 from utils.errors import InputError
 
 EARLIER_REFUSAL = "HEIC and AVIF images are not read here"  # recorded by earlier versions
+SEEN = 20
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,18 @@ class Plan:
     shards: list[ShardWork]
     removed: int = 0
     unsupported: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is anything to embed."""
+        return bool(self.photos or self.shards)
+
+    def require_seen(self, rank: int) -> None:
+        """Raise InputError if none of the first photos, which rank 0 has just seen, is on this rank's machine."""
+        if self.photos and not any(photo.exists for photo in self.photos[:SEEN]):
+            raise InputError(
+                f"{self.photos[0].path}: rank {rank} does not see this photo of rank 0; mount the same folders on all machines"
+            )
 
     def share(self, rank: int, world_size: int) -> "Plan":
         """What one of `world_size` ranks embeds."""

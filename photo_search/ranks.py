@@ -2,7 +2,9 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -37,20 +39,24 @@ class Ranks:
         """What each rank passes, in rank order, on all ranks."""
         return self.distributed.all_gather_objects(thing) if self.distributed else [thing]
 
-    def from_main(self, function: Callable[[], Result]) -> Result:
-        """What `function` returns on rank 0, on all ranks; an InputError that it raises there is raised on all."""
+    def scatter(self, function: Callable[[], Sequence[Result]]) -> Result:
+        """Each rank's item of the list that `function` returns on rank 0; an InputError that it raises there is raised on all."""
         if self.distributed is None:
-            return function()
-        result: Result | InputError | None = None
+            return function()[0]
+        things: Sequence[Result] | list[InputError] = []
         if self.is_main:
             try:
-                result = function()
+                things = function()
             except InputError as error:
-                result = error
-        received = self.gather(result)[0]
+                things = [error] * self.world_size
+        received = self.distributed.scatter_objects(things)
         if isinstance(received, InputError):
             raise received
-        return received  # type: ignore[return-value]  # None only where `function` returns it
+        return received
+
+    def from_main(self, function: Callable[[], Result]) -> Result:
+        """What `function` returns on rank 0, on all ranks; an InputError that it raises there is raised on all."""
+        return self.scatter(lambda: [function()] * self.world_size)
 
     def together(self, function: Callable[[], Result]) -> Result:
         """What `function` returns on this rank; an InputError that it raises on any rank is raised on all."""
@@ -73,6 +79,7 @@ def joined(device: str) -> Iterator[Ranks]:
 
     Raises InputError as `utils.distributed.init_distributed` does.
     """
+    _end_with_torchrun()
     if os.environ.get("WORLD_SIZE", "1") == "1":
         yield Ranks()
         return
@@ -88,3 +95,17 @@ def joined(device: str) -> Iterator[Ranks]:
             torch.set_num_threads(ranks.cores)
         with distributed.only_main_prints():
             yield ranks
+
+
+def _end_with_torchrun() -> None:
+    """If torchrun is killed, its processes would go on for hours, and the same command could not be run again until then."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.1)
+        os._exit(2)  # at any time: what is written is written whole or not at all
+
+    threading.Thread(target=watch, daemon=True).start()

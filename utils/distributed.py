@@ -7,7 +7,7 @@ import contextlib
 import datetime
 import functools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +90,14 @@ class Distributed:
         received: list[Any] = [None] * self.world_size
         dist.all_gather_object(received, thing, group=self.object_group)
         return received
+
+    def scatter_objects(self, things: Sequence[Any]) -> Any:
+        """Of rank 0's `world_size` picklable objects, this rank's; what other ranks pass is ignored."""
+        if self.world_size == 1:
+            return things[0]
+        received: list[Any] = [None]
+        dist.scatter_object_list(received, list(things) if self.is_main else None, src=0, group=self.object_group)
+        return received[0]
 
 
 @functools.lru_cache

@@ -33,8 +33,8 @@ def report_errors() -> Iterator[None]:
     """End the program with a single line and an exit code.
 
     2 on `InputError`, an unusable file, a full disk or output that cannot be written, 75 on `Stopped`, 130 on Ctrl-C, 141 when
-    the reader of the output has gone. Where all ranks fail alike, rank 0 prints first: the others wait a little, and torchrun
-    ends them meanwhile.
+    the reader of the output has gone. Where all ranks fail alike, rank 0 prints first, or the first rank of another machine: the
+    others wait a little, and torchrun ends them meanwhile.
     """
     _escape_unencodable_output()
     is_main = os.environ.get("RANK", "0") == "0"
@@ -42,8 +42,7 @@ def report_errors() -> Iterator[None]:
         with _output_flushed():
             yield
     except InputError as error:
-        if not is_main:
-            time.sleep(RANK_DELAY)
+        time.sleep(_rank_delay())
         _end(f"error: {printable(error)}", 2)
     except Stopped as stop:
         _end(printable(stop) if is_main else None, EXIT_TEMPFAIL)
@@ -60,7 +59,14 @@ def report_errors() -> Iterator[None]:
             raise
         _end(f"error: {failure}", 2)
     except KeyboardInterrupt:
-        _end("\ninterrupted", 130)
+        _end("\ninterrupted" if is_main else None, 130)
+
+
+def _rank_delay() -> int:
+    """In seconds."""
+    if os.environ.get("RANK", "0") == "0":
+        return 0
+    return RANK_DELAY if os.environ.get("LOCAL_RANK") == "0" else 2 * RANK_DELAY
 
 
 def is_disk_full(error: BaseException | None) -> bool:

@@ -1,6 +1,7 @@
 """search.py index: an index of photos, made or brought up to date, by one process or by several that torchrun started."""
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from photo_search.indexing import Changes, Embedded, changes_of, embed
 from photo_search.network import Network
 from photo_search.networks import Facts, facts_of, network_of_rank, new_network, recorded_network
 from photo_search.opening import computing_for
-from photo_search.parts import merge_parts, new_parts, open_part
+from photo_search.parts import merge_parts, new_parts, opened_part
 from photo_search.planning import Plan, plan, remove, sources_of
 from photo_search.ranks import Ranks, joined
 from photo_search.store import Store
@@ -24,9 +25,9 @@ FILES_OF_EARLIER_VERSIONS = tuple(f"{name}.index{end}" for name in ("vectors", "
 
 
 class _Task(NamedTuple):
-    """What rank 0 tells all ranks. parts: where each writes its part; None: all add photos to the store itself."""
+    """What rank 0 tells a rank. share: what it embeds. parts: where each writes its part; None: all add photos to the store."""
 
-    plan: Plan
+    share: Plan
     facts: Facts
     parts: Path | None
 
@@ -35,10 +36,13 @@ def run(options: IndexOptions, place: StoreOptions, chosen: NetworkOptions, runn
     """Make an index, or bring one up to date."""
     with report_out_of_memory(OUT_OF_MEMORY_HINT), joined(running.device) as ranks, contextlib.ExitStack() as held:
         indexer = _Indexer(options, place, chosen, running, ranks)
-        task = ranks.from_main(lambda: indexer.begin(held))
+        task = ranks.scatter(lambda: indexer.begin(held))
         if task is not None:
-            done = ranks.gather(ranks.together(lambda: indexer.embed(task)))
-            ranks.from_main(lambda: indexer.finish(task, done))
+            with contextlib.ExitStack() as opened:
+                store = ranks.together(lambda: indexer.open(task, opened))
+                own = indexer.embed(task.share, store)
+            done = ranks.gather(own)
+            ranks.from_main(lambda: indexer.finish(done))
         ranks.from_main(indexer.report)
 
 
@@ -47,14 +51,15 @@ class _Indexer:
 
     store: Store
     network: Network
+    plan: Plan
 
     def __init__(self, options: IndexOptions, place: StoreOptions, chosen: NetworkOptions, running: RunningOptions, ranks: Ranks):
         self.options, self.place, self.chosen, self.running, self.ranks = options, place, chosen, running, ranks
         self.computing = computing_for(running, options.output)
         self.shard_faults: dict[str, str] = {}
 
-    def begin(self, held: contextlib.ExitStack) -> _Task | None:
-        """On rank 0: what is to be embedded; None if photos are only removed. `held` receives the lock of the index."""
+    def begin(self, held: contextlib.ExitStack) -> Sequence[_Task | None]:
+        """On rank 0: the tasks of all ranks; None if photos are only removed. `held` receives the lock of the index."""
         network = self._open_store()
         refusal = f"{self.options.output}: is being indexed already; wait for that to end"
         held.enter_context(exclusive_lock(self.options.output / ".lock", refusal))
@@ -66,16 +71,18 @@ class _Indexer:
             print(f"removed {removed} from the index; the files stay on disk")
         sources = self.options.photos or ([] if self.options.remove else sources_of(self.store))
         if not sources:
-            return None
+            return [None] * self.ranks.world_size
         self.network = network or recorded_network(self.store, self.chosen, self.computing)
         if self.store.fact("network") is None:
             _print_network(self.network)
         self.store.belong_to(self.network)
-        work = plan(self.store, sources)
-        if work.photos or work.shards:
+        self.plan = plan(self.store, sources)
+        if self.plan.has_work:
             self.network.engine.start()  # converts the network, if that is necessary: not every rank needs to
         is_direct = self.store.is_shared or self.ranks.world_size == 1
-        return _Task(work, facts_of(self.store), None if is_direct else new_parts(self.options.output))
+        facts, parts = facts_of(self.store), None if is_direct else new_parts(self.options.output)
+        world_size = self.ranks.world_size
+        return [_Task(self.plan.share(rank, world_size), facts, parts) for rank in range(world_size)]
 
     def _open_store(self) -> Network | None:
         """The network, if one is named, is read first: one that cannot be read changes nothing."""
@@ -87,25 +94,27 @@ class _Indexer:
         self.store = open_store(folder, self.place)
         return recorded_network(self.store, self.chosen, self.computing) if self.chosen.is_named else None
 
-    def embed(self, task: _Task) -> Embedded:
-        """Embed this rank's share."""
-        ranks, folder = self.ranks, self.options.output
-        work = task.plan.share(ranks.rank, ranks.world_size)
-        if not work.photos and not work.shards:
-            return Embedded()
+    def open(self, task: _Task, opened: contextlib.ExitStack) -> Store | None:
+        """Read the network on this rank. Returns what its photos are added to (`opened` closes it), or None if it has none."""
+        rank = self.ranks.rank
+        if not task.share.has_work:
+            return None
+        if not self.ranks.is_main:
+            task.share.require_seen(rank)
+            self.network = network_of_rank(task.facts, self.chosen, self.computing, rank)
         if task.parts is not None:
-            store: Store = open_part(task.parts, ranks.rank, task.facts.width)
-        else:
-            store = self.store if ranks.is_main else open_store(folder, self.place)
-        if not ranks.is_main:
-            self.network = network_of_rank(task.facts, self.chosen, self.computing, ranks.rank)
-        workers = min(8, ranks.cores) if self.running.num_workers is None else self.running.num_workers
-        return embed(work, store, self.network, self.running.batch_size, workers)
+            return opened.enter_context(opened_part(task.parts, rank, task.facts))
+        return self.store if self.ranks.is_main else open_store(self.options.output, self.place)
 
-    def finish(self, task: _Task, done: list[Embedded]) -> None:
+    def embed(self, share: Plan, store: Store | None) -> Embedded:
+        """A rank that fails ends at once: what the others do meanwhile is in their parts."""
+        workers = min(8, self.ranks.cores) if self.running.num_workers is None else self.running.num_workers
+        return Embedded() if store is None else embed(share, store, self.network, self.running.batch_size, workers)
+
+    def finish(self, done: list[Embedded]) -> None:
         """On rank 0: merge the parts, and print what was done."""
         merge_parts(self.store)
-        changes = changes_of(task.plan, done)
+        changes = changes_of(self.plan, done)
         self.shard_faults = changes.shard_faults
         _print_changes(changes, self.store, self.network, self.ranks)
 
