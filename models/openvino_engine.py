@@ -82,11 +82,14 @@ class OpenVinoEngine(Engine):
 def kept_engine(folder: Path, digest: str, side: int, precision: str) -> OpenVinoEngine | None:
     """The engine that `keep_engine` kept of the network with this digest, for images of `side` pixels.
 
-    None if there is none, or it is of another network, another version of OpenVINO, timm or the conversion, or damaged.
+    None if there is none, or it is of another network, another version of OpenVINO, timm (if that is installed) or the
+    conversion, or damaged.
     """
     try:
         facts = read_json(folder / FACTS, LARGEST_FACTS)
         if facts["made_of"] != _made_of(digest) or facts["crc32"] != _checksums(folder):
+            return None
+        if _timm_version() not in (None, facts["timm"]):
             return None
         preprocessing = Preprocessing.from_dict(facts["preprocessing"])
         if preprocessing.image_size != side:
@@ -112,7 +115,7 @@ def keep_engine(folder: Path, digest: str, model: Any, width: int, preprocessing
     try:
         with atomic_folder(folder) as temporary:
             openvino.save_model(model, temporary / "network.xml", compress_to_fp16=False)
-            facts = {"made_of": _made_of(digest), "crc32": _checksums(temporary), "width": width}
+            facts = {"made_of": _made_of(digest), "timm": _timm_version(), "crc32": _checksums(temporary), "width": width}
             text = json.dumps({**facts, "preprocessing": preprocessing.as_dict()}, indent=1)
             (temporary / FACTS).write_text(text + "\n", encoding="utf-8")
     except (InputError, RuntimeError):  # OpenVINO raises RuntimeError on a full disk
@@ -123,13 +126,18 @@ def keep_engine(folder: Path, digest: str, model: Any, width: int, preprocessing
 def _core() -> Any:
     """One for the process. On CPUs with AMX each sets up a stack for signal handlers, and when one of several is freed, signals
     may be handled on freed memory."""
+    openvino_version()  # imports it without its telemetry
     import openvino
 
     return openvino.Core()
 
 
 def _made_of(digest: str) -> str:
-    return fingerprint(CODE, network=digest, versions=versions_of(["openvino", "timm"]))
+    return fingerprint(CODE, network=digest, versions=versions_of(["openvino"]))
+
+
+def _timm_version() -> str | None:
+    return versions_of(["timm"])["timm"]
 
 
 def _checksums(folder: Path) -> list[int]:

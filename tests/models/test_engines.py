@@ -20,6 +20,7 @@ from models.openvino_engine import kept_engine
 from models.torch_engine import TorchEngine, optimised
 from models.trunks import load_timm, preprocessing_for, timm_trunk
 from tests.helpers import golden_values
+from utils.fingerprints import versions_of
 
 CPU = torch.device("cpu")
 NAMES = [pytest.param("OpenVINO", marks=pytest.mark.skipif("not openvino_engine.openvino_version()")), "PyTorch"]
@@ -160,9 +161,11 @@ def test_a_converted_network_is_kept_until_something_changes(tmp_path, monkeypat
 
     np.testing.assert_allclose(again().embed(pixels(32), PHOTO), vectors, atol=1e-6)
     assert again("another") is None and again(side=64) is None
-    monkeypatch.setattr(openvino_engine, "versions_of", lambda names: dict.fromkeys(names, "1.0"))
-    assert again() is None
-    monkeypatch.undo()
+    for library, version, is_used in (("openvino", "1.0", False), ("timm", "1.0", False), ("timm", None, True)):
+        versions = {**versions_of(["openvino", "timm"]), library: version}
+        monkeypatch.setattr(openvino_engine, "versions_of", lambda names, known=versions: {name: known[name] for name in names})
+        assert (again() is not None) == is_used, (library, version)
+        monkeypatch.undo()
     weights = (kept.folder / "network.bin").read_bytes()
     for name, content in (("network.bin", weights[:-8]), ("network.xml", b"<net"), ("engine.json", b"{")):
         original = (kept.folder / name).read_bytes()
