@@ -15,6 +15,10 @@ from utils.workers import worker_failure
 EXIT_TEMPFAIL = 75  # EX_TEMPFAIL of sysexits.h: schedulers can put a job that ends with it back into the queue
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # the disk is full, or the user's quota is used up
 RANK_DELAY = 2  # seconds
+NO_PYTORCH = (
+    "PyTorch is not installed: pip install -r requirements.txt (a search needs none if its index was made by the same version of "
+    "this program and of OpenVINO)"
+)
 
 
 class InputError(Exception):
@@ -32,9 +36,9 @@ class Stopped(BaseException):
 def report_errors() -> Iterator[None]:
     """End the program with a single line and an exit code.
 
-    2 on `InputError`, an unusable file, a full disk or output that cannot be written, 75 on `Stopped`, 130 on Ctrl-C, 141 when
-    the reader of the output has gone. Where all ranks fail alike, rank 0 prints first, or the first rank of another machine: the
-    others wait a little, and torchrun ends them meanwhile.
+    2 on `InputError`, an unusable file, a full disk, output that cannot be written or a missing PyTorch, 75 on `Stopped`, 130 on
+    Ctrl-C, 141 when the reader of the output has gone. Where all ranks fail alike, rank 0 prints first, or the first rank of
+    another machine: the others wait a little, and torchrun ends them meanwhile.
     """
     _escape_unencodable_output()
     is_main = os.environ.get("RANK", "0") == "0"
@@ -58,6 +62,10 @@ def report_errors() -> Iterator[None]:
         if failure is None:
             raise
         _end(f"error: {failure}", 2)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        _end(f"error: {NO_PYTORCH}", 2)
     except KeyboardInterrupt:
         _end("\ninterrupted" if is_main else None, 130)
 

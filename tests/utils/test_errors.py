@@ -103,3 +103,10 @@ def test_a_full_disk_is_known_by_what_caused_an_error():
     assert not is_disk_full(error)
     error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
     assert is_disk_full(error)
+
+
+@pytest.mark.parametrize(("name", "code"), [("torch", 2), ("numpy", 1)])
+def test_a_missing_pytorch_is_one_line(name, code, tmp_path):
+    """Any other missing library is a fault of the installation, and keeps its traceback."""
+    found, err = end_of(f"import sys; sys.modules[{name!r}] = None; import {name}", tmp_path / "out")
+    assert found == code and err.startswith("error: PyTorch is not installed: ") == (name == "torch"), err
