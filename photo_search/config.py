@@ -151,7 +151,9 @@ class ServeOptions(Opened):
     title: ClassVar[str] = "serve"
     host: str = option("127.0.0.1", help="address to listen on; 0.0.0.0 lets other machines in: add --auth")
     port: int = option(7860, type=port, help="port to listen on; 0: any that is free")
-    auth: str | None = option(None, type=auth, metavar="USER:PASSWORD", help="required from every visitor")
+    auth: str | None = option(
+        None, type=auth, metavar="USER:PASSWORD", help="required from every visitor; default: the environment variable DSN_AUTH"
+    )
 
 
 COMMANDS: dict[str, tuple[str, str, list[type]]] = {  # description, operands and options

@@ -373,6 +373,9 @@ def test_mistakes_get_one_line(searcher, run_script, tmp_path, monkeypatch):
     index = ["--index", searcher.store.folder]
     assert "no index there" in refused(run_script, "--index", tmp_path / "none")
     assert "must be USER:PASSWORD" in refused(run_script, *index, "--auth", "ann")
+    monkeypatch.setenv("DSN_AUTH", ":secret")
+    assert refused(run_script, *index).startswith("error: DSN_AUTH: must be USER:PASSWORD;")
+    monkeypatch.delenv("DSN_AUTH")
     assert "a port from 0 to 65535" in refused(run_script, *index, "--port", "70000")
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
         assert "choose another port" in refused(run_script, *index, "--port", taken.getsockname()[1])
@@ -452,7 +455,14 @@ def test_strangers_without_a_password_are_warned_of(searcher, run_script, monkey
     monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: None)
     monkeypatch.setattr("photo_search.commands.serve.open_network", lambda *_: searcher.network)
     words = ["serve", "--index", searcher.store.folder, "--port", 0]
-    for more, is_warned in (([], False), (["--host", "0.0.0.0"], True), (["--host", "0.0.0.0", "--auth", "a:b"], False)):
+    anywhere = ["--host", "0.0.0.0"]
+    for more, known, is_warned in (
+        ([], "", False),
+        (anywhere, "", True),
+        (anywhere, "a:b", False),
+        ([*anywhere, "--auth", "a:b"], "", False),
+    ):
+        monkeypatch.setenv("DSN_AUTH", known)
         code, out, err = run_script("search.py", *words, *more)
         assert code == 0, err
         assert ("warning: --host 0.0.0.0" in out) == is_warned and "draw at http://" in out
