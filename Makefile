@@ -69,7 +69,7 @@ faults: $(READY_TO_TEST)
 new_enough:
 	@$(PY) utils/python_version.py
 
-.venv/requirements.installed: requirements.txt | .venv/bin/python
+.venv/requirements.installed: requirements.txt requirements-page.txt | .venv/bin/python
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 

@@ -67,7 +67,7 @@ def test_make_says_it_too(tmp_path, words):
     old = tmp_path / "python3"
     old.write_text(f"#!{sys.executable}\n{AS_OLD} runpy.run_path(sys.argv[1])\n")
     old.chmod(0o755)
-    for name in ("Makefile", "requirements.txt", "utils"):
+    for name in ("Makefile", "requirements.txt", "requirements-page.txt", "utils"):
         (tmp_path / name).symlink_to(ROOT / name)
     done = subprocess.run(
         ["make", "-C", str(tmp_path), "demo", *(word.format(old=old) for word in words)],
