@@ -73,6 +73,6 @@ new_enough:
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-.venv/requirements-test.installed: requirements-test.txt .venv/requirements.installed
+.venv/requirements-test.installed: requirements-test.txt requirements-scale.txt .venv/requirements.installed
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
 	touch $@

@@ -62,7 +62,7 @@ class VectorIndex:
     def add(self, ids: np.ndarray, vectors: np.ndarray) -> None:
         """ids (n,) int64, ascending and above those before; vectors (n, d) float32. Raises InputError if one has not length 1."""
         if len(ids):
-            _require_unit(vectors)
+            require_unit(vectors)
             self._index.add_with_ids(vectors, ids)
             self.last_id = int(ids[-1])
 
@@ -76,7 +76,7 @@ class VectorIndex:
 
     def search(self, queries: np.ndarray, k: int) -> Found:
         """queries (q, d) → ids (q, min(k, n)) and similarity, the cosine or, for codes, 1 - 2 · Hamming distance / bits."""
-        _require_unit(queries)
+        require_unit(queries)
         k = min(k, len(self))
         if self.kind != "codes":
             return self._search_vectors(queries, k)
@@ -148,7 +148,7 @@ def build(kind: str, ids: np.ndarray, vectors: np.ndarray) -> VectorIndex:
 
 def fitted(kind: str, vectors: np.ndarray) -> Fit:
     """What "ivf" or "codes" needs to know of the vectors (n, d). Raises InputError if one has not length 1."""
-    _require_unit(vectors)
+    require_unit(vectors)
     return Fit(len(vectors), _centroids(vectors) if kind == "ivf" else _projection(vectors))
 
 
@@ -221,7 +221,8 @@ def _best(ids: np.ndarray, similarity: np.ndarray, k: int) -> Found:
     return np.take_along_axis(ids, order, 1), np.take_along_axis(similarity, order, 1)
 
 
-def _require_unit(vectors: np.ndarray) -> None:
+def require_unit(vectors: np.ndarray) -> None:
+    """Raise InputError if one of the vectors (n, d) has not length 1."""
     lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
     wrong = lengths[~(np.abs(lengths - 1) < 1e-3)]  # NaN among them
     if len(wrong):

@@ -1,0 +1,282 @@
+"""The connection to a Milvus server or Milvus Lite file, whose faults become one line each."""
+
+import contextlib
+import json
+import logging
+import math
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from photo_search.milvus_address import MilvusAddress
+from utils.errors import InputError
+from utils.progress import progress_bar
+
+OLDEST = (2, 3)  # the first version that replaces rows (upsert)
+CONNECT_SECONDS, ANSWER_SECONDS = 10, 30
+STALLED_SECONDS = 600  # without any progress of building or loading an index
+LOCK_SECONDS = 8  # worker processes of a killed run hold the lock of a Lite file until they notice its end, after 5 s
+MOST_ROWS = 16_384  # of an answer of Milvus
+MOST_BYTES = 16 << 20  # of a request or an answer; Milvus refuses more than 64 MiB
+ID_LIMIT = 1 << 63
+INSTALL = "pip install -r requirements-scale.txt"
+IS_FULL = ("quota", "no space", "memory limit", "insufficient memory", "out of memory", "disk is full", "resource insufficient")
+IS_BUSY = ("rate limit", "timeout", "time tick", "not ready")
+IS_LOADING = ("not loaded", "not fully loaded", "no available", "not found in any", "channel not available", "recovering")
+
+
+class Milvus:
+    """A connection, which several threads may use. All methods raise InputError if Milvus does not answer, refuses, or is full.
+
+    The first answer about a collection contains all changes before it (level Strong), and so does the first one after a change by
+    this connection. Later ones come faster, and may lack what other processes changed in the last seconds (Bounded).
+    """
+
+    def __init__(self, address: MilvusAddress, token: str):
+        self.place, self.is_lite = str(address), address.is_file
+        self._current = set[str]()  # collections
+        with self._faults_named():
+            self._client = _connected(address, token)
+        version = self.ask("get_server_version")
+        numbers = re.match(r"v?(\d+)\.(\d+)", version)
+        if numbers and tuple(map(int, numbers.groups())) < OLDEST:
+            raise InputError(f"{self.place}: is Milvus {version}; version {'.'.join(map(str, OLDEST))} or a later one is needed")
+
+    def ask(self, method: str, *arguments: Any, seconds: float = ANSWER_SECONDS, **named: Any) -> Any:
+        """What a method of pymilvus's client returns."""
+        with self._faults_named():
+            return getattr(self._client, method)(*arguments, timeout=seconds, **named)
+
+    def read(self, method: str, collection: str, **named: Any) -> Any:
+        """The answer of `query` or `search`."""
+        answer = self.ask(method, collection, consistency_level="Bounded" if collection in self._current else "Strong", **named)
+        self._current.add(collection)
+        return answer
+
+    def write(self, collection: str, rows: list[dict[str, Any]], row_bytes: int) -> None:
+        """Add rows, or replace those of the same id, in requests of MOST_BYTES."""
+        self._current.discard(collection)
+        step = max(1, MOST_BYTES // row_bytes)
+        for start in range(0, len(rows), step):
+            self.ask("upsert", collection, rows[start : start + step])
+
+    def delete(self, collection: str, ids: list[int]) -> None:
+        """Delete the rows of these ids; those that are not there are skipped."""
+        self._current.discard(collection)
+        for start in range(0, len(ids), MOST_ROWS):
+            self.ask("delete", collection, ids=ids[start : start + MOST_ROWS])
+
+    def count(self, collection: str, where: str = "") -> int:
+        """The number of rows."""
+        return int(self.read("query", collection, filter=where, output_fields=["count(*)"])[0]["count(*)"])
+
+    def by_id(self, collection: str, ids: list[int], fields: list[str], row_bytes: int = 1) -> list[dict[str, Any]]:
+        """The rows of those ids that are there."""
+        step = max(1, min(MOST_ROWS, MOST_BYTES // row_bytes))
+        chunks = (ids[start : start + step] for start in range(0, len(ids), step))
+        return [row for chunk in chunks for row in self._query(collection, f"id in {chunk}", fields, step)]
+
+    def pages(
+        self, collection: str, where: str, fields: list[str], row_bytes: int = 1, limit: int = ID_LIMIT
+    ) -> Iterator[list[dict[str, Any]]]:
+        """All rows of ids below `limit`, in ranges of ids that hold MOST_BYTES at most; ids are evenly distributed hashes."""
+        most = max(2, min(MOST_ROWS, MOST_BYTES // row_bytes))
+        self._current.discard(collection)
+        expected = self.count(collection, where) * (limit / ID_LIMIT)
+        parts = math.ceil(1.2 * expected / most) or 1
+        ranges = [(limit * part // parts, limit * (part + 1) // parts) for part in reversed(range(parts))]
+        while ranges:
+            low, high = ranges.pop()
+            rows = self._query(collection, " and ".join(filter(None, [f"id >= {low} and id <= {high - 1}", where])), fields, most)
+            if len(rows) == most:  # perhaps not all
+                ranges += [((low + high) // 2, high), (low, (low + high) // 2)]
+            elif rows:
+                yield rows
+
+    def _query(self, collection: str, where: str, fields: list[str], limit: int) -> list[dict[str, Any]]:
+        return list(self.read("query", collection, filter=where, output_fields=fields, limit=limit))
+
+    def has(self, collection: str, fields: set[str]) -> bool:
+        """Whether there is such a collection. Raises InputError if it has other fields."""
+        if not self.ask("has_collection", collection):
+            return False
+        if {field["name"] for field in self.ask("describe_collection", collection)["fields"]} != fields:
+            raise InputError(f"{self.place}: another program made the collection {collection}; choose another name after #")
+        return True
+
+    def dimension(self, collection: str, field: str) -> int:
+        """The length of the vectors in a field."""
+        fields = {each["name"]: each for each in self.ask("describe_collection", collection)["fields"]}
+        return int(fields[field]["params"]["dim"])
+
+    def make(self, collection: str, fields: dict[str, dict[str, Any]], index: dict[str, Any]) -> None:
+        """Make a collection. fields: {name: pymilvus's description}; index: of its vectors, in the last field."""
+        schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
+        for name, description in fields.items():
+            schema.add_field(name, **description)
+        self.ask("create_collection", collection, schema=schema, consistency_level="Strong")
+        self.index(collection, list(fields)[-1], index)
+
+    def index(self, collection: str, field: str, index: dict[str, Any]) -> None:
+        """Build an index of vectors in place of the one that is there, and load the collection."""
+        if self.ask("list_indexes", collection):
+            self.ask("release_collection", collection)
+            self.ask("drop_index", collection, field)
+        if self.is_lite and "params" in index:  # it reads them where earlier clients put them
+            index = {**index, "params": {"params": index["params"]}}
+        params = self._client.prepare_index_params()
+        params.add_index(field_name=field, index_name=field, **index)
+        self.ask("create_index", collection, params, sync=False, seconds=STALLED_SECONDS)
+        self.wait_until_indexed(collection, field)
+        self.load(collection)
+
+    def index_of(self, collection: str, field: str) -> dict[str, Any]:
+        """The index that is there, and its parameters; empty if there is none."""
+        if not self.ask("list_indexes", collection):
+            return {}
+        found = self.ask("describe_index", collection, field)
+        return {**found, **json.loads(found.get("params") or "{}")}
+
+    def wait_until_indexed(self, collection: str, field: str) -> None:
+        """Wait until the index holds all vectors that have been flushed."""
+
+        def progress() -> tuple[int, int]:
+            found = self.ask("describe_index", collection, field)
+            if found["state"] == "Failed":
+                raise InputError(f"{self.place}: the index of {collection} could not be built; see the log of Milvus")
+            is_finished = found["state"] == "Finished" and not found["pending_index_rows"]
+            total = found["total_rows"]
+            return (total, total) if is_finished else (min(found["indexed_rows"], total - 1), total)
+
+        self._wait("building the index", "vectors", progress)
+
+    def load(self, collection: str) -> None:
+        """Load a collection for searching, if it is not loaded, and wait for that."""
+
+        def progress() -> tuple[int, int]:
+            state = self.ask("get_load_state", collection)
+            if state["state"].name == "Loaded":
+                return 100, 100
+            return int(state.get("progress") or 0), 100
+
+        if progress()[0] < 100:
+            self.ask("load_collection", collection, seconds=STALLED_SECONDS, _async=True)
+            self._wait(f"loading {collection}", "%", progress)
+
+    def _wait(self, title: str, unit: str, progress: Callable[[], tuple[int, int]]) -> None:
+        """progress: what returns (done, total)."""
+        done, since = progress(), time.monotonic()
+        with contextlib.ExitStack() as shown:
+            bar = None
+            while done[0] < done[1]:
+                bar = bar or shown.enter_context(progress_bar(done[1], title, unit))
+                bar.total = done[1]
+                bar.update(done[0] - bar.n)
+                time.sleep(0.2)
+                before, done = done, progress()
+                if done != before:
+                    since = time.monotonic()
+                elif time.monotonic() - since > STALLED_SECONDS:
+                    raise InputError(f"{self.place}: {title} makes no progress; see the log of Milvus, then try again")
+
+    @contextlib.contextmanager
+    def _faults_named(self) -> Iterator[None]:
+        try:
+            yield
+        except InputError:
+            raise
+        except ImportError as error:
+            raise InputError(f"{self.place}: {error.name or error} is missing: {INSTALL}") from error
+        except Exception as error:  # pymilvus raises its own kinds, gRPC's, and, where an answer is damaged, any other
+            raise InputError(
+                f"{self.place}: {_fault(error)}"
+            ) from None  # pymilvus makes an error its own cause: an endless chain
+
+
+def _connected(address: MilvusAddress, token: str) -> Any:
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC writes to stderr what we report
+    from pymilvus import MilvusClient
+
+    for name in ("pymilvus", "pymilvus.milvus_client", "milvus_lite"):  # they log each fault with a traceback
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    if address.is_file:
+        _start_lite(address.uri)
+    return MilvusClient(address.uri, token=token, timeout=CONNECT_SECONDS)
+
+
+def _start_lite(file: str) -> None:
+    """Start Milvus Lite within this process. pymilvus would not say why it cannot be started."""
+    import milvus_lite  # noqa: F401  # the error names it
+
+    if not Path(file).parent.is_dir():
+        raise InputError(f"{Path(file).parent}: there is no such folder; make it, or name another place for {Path(file).name}")
+    if os.path.isfile(file):
+        raise InputError(f"{file}: is a file, but Milvus Lite makes a folder of that name; choose another name")
+    reasons: list[str] = []
+    since = time.monotonic()
+    while not _is_started(file, reasons):
+        if "another process" not in reasons[-1] or time.monotonic() - since > LOCK_SECONDS:
+            raise InputError(f"{file}: {reasons[-1]}")
+        time.sleep(0.5)
+
+
+def _is_started(file: str, reasons: list[str]) -> bool:
+    from milvus_lite.exceptions import DataDirLockedError
+    from milvus_lite.server_manager import logger, server_manager_instance
+
+    def keep_reason(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, DataDirLockedError):
+            reasons.append("is in use by another process; end that first (Milvus Lite serves one process at a time)")
+        elif error is not None:
+            reasons.append(f"Milvus Lite cannot open it ({_first_line(error)}); index the photos again, into another file")
+        return False
+
+    logger.setLevel(logging.ERROR)
+    logger.addFilter(keep_reason)
+    try:
+        return server_manager_instance.start_and_get_uri(file) is not None
+    finally:
+        logger.removeFilter(keep_reason)
+
+
+def _fault(error: Exception) -> str:
+    """What is wrong and what to do."""
+    text, status = _first_line(error), _grpc_status(error)
+    words = text.lower()
+    if status == "UNAUTHENTICATED" or "auth check" in words or "unauthenticated" in words:
+        return "refused the token; give the right one in MILVUS_TOKEN, or by --token_file FILE"
+    if status == "PERMISSION_DENIED" or "permission deny" in words or "privilege" in words:
+        return f"the token does not permit this ({text}); give another one in MILVUS_TOKEN, or by --token_file FILE"
+    if status == "UNIMPLEMENTED":
+        return "what answers there is no Milvus server, or another version; version 2.3 or a later one is needed"
+    if any(each in words for each in IS_FULL):
+        return f"is full ({text}); give it more memory or disk, then run the same command again: what is indexed is kept"
+    if status == "DEADLINE_EXCEEDED" or any(each in words for each in IS_BUSY):
+        return f"did not answer within {ANSWER_SECONDS} s, or is too busy ({text}); try again later: what is indexed is kept"
+    if status == "UNAVAILABLE" or "fail connecting" in words:
+        return "no Milvus server answers there; start it, or check the address and the network"
+    if any(each in words for each in IS_LOADING):
+        return f"is not loaded, or its index is being built ({text}); try again in a moment"
+    return f"{text}; see the log of Milvus"
+
+
+def _grpc_status(error: BaseException | None) -> str | None:
+    """The name of gRPC's status code in an error, or in one that was being handled when it was raised."""
+    seen = set[int]()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        code: Any = getattr(error, "code", None)
+        code = code() if callable(code) else code
+        if type(code).__name__ == "StatusCode":
+            return str(code.name)
+        error = error.__context__
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(getattr(error, "message", "") or error) or type(error).__name__
+    return text.splitlines()[0][:200].rstrip(" .,;")

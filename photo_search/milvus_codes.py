@@ -1,0 +1,169 @@
+"""Binary codes of the photos in Milvus: a collection of their own, made when codes are fitted.
+
+A server compares bits (BINARY_VECTOR) by Hamming distance. Milvus Lite has no bits: there a code is a vector of ±1, and the
+squared L2 distance of two of them is 4 times their Hamming distance.
+"""
+
+import base64
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from photo_search.index import BITS, CODES_FITTED_ON, LARGEST_SAMPLE, OUTGROWN, fitted
+from photo_search.milvus_client import ID_LIMIT, MOST_ROWS, Milvus
+from photo_search.milvus_index import code_index, is_still_right, search_params
+from photo_search.milvus_records import FACT, FIT, Records
+from photo_search.store import Found
+from utils.errors import InputError
+from utils.progress import progress_bar
+
+RECORD = "codes"
+MARGIN = 1.1  # ids below a share of all ids are that share of the photos, give or take a little
+
+
+class _Fit(NamedTuple):
+    """Fit number `serial`, made when there were `rows` photos: code = values[:, :-1] · vector + values[:, -1] >= 0.
+
+    values: (bits, d + 1) float32.
+    """
+
+    serial: int
+    rows: int
+    values: np.ndarray
+
+
+class Codes:
+    """The collections NAME_codes0 and NAME_codes1: one is in use, and the next fit fills the other."""
+
+    def __init__(self, milvus: Milvus, name: str, records: Records):
+        self.milvus, self.name, self.records = milvus, name, records
+        self._fit: _Fit | None = None
+
+    @property
+    def bits(self) -> int:
+        """The length of the codes."""
+        return len(self._fit.values) if self._fit else 0
+
+    def is_fitted(self) -> bool:
+        """Whether there are codes; another process may have fitted others since the last time."""
+        recorded = self.records.get(FACT, [RECORD]).get(RECORD)
+        if recorded is None:
+            self._fit = None
+        elif self._fit is None or self._fit.serial != recorded["serial"]:
+            self._fit = self._read(recorded)
+            self.milvus.load(self._collection(self._fit.serial))
+        return self._fit is not None
+
+    def add(self, ids: list[int], vectors: np.ndarray) -> None:
+        """Add the codes of vectors (n, d), or replace them; nothing where none are fitted."""
+        if self._fit is not None and ids:
+            self._write(self._fit, ids, vectors)
+
+    def remove(self, ids: list[int]) -> None:
+        """Forget codes; those that are not there are skipped."""
+        if self._fit is not None:
+            self.milvus.delete(self._collection(self._fit.serial), ids)
+
+    def search(self, queries: np.ndarray, k: int) -> Found:
+        """queries (q, d) → the k nearest codes; similarity is 1 - 2 · Hamming distance / bits."""
+        assert self._fit is not None
+        codes, scale = self._encoded(self._fit, queries), 4 if self.milvus.is_lite else 1
+        ids, distances = found_by(self.milvus, self._collection(self._fit.serial), "code", codes, k)
+        return ids, (1 - 2 * np.round(distances / scale) / self.bits).astype(np.float32)
+
+    def prepare(self, photos: str, count: int, width: int) -> None:
+        """Fit codes of the collection `photos`, if there are none, or the photos have outgrown them."""
+        if not self.is_fitted() or (self._fit and count > OUTGROWN * self._fit.rows):
+            self._fit_again(photos, count, width)
+        assert self._fit is not None
+        collection = self._collection(self._fit.serial)
+        self.milvus.ask("flush", collection, seconds=120)
+        index = code_index(count, self.milvus.is_lite)
+        if not is_still_right(self.milvus.index_of(collection, "code"), index):
+            self.milvus.index(collection, "code", index)
+
+    def collections(self) -> list[str]:
+        """The names that this index may use."""
+        return [self._collection(serial) for serial in (0, 1)]
+
+    def _fit_again(self, photos: str, count: int, width: int) -> None:
+        sample = self._sample(photos, count, width)
+        fit = fitted("codes", sample)
+        serial = (self._fit.serial if self._fit else 0) + 1
+        new = _Fit(serial, count, fit.values)
+        collection = self._collection(serial)
+        if self.milvus.ask("has_collection", collection):
+            self.milvus.ask("drop_collection", collection)  # of an earlier fit, or an interrupted one
+        self._make(collection, new)
+        with progress_bar(count, "computing codes", "photos") as bar:
+            for page in self.milvus.pages(photos, "", ["vector"], 8 * width):
+                self._write(new, [row["id"] for row in page], vectors_in(page))
+                bar.update(len(page))
+        self.records.put(FIT, {str(serial % 2): base64.b64encode(new.values.astype("<f4").tobytes()).decode()})
+        self.records.put(FACT, {RECORD: {"serial": serial, "rows": count, "bits": len(new.values)}})
+        self._fit = new
+
+    def _sample(self, photos: str, count: int, width: int) -> np.ndarray:
+        """Vectors (n, width) of photos drawn at random: their ids are hashes, so these are those of the lowest ids."""
+        most = min(CODES_FITTED_ON, LARGEST_SAMPLE // width)
+        limit = min(ID_LIMIT, int(ID_LIMIT * (MARGIN * most / count)))
+        pages = self.milvus.pages(photos, "", ["vector"], 8 * width, limit)
+        return np.concatenate([vectors_in(page) for page in pages])[:most]
+
+    def _make(self, collection: str, fit: _Fit) -> None:
+        from pymilvus import DataType
+
+        kind = DataType.FLOAT_VECTOR if self.milvus.is_lite else DataType.BINARY_VECTOR
+        padded = -(-len(fit.values) // 8) * 8
+        fields = {"id": {"datatype": DataType.INT64, "is_primary": True}, "code": {"datatype": kind, "dim": padded}}
+        self.milvus.make(collection, fields, code_index(fit.rows, self.milvus.is_lite))
+
+    def _read(self, recorded: dict[str, Any]) -> _Fit:
+        try:
+            serial, rows, bits = (int(recorded[name]) for name in ("serial", "rows", "bits"))
+            text = self.records.get(FIT, [str(serial % 2)])[str(serial % 2)]
+            return _Fit(serial, rows, np.frombuffer(base64.b64decode(text, validate=True), "<f4").reshape(bits, -1))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{self.milvus.place}: its codes are damaged ({error}); index the photos again") from error
+
+    def _write(self, fit: _Fit, ids: list[int], vectors: np.ndarray) -> None:
+        codes = self._encoded(fit, vectors)
+        rows = [{"id": id_, "code": code} for id_, code in zip(ids, codes, strict=True)]
+        self.milvus.write(self._collection(fit.serial), rows, 16 + 8 * BITS)
+
+    def _encoded(self, fit: _Fit, vectors: np.ndarray) -> list[Any]:
+        """One code per vector; Milvus wants whole bytes, so a code may end in bits that are 0 in all."""
+        packed = np.packbits(vectors @ fit.values[:, :-1].T + fit.values[:, -1] >= 0, axis=1)
+        if self.milvus.is_lite:
+            return list(np.unpackbits(packed, axis=1).astype(np.float32) * 2 - 1)
+        return [row.tobytes() for row in packed]
+
+    def _collection(self, serial: int) -> str:
+        return f"{self.name}_codes{serial % 2}"
+
+
+def found_by(milvus: Milvus, collection: str, field: str, queries: list[Any], k: int, times: int = 1) -> Found:
+    """Ids and Milvus's distances, each (q, k or fewer); where a query finds fewer than others, its row ends in -1 and NaN.
+
+    times: see `search_params`.
+    """
+    answers = milvus.read(
+        "search",
+        collection,
+        anns_field=field,
+        data=queries,
+        limit=min(k, MOST_ROWS),
+        output_fields=["id"],
+        search_params=search_params(k, times),
+    )
+    longest = max((len(hits) for hits in answers), default=0)
+    ids, distances = np.full((len(queries), longest), -1, np.int64), np.full((len(queries), longest), np.nan, np.float32)
+    for row, hits in enumerate(answers):
+        ids[row, : len(hits)] = [hit["id"] for hit in hits]
+        distances[row, : len(hits)] = [hit["distance"] for hit in hits]
+    return ids, distances
+
+
+def vectors_in(rows: list[dict[str, Any]]) -> np.ndarray:
+    """The vectors (n, d) float32 of rows."""
+    return np.array([row["vector"] for row in rows], np.float32)
