@@ -20,7 +20,8 @@ from utils.text import one_line
 
 TIMEOUT = datetime.timedelta(days=1)  # ranks may wait while one decodes images; a rank that ends is noticed at once
 GPU_TIMEOUT = datetime.timedelta(minutes=30)  # within a step, or until the slowest rank starts one
-LOST_RANK = ("by peer", "Broken pipe", "Connection refused")  # in gloo's errors when another rank has ended
+# in gloo's errors when another rank, or its machine, has gone
+LOST_RANK = ("by peer", "Broken pipe", "Connection refused", "Connection timed out", "No route to host")
 
 
 @dataclass(frozen=True)

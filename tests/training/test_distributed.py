@@ -15,17 +15,22 @@ import torch
 import torch.distributed as dist
 
 from tests.helpers.distributed_training import SETTINGS, trained
-from tests.helpers.scripts import ROOT, RUN_NAME, SHORT, SMALL, TEST, TRAIN, weights_of
+from tests.helpers.scripts import ROOT, RUN_NAME, SHORT, SMALL, TEST, TRAIN, same, weights_of
+from training.checkpointing import resume
+from training.config import TrainConfig
 from utils.distributed import Distributed, init_distributed, shard_positions
 from utils.errors import InputError
 
 
-def started(size: int, *words: object, **keywords) -> list[subprocess.Popen]:
-    """`size` processes of one program, as torchrun would start them."""
+def free_port() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    places = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size), "OMP_NUM_THREADS": "1"}
+        return str(probe.getsockname()[1])
+
+
+def started(size: int, *words: object, **keywords) -> list[subprocess.Popen]:
+    """`size` processes of one program, as torchrun would start them."""
+    places = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": str(size), "OMP_NUM_THREADS": "1"}
     return [
         subprocess.Popen(
             [sys.executable, "-W", "ignore", *map(str, words)],
@@ -90,16 +95,19 @@ def trained_by_two(shared_dataset, tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
-def test_torchrun_trains_what_one_process_trains(trained_by_two, shared_dataset, tmp_path, run_script):
-    """To what an epoch of float32 leaves of it; the exact comparison is above."""
-    code, _, err = run_script(TRAIN, *SMALL, *SHORT, "--epochs", 1, "--data_root", shared_dataset, "-s", tmp_path)
-    assert code == 0, err
-    ours, theirs = weights_of(trained_by_two), weights_of(tmp_path)
+def assert_nearly(ours: dict, theirs: dict) -> None:
+    """Equal to what an epoch of float32 leaves of it; the exact comparison is above."""
     assert ours.keys() == theirs.keys()
     for name, value in theirs.items():
         if value.is_floating_point():
             assert (ours[name] - value).norm() <= 0.02 * value.norm() + 1e-3, name
+
+
+@pytest.mark.slow
+def test_torchrun_trains_what_one_process_trains(trained_by_two, shared_dataset, tmp_path, run_script):
+    code, _, err = run_script(TRAIN, *SMALL, *SHORT, "--epochs", 1, "--data_root", shared_dataset, "-s", tmp_path)
+    assert code == 0, err
+    assert_nearly(weights_of(trained_by_two), weights_of(tmp_path))
     assert not list((trained_by_two / RUN_NAME).glob(".*.tar"))
 
 
@@ -116,6 +124,50 @@ def test_torchrun_tests_what_one_process_tests(trained_by_two, shared_dataset, t
     for ranking in ("real", "hash"):
         assert two[ranking] == pytest.approx(one[ranking], abs=1e-3)
         assert cached[ranking] == two[ranking]
+
+
+LOST = (  # the machine: the process that trains, before its second step, and its torchrun
+    "import os, runpy, signal, sys\n"
+    "from training.step import TrainingStep\n"
+    "original = TrainingStep.__call__\n"
+    "def step(*arguments):\n"
+    "    if arguments[-1] == 2:\n"
+    "        os.kill(os.getppid(), signal.SIGKILL)\n"
+    "        os.kill(os.getpid(), signal.SIGKILL)\n"
+    "    return original(*arguments)\n"
+    "TrainingStep.__call__ = step\n"
+    "sys.argv = sys.argv[1:]\n"
+    "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+)
+
+
+def machine(port: str, nodes: str, *words: object, is_host: int = 0) -> subprocess.Popen:
+    """A torchrun with one process; the host holds the rendezvous."""
+    limits = "join_timeout=200,last_call_timeout=4,keep_alive_interval=1,keep_alive_max_attempt=4"  # seconds, and how often
+    meeting = ["--rdzv_backend", "c10d", "--rdzv_endpoint", f"127.0.0.1:{port}", "--rdzv_conf", f"{limits},is_host={is_host}"]
+    launched = [sys.executable, "-m", "torch.distributed.run", "--nnodes", nodes, "--max_restarts", "3", *meeting]
+    words = [*launched, "--local_addr", "127.0.0.1", "--no_python", sys.executable, "-W", "ignore", *map(str, words)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    return subprocess.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("nodes", ["2", "1:2"])
+def test_a_lost_machine_comes_back_or_the_other_goes_on_alone(nodes, trained_by_two, shared_dataset, tmp_path):
+    """With the machine back, the weights are bit for bit those of a run that lost none."""
+    port, saving = free_port(), ["--save_minutes", 1e-9, "--resume"]
+    words = [TRAIN, *SMALL, *SHORT, *saving, "--epochs", 1, "--data_root", shared_dataset, "-s", tmp_path]
+    lost = machine(port, nodes, "-c", LOST, *words)
+    agents = [machine(port, nodes, *words, is_host=1)]
+    assert lost.wait(timeout=300) == -signal.SIGKILL, lost.stdout.read()[-3000:]
+    if nodes == "2":
+        agents.append(machine(port, nodes, *words))
+    out = "".join(agent.communicate(timeout=300)[0] for agent in agents)
+    assert [agent.returncode for agent in agents] == [0] * len(agents), out[-3000:]
+    assert "resuming after 0 epochs and 1 steps" in out
+    ours, theirs = weights_of(tmp_path), weights_of(trained_by_two)
+    assert_nearly(ours, theirs)
+    assert nodes == "1:2" or same(ours, theirs)
 
 
 @pytest.mark.slow
@@ -181,6 +233,21 @@ def test_what_the_library_says_of_processes_that_cannot_join_is_one_line(monkeyp
     monkeypatch.setattr(dist, "init_process_group", mock.Mock(side_effect=RuntimeError("no store\n  at all")))
     with pytest.raises(InputError, match=r"cannot join \(no store at all\); start them with torchrun"), init_distributed("cpu"):
         pass
+
+
+def test_a_machine_without_power_is_reported_in_one_line(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setattr(dist, "init_process_group", mock.Mock())
+    with pytest.raises(InputError, match="another process of this run has ended"), init_distributed("cpu"):
+        raise RuntimeError("[pair.cc:547] Read error [10.0.0.2]:41714: Connection timed out")
+
+
+def test_a_run_folder_that_only_one_machine_has_is_refused(tmp_path):
+    """This machine has no checkpoint there, the other one has."""
+    found = mock.Mock(all_gather_objects=lambda own: [own, (3, 0, 0.5)])
+    with pytest.raises(InputError, match="different checkpoints there; put --savedir on a disk that they share"):
+        resume(tmp_path, TrainConfig(), mock.Mock(distributed=found), mock.Mock())
 
 
 @pytest.mark.parametrize("count, size", [(0, 3), (2, 4), (9, 2), (9, 4), (8, 4)])
