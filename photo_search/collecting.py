@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +10,8 @@ from datasets.images import HEIF_SUFFIXES, IMAGE_SUFFIXES, INSTALL, is_read
 from photo_search.store import PhotoFile
 from utils.errors import InputError
 from utils.text import printable
+
+SEPARATORS = {os.sep, "/"}  # of folders, and in the names of photos in shards
 
 
 @dataclass
@@ -44,20 +46,23 @@ def collect(roots: Iterable[Path]) -> Collected:
     return found
 
 
-def is_below(path: str, places: Iterable[str]) -> bool:
+def is_below(path: str, places: Collection[str]) -> bool:
     """Whether an absolute path is one of these, or lies in one."""
-    return deepest(path, places) >= 0
+    return any(each in places for each in holders(path))
 
 
-def deepest(path: str, places: Iterable[str]) -> int:
+def deepest(path: str, places: Collection[str]) -> int:
     """Length of the longest of these paths that an absolute path is or lies in; -1 if there is none."""
-    holders = (place for place in places if path == place or path.startswith(_below(place)))
-    return max(map(len, holders), default=-1)
+    return max((len(each) for each in holders(path) if each in places), default=-1)
 
 
-def _below(place: str) -> tuple[str, ...]:
-    """What paths in a folder begin with, and names in a shard."""
-    return place.rstrip(os.sep) + os.sep, place.rstrip("/") + "/"
+def holders(path: str) -> Iterator[str]:
+    """An absolute path, or the name of a photo in a shard, and all that it lies in: `/a/b` → `/a/b`, `/a`, `/`."""
+    yield path
+    for at in range(len(path) - 1, -1, -1):
+        if path[at] in SEPARATORS:
+            yield path[:at]
+            yield path[: at + 1]  # the root of a drive ends in a separator
 
 
 def _note_link(path: str, found: Collected) -> None:

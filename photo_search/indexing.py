@@ -1,6 +1,7 @@
 """Bringing an index up to date with the photos: only new and changed ones are embedded."""
 
 import functools
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,19 +15,24 @@ from datasets.images import Fit, MissingReader, decode
 from datasets.loading import map_batches
 from photo_search.network import Network
 from photo_search.planning import Plan, plan
-from photo_search.shards import OpenedShard, opened_shards, read_member
+from photo_search.shards import FETCHED, OpenedShard, ShardReader
 from photo_search.store import PhotoFile, Store
+from photo_search.tar_photos import read_member
 from utils.errors import InputError
 from utils.progress import progress_bar
 
 
 @dataclass
 class Embedded:
-    """Number of photos, and seconds. postponed: {path: reason} of photos to be tried again; shard_faults: {shard: reason}."""
+    """Number of photos, and seconds. postponed: {path: reason} of photos to be tried again; shard_faults: {shard: reason}.
+
+    unsupported: as in `Plan`, of photos in shards.
+    """
 
     added: int = 0
     seconds: float = 0.0
     postponed: dict[str, str] = field(default_factory=dict)
+    unsupported: Counter[str] = field(default_factory=Counter)
     shard_faults: dict[str, str] = field(default_factory=dict)
 
 
@@ -75,9 +81,10 @@ def update(store: Store, network: Network, sources: list[str], batch_size: int, 
 def changes_of(work: Plan, parts: list[Embedded]) -> Changes:
     """parts: what each rank did."""
     postponed = {path: reason for part in parts for path, reason in part.postponed.items()}
-    faults = {shard: reason for part in parts for shard, reason in part.shard_faults.items()}
+    faults = work.faults | {shard: reason for part in parts for shard, reason in part.shard_faults.items()}
+    unsupported = sum((part.unsupported for part in parts), work.unsupported)
     seconds = max(part.seconds for part in parts)
-    return Changes(sum(part.added for part in parts), work.removed, seconds, postponed, work.unsupported, faults)
+    return Changes(sum(part.added for part in parts), work.removed, seconds, postponed, unsupported, faults)
 
 
 def embed(work: Plan, store: Store, network: Network, batch_size: int, num_workers: int) -> Embedded:
@@ -88,10 +95,12 @@ def embed(work: Plan, store: Store, network: Network, batch_size: int, num_worke
     network.engine.start()
     started = time.perf_counter()
     decoded = functools.partial(_decoded, side=network.side, fit=network.fit)
-    with progress_bar(len(work.photos), "indexing photos", "img") as bar:
-        batches = _Batches(work, batch_size, bar, done.shard_faults)
+    copies = store.folder / FETCHED / os.environ.get("RANK", "0")
+    with progress_bar(len(work.photos), "indexing photos", "img") as bar, ShardReader(work.shards, copies) as shards:
+        batches = _Batches(work.photos, shards, batch_size, bar, done)
         for batch in map_batches(decoded, batches, num_workers):
-            _store([each for each in batch if isinstance(each[0], _Item)], store, network, done)
+            if photos := [each for each in batch if isinstance(each[0], _Item)]:
+                _store(photos, store, network, done)
             for shard in (item.shard for item, _ in batch if isinstance(item, _End)):
                 _finish(batches.opened.pop(shard), store, done)
             bar.update(sum(isinstance(item, _Item) for item, _ in batch))
@@ -110,28 +119,34 @@ def _store(batch: list[tuple[_Item, "np.ndarray | _Fault"]], store: Store, netwo
 
 
 def _finish(opened: OpenedShard, store: Store, done: Embedded) -> None:
-    """A shard with a photo that could not be read just now is opened again the next time."""
-    if not any(photo.path in done.postponed for photo in opened.photos):
+    """A shard with a photo that could not be read just now, or not here, is opened again the next time."""
+    if not opened.unsupported and not any(photo.path in done.postponed for photo in opened.photos):
         store.keep_shards({opened.shard: replace(opened.state, is_done=True)})
     opened.close()
 
 
 class _Batches:
-    """Batches of photos, then of each shard's photos, which the bar's total grows by. faults: receives those of shards."""
+    """Batches of photos, then of each shard's photos, which the bar's total grows by. done: receives the faults of shards.
 
-    def __init__(self, work: Plan, size: int, bar: tqdm, faults: dict[str, str]):
-        self.work, self.size, self.bar, self.faults = work, size, bar, faults
+    Empty ones while a shard is on its way.
+    """
+
+    def __init__(self, photos: list[PhotoFile], shards: ShardReader, size: int, bar: tqdm, done: Embedded):
+        self.photos, self.shards, self.size, self.bar, self.done = photos, shards, size, bar, done
         self.opened = dict[str, OpenedShard]()
 
     def __iter__(self) -> Iterator[list[_Item | _End]]:
-        yield from self._cut([_Item(photo) for photo in self.work.photos])
-        for opened in opened_shards(self.work.shards):
-            if opened.fault is not None:
-                self.faults[opened.shard] = opened.fault
-                continue
-            self.opened[opened.shard] = opened
-            self.bar.total += len(opened.photos)
-            yield from self._cut([*(_Item(photo, opened.file) for photo in opened.photos), _End(opened.shard)])
+        yield from self._cut([_Item(photo) for photo in self.photos])
+        for opened in self.shards:
+            if opened is None:
+                yield []
+            elif opened.fault is not None:
+                self.done.shard_faults[opened.shard] = opened.fault
+            else:
+                self.opened[opened.shard] = opened
+                self.done.unsupported.update(opened.unsupported)
+                self.bar.total += len(opened.photos)
+                yield from self._cut([*(_Item(photo, opened.file) for photo in opened.photos), _End(opened.shard)])
 
     def _cut(self, items: list) -> Iterator[list[_Item | _End]]:
         return (items[start : start + self.size] for start in range(0, len(items), self.size))

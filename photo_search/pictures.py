@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from datasets.images import decode, on_white
 from photo_search.searching import Hit
-from photo_search.shards import read_member
+from photo_search.shards import read_photo
 from photo_search.store import PhotoFile
 from utils.errors import InputError
 from utils.files import atomic_write
@@ -37,6 +37,6 @@ def _framed(drawing: Image.Image) -> Image.Image:
 
 def _photo(photo: PhotoFile) -> Image.Image:
     try:
-        return Image.fromarray(decode(read_member(photo, photo.shard) if photo.shard else photo.path, CELL))
+        return Image.fromarray(decode(read_photo(photo) if photo.shard else photo.path, CELL))
     except (InputError, OSError):  # it was readable when it was indexed
         return Image.new("RGB", (CELL, CELL), "lightgrey")

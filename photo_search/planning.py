@@ -1,13 +1,14 @@
 """What an update of an index has to do: which photos are new, changed or gone. Nothing is embedded yet."""
 
+import itertools
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from photo_search.collecting import Collected, collect, deepest, is_below
-from photo_search.shards import ShardWork, expanded, is_shard, located, state_of
-from photo_search.store import PhotoFile, Store
+from photo_search.collecting import Collected, collect, deepest, holders, is_below
+from photo_search.shards import ShardWork, expanded, is_shard, is_url, located, state_of
+from photo_search.store import PhotoFile, ShardState, Store
 from utils.errors import InputError
 
 EARLIER_REFUSAL = "HEIC and AVIF images are not read here"  # recorded by earlier versions
@@ -18,13 +19,15 @@ SEEN = 20
 class Plan:
     """Photos and shards to embed. removed: number of photos that were gone, and are removed already.
 
-    unsupported: {command that installs what reads them: number of HEIC or AVIF photos left as they were}.
+    unsupported: {command that installs what reads them: number of HEIC or AVIF photos left as they were}. faults: {shard that
+    cannot be read: why}.
     """
 
     photos: list[PhotoFile]
     shards: list[ShardWork]
     removed: int = 0
     unsupported: Counter[str] = field(default_factory=Counter)
+    faults: dict[str, str] = field(default_factory=dict)
 
     @property
     def has_work(self) -> bool:
@@ -43,33 +46,35 @@ class Plan:
         return replace(self, photos=self.photos[rank::world_size], shards=self.shards[rank::world_size])
 
 
+@dataclass(frozen=True)
+class _Sources:
+    """patterns: {tar shards as they were named: the shards}. returning: {photo that was taken out of a shard: the shard}."""
+
+    roots: list[Path]
+    patterns: dict[str, list[str]]
+    returning: dict[str, str]
+
+    def named(self, left_out: set[str]) -> set[str]:
+        """What was taken out of the index and is to be in it again. A pattern names its shards if all of them were taken out."""
+        shards = (names for names in self.patterns.values() if left_out.issuperset(names))
+        return {*map(located, map(str, self.roots)), *self.returning, *itertools.chain.from_iterable(shards)}
+
+
 def plan(store: Store, sources: list[str]) -> Plan:
     """Remove the photos that are gone from the sources (files, folders, shards), and list the new and changed ones.
 
-    A folder or shard that `remove` took out stays out until it is named itself. Raises InputError if a source cannot be read, or
-    a folder has no photo where there were some: a drive may be away.
+    What `remove` took out stays out until it is named itself. Raises InputError if a file or folder, or each of the shards,
+    cannot be read, or a folder has no photo where there were some: a drive may be away.
     """
-    shards = list(dict.fromkeys(shard for source in sources if is_shard(source) for shard in expanded(source)))
-    roots = [Path(source) for source in sources if not is_shard(source)]
-    named = {*map(located, sources), *shards}
-    states = {shard: state_of(shard) for shard in shards}  # first: a missing one changes nothing
-    files = _plan_files(store, roots, set(store.fact("left_out", [])) - named)
-    left_out = sorted(set(store.fact("left_out", [])) - named)
-    patterns = sorted({*store.fact("shards", []), *(located(source) for source in sources if is_shard(source))})
-    store.keep_facts(left_out=left_out, shards=patterns)
-    work, removed = [], files.removed
-    known_states = store.shards()
-    for shard in shards:
-        state, now = known_states.get(shard), states[shard]
-        if is_below(shard, left_out) or state == replace(now, is_done=True):
-            continue
-        known = store.known(shard) if state else {}
-        if state and (state.size, state.changed) != (now.size, now.changed):
-            store.remove(known.values())
-            removed, known = removed + len(known), {}
-        work.append(ShardWork(shard, frozenset([*known, *(path for path in left_out if is_below(path, [shard]))])))
-    store.keep_shards({each.shard: states[each.shard] for each in work})
-    return replace(files, shards=work, removed=removed)
+    chosen = _told_apart(store, sources)
+    left_out = set(store.fact("left_out", []))
+    left_out -= chosen.named(left_out)
+    shards = dict.fromkeys([*itertools.chain.from_iterable(chosen.patterns.values()), *chosen.returning.values()])
+    states, faults = _states([shard for shard in shards if not is_below(shard, left_out)])  # first: missing ones change nothing
+    files = _plan_files(store, chosen.roots, left_out)
+    store.keep_facts(left_out=sorted(left_out), shards=sorted({*store.fact("shards", []), *chosen.patterns}))
+    work, removed = _plan_shards(store, states, left_out, set(chosen.returning.values()))
+    return replace(files, shards=work, removed=files.removed + removed, faults=faults)
 
 
 def sources_of(store: Store) -> list[str]:
@@ -80,27 +85,83 @@ def sources_of(store: Store) -> list[str]:
 def remove(store: Store, places: list[str]) -> int:
     """Take the photos at or below these paths, or in these shards, out of the index, for good. Returns their number.
 
-    Raises InputError, and removes nothing, if one of the places has no indexed photo.
+    Raises InputError, and removes nothing, if one of the places is, or holds, no indexed photo and no shard.
     """
-    absolute = [each for place in places for each in (expanded(place) if is_shard(place) else [located(place)])]
-    photos, forgotten = [photo for path, photo in store.known().items() if is_below(path, absolute)], []
+    absolute = {each for place in places for each in (expanded(place) if is_shard(place) else [located(place)])}
+    patterns = {pattern: expanded(pattern) for pattern in store.fact("shards", [])}
+    before = set(store.fact("left_out", []))
+    photos = [photo for path, photo in store.known().items() if is_below(path, absolute)]
+    forgotten = [shard for shard in store.shards() if is_below(shard, absolute)]
+    touched = {holder for place in absolute for holder in holders(place)}
     for shard in store.shards():
-        if is_below(shard, absolute):
-            forgotten.append(shard)
-            photos += store.known(shard).values()
-        elif any(is_below(place, [shard]) for place in absolute):
+        if shard in touched or is_below(shard, absolute):
             photos += [photo for path, photo in store.known(shard).items() if is_below(path, absolute)]
-    for place in absolute:
-        if not any(is_below(photo.path, [place]) for photo in photos):
-            raise InputError(f"--remove {place}: no photo of the index is, or lies in, that; nothing was removed")
+    shards = {shard for names in patterns.values() for shard in names}
+    _require_present(absolute, [*(photo.path for photo in photos), *forgotten, *(shards - before)])
     store.remove(photos)
     store.keep_shards(dict.fromkeys(forgotten))
     roots = [root for root in store.fact("roots", []) if not is_below(root, absolute)]
-    patterns = [pattern for pattern in store.fact("shards", []) if not is_below(pattern, absolute)]
-    again = [*roots, *(shard for pattern in patterns for shard in expanded(pattern))]
-    left_out = {*store.fact("left_out", []), *(place for place in absolute if is_below(place, again))}
-    store.keep_facts(roots=roots, shards=patterns, left_out=sorted(left_out))
+    patterns = {name: names for name, names in patterns.items() if not all(is_below(each, absolute | before) for each in names)}
+    again = {*roots, *(shard for names in patterns.values() for shard in names)}
+    left_out = (before - (shards - again)) | {place for place in absolute if is_below(place, again)}
+    store.keep_facts(roots=roots, shards=list(patterns), left_out=sorted(left_out))
     return len(photos)
+
+
+def _require_present(places: set[str], paths: list[str]) -> None:
+    present = {holder for path in paths for holder in holders(path) if holder in places}
+    for place in sorted(places - present):
+        raise InputError(f"--remove {place}: no photo of the index is, or lies in, that; nothing was removed")
+
+
+def _told_apart(store: Store, sources: list[str]) -> _Sources:
+    taken_out, shards = set(store.fact("left_out", [])), store.shards()
+    chosen = _Sources([], {}, {})
+    for source in sources:
+        place = located(source)
+        shard = next((each for each in holders(place) if each in shards), place) if place in taken_out else place
+        if shard != place:
+            chosen.returning[place] = shard
+        elif is_shard(source):
+            chosen.patterns[place] = expanded(source)
+        else:
+            chosen.roots.append(Path(source))
+    return chosen
+
+
+def _states(shards: list[str]) -> tuple[dict[str, ShardState], dict[str, str]]:
+    """The states of shards, and {shard: why} of those that cannot be read. Raises InputError if there are only such."""
+    states, faults = dict[str, ShardState](), dict[str, str]()
+    for shard in shards:
+        try:
+            states[shard] = state_of(shard)
+        except InputError as error:
+            faults[shard] = str(error)
+    if faults and not states:
+        raise InputError(next(iter(faults.values())))
+    return states, faults
+
+
+def _plan_shards(store: Store, states: dict[str, ShardState], left_out: set[str], again: set[str]) -> tuple[list[ShardWork], int]:
+    """The shards to read, and the number of photos removed because theirs has changed. again: read them though they are done."""
+    known_states, work, removed = store.shards(), [], 0
+    for shard, now in states.items():
+        state = known_states.get(shard)
+        if state == replace(now, is_done=True) and shard not in again:
+            continue
+        known = store.known(shard) if state else {}
+        if state and (state.size, state.changed) != (now.size, now.changed):
+            store.remove(known.values())
+            removed, known = removed + len(known), {}
+        work.append(ShardWork(shard, frozenset(known.values()), frozenset()))
+    out_of = defaultdict[str, set[str]](set)
+    for path in left_out:
+        for holder in holders(path):
+            out_of[holder].add(path)
+    links = {shard: real for shard in states if not is_url(shard) and (real := os.path.realpath(shard)) != shard}
+    store.keep_links(links, [each.shard for each in work if not is_url(each.shard)])
+    store.keep_shards({each.shard: states[each.shard] for each in work})
+    return [each._replace(left_out=frozenset(out_of[each.shard])) for each in work], removed
 
 
 def _plan_files(store: Store, roots: list[Path], left_out: set[str]) -> Plan:

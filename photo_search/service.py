@@ -11,7 +11,7 @@ import string
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -106,7 +106,7 @@ class Service:
         return {"photos": photos, "notice": notice if hits else NONE_FOUND}
 
     def _described(self, hit: Hit) -> dict[str, object]:
-        name = "/".join(PurePath(hit.path).parts[-2:])  # file and folder, and no more of the directory structure
+        name = hit.photo.short_name
         url = f"photo/{hit.id}?of={self.identity}"
         similarity = round(hit.similarity, 4)  # and the id as text: browsers round integers beyond 2^53
         return {"id": str(hit.id), "url": url, "similarity": similarity, "name": name.encode("utf-8", "replace").decode()}

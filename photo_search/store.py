@@ -8,7 +8,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +32,14 @@ class PhotoFile(NamedTuple):
     changed: int
     shard: str = ""
     offset: int = 0
+
+    @property
+    def short_name(self) -> str:
+        """File and folder, or shard and key: no more of the directory structure, and nothing of a URL's query."""
+        if not self.shard:
+            return "/".join(PurePath(self.path).parts[-2:])
+        shard = self.shard.partition("?")[0] if "://" in self.shard else self.shard
+        return PurePath(shard).name + self.path.removeprefix(self.shard)
 
     @property
     def exists(self) -> bool:

@@ -7,14 +7,18 @@ import io
 import os
 import stat
 import threading
+from typing import BinaryIO
 
 from datasets.images import on_white, opened_within
-from photo_search.shards import member_of
+from photo_search.shards import is_url, read_photo
 from photo_search.store import PhotoFile
+from photo_search.tar_photos import member_of
 from utils.errors import InputError
 
 SIDES = (256, 1280)  # pixels: in the grid, and in the large view
 MAX_PIXELS = 2 * 89_478_485  # twice Pillow's warning limit: indexing has decoded the photo once before
+FETCHES, FETCH_SECONDS = 8, 10.0  # photos fetched at the same time; how long others wait
+_fetching = threading.BoundedSemaphore(FETCHES)
 _decoding = threading.BoundedSemaphore(2)  # a photo of 89 million pixels takes half a GB
 
 
@@ -22,8 +26,12 @@ def thumbnail(photo: PhotoFile, real_path: str, side: int) -> bytes:
     """The photo as a JPEG of at most `side` pixels along a side; threads may call this at the same time.
 
     real_path: what the path of the file or shard resolved to when it was indexed. Raises InputError if it no longer does, the
-    photo is missing, or is no image, or its shard has changed.
+    photo is missing, or is no image, or its shard has changed. Of a shard behind an HTTP URL only the photo's bytes are fetched.
     """
+    if is_url(photo.shard):
+        source: BinaryIO = _fetched(photo)
+        with _decoding:
+            return _jpeg(source, side)
     path = photo.shard or photo.path
     # O_NONBLOCK: opening a pipe must not block
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -35,9 +43,22 @@ def thumbnail(photo: PhotoFile, real_path: str, side: int) -> bytes:
                 raise InputError(f"{path}: is no longer the file that was indexed; index again")
             if photo.shard and status.st_mtime_ns != photo.changed:
                 raise InputError(f"{path}: has changed since it was indexed; index again")
-            picture, _ = opened_within(member_of(photo, file) if photo.shard else file, side, MAX_PIXELS)
-    except (OSError, ValueError) as error:
+            return _jpeg(member_of(photo, file) if photo.shard else file, side)
+    except (OSError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: is gone; index again") from error
+
+
+def _fetched(photo: PhotoFile) -> BinaryIO:
+    if not _fetching.acquire(timeout=FETCH_SECONDS):
+        raise InputError(f"{photo.path}: other photos are being fetched; try again")
+    try:
+        return read_photo(photo)
+    finally:
+        _fetching.release()
+
+
+def _jpeg(source: BinaryIO, side: int) -> bytes:
+    picture, _ = opened_within(source, side, MAX_PIXELS)
     result = io.BytesIO()
     on_white(picture).save(result, "JPEG", quality=85)
     return result.getvalue()

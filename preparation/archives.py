@@ -23,9 +23,9 @@ from preparation.sources import Folder, Source, Take, is_hidden
 from utils.errors import InputError
 from utils.files import report_full_disk
 from utils.progress import progress_bar
+from utils.tar import BoundedHeader
 from utils.text import one_line, printable
 
-LARGEST_HEADER = 1 << 20  # bytes of a tar file's extended header
 BOMB_SIZE, BOMB_RATIO = 1 << 30, 1000  # a tar file is a bomb if it unpacks to more bytes than this and to so many times its size
 BUFFER = 1 << 20  # bytes
 # tarfile itself can decompress, but compares no checksums of a stream
@@ -197,22 +197,9 @@ def _open_tar(path: Path) -> Iterator[tarfile.TarFile]:
         file.seek(0)
         decompress = next((opener for magic, opener in COMPRESSED.items() if start.startswith(magic)), lambda same: same)
         content = _TarContent(decompress(CallbackIOWrapper(bar.update, file)), max(BOMB_SIZE, BOMB_RATIO * size))
-        with tarfile.open(fileobj=content, mode="r|", tarinfo=_BoundedHeader) as archive:  # type: ignore[call-overload]
+        with tarfile.open(fileobj=content, mode="r|", tarinfo=BoundedHeader) as archive:  # type: ignore[call-overload]
             yield archive
         content.read_rest()
-
-
-class _BoundedHeader(tarfile.TarInfo):
-    """A tar header. Extended ones may not be large, because tarfile reads them into memory."""
-
-    EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: Any, errors: str) -> "_BoundedHeader":
-        info = super().frombuf(buf, encoding, errors)
-        if info.size < 0 or (info.type in cls.EXTENDED and info.size > LARGEST_HEADER):
-            raise tarfile.ReadError(f"{info.name!r} claims {info.size >> 20:,} MiB")
-        return info
 
 
 class _TarContent:

@@ -7,7 +7,7 @@ import sys
 from tests.helpers.scripts import ROOT
 
 HEAVY = ["PIL", "faiss", "jinja2", "matplotlib", "nltk", "onnx", "openvino", "sklearn", "starlette", "timm", "torch"]
-BEYOND_ONE_MACHINE = ["pymilvus", "milvus_lite", "webdataset", "grpc", "pandas"]
+BEYOND_ONE_MACHINE = ["pymilvus", "milvus_lite", "webdataset", "braceexpand", "grpc", "pandas"]
 WITHOUT_PYTORCH = [
     "evaluation.compare_runs",
     "photo_search.planning",

@@ -1,6 +1,8 @@
 """search.py index: an index of photos, made or brought up to date, by one process or by several that torchrun started."""
 
 import contextlib
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +15,7 @@ from photo_search.opening import computing_for
 from photo_search.parts import merge_parts, new_parts, opened_part
 from photo_search.planning import Plan, plan, remove, sources_of
 from photo_search.ranks import Ranks, joined
+from photo_search.shards import FETCHED
 from photo_search.store import Store
 from photo_search.stores import has_store, make_store, open_store
 from utils.errors import InputError
@@ -20,6 +23,7 @@ from utils.files import exclusive_lock
 from utils.ram import report_out_of_memory
 from utils.text import counted, printable
 
+SHOWN_FAULTS = 10
 OUT_OF_MEMORY_HINT = "lower --batch_size, or --num_workers"
 FILES_OF_EARLIER_VERSIONS = tuple(f"{name}.index{end}" for name in ("vectors", "codes") for end in ("", ".checksum"))
 
@@ -64,6 +68,7 @@ class _Indexer:
         refusal = f"{self.options.output}: is being indexed already; wait for that to end"
         held.enter_context(exclusive_lock(self.options.output / ".lock", refusal))
         merge_parts(self.store)
+        shutil.rmtree(self.options.output / FETCHED, ignore_errors=True)  # copies of shards that a killed run left
         if self.options.kind:
             self.store.keep_facts(kind=self.options.kind)
         if self.options.remove:
@@ -126,6 +131,8 @@ class _Indexer:
             print(self.store.prepare(codes))
         for name in FILES_OF_EARLIER_VERSIONS:
             (self.options.output / name).unlink(missing_ok=True)
+        for fault in list(self.shard_faults.values())[1:SHOWN_FAULTS]:
+            print(f"not indexed: {printable(fault)}", file=sys.stderr)
         if self.shard_faults:
             shards, first = counted(len(self.shard_faults), "shard", "shards"), next(iter(self.shard_faults.values()))
             raise InputError(f"{shards} not indexed (the first: {first}); all others are in the index")

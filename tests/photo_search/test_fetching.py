@@ -1,0 +1,163 @@
+"""Fetching files behind URLs: from a server on this machine, and by programs that stand for webdataset's."""
+
+import socket
+import sys
+import time
+
+import pytest
+
+from photo_search import fetching
+from photo_search.fetching import Unreachable, fetch, fetch_part, require_known_scheme
+from tests.helpers.file_server import serving_files
+from tests.helpers.trees import refusal
+from utils.errors import InputError, is_disk_full
+
+CONTENT = bytes(range(256)) * 100
+SECOND = 10**9
+MODIFIED = 1672628645 * SECOND  # LAST_MODIFIED of the server
+
+
+@pytest.fixture
+def server(tmp_path):
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served/a.tar").write_bytes(CONTENT)
+    with serving_files(tmp_path / "served") as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def no_long_waits(monkeypatch):
+    monkeypatch.setattr("photo_search.fetching.PAUSES", (0.01, 0.01))
+
+
+def test_a_file_is_fetched_with_its_time(server, tmp_path):
+    server.answers["/moved.tar"] = f"{server.address}/a.tar"
+    fetch(f"{server.address}/moved.tar?signed=1&x=a b", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == CONTENT and (tmp_path / "copy").stat().st_mtime_ns == MODIFIED
+    assert [path for path, _ in server.log] == ["/moved.tar?signed=1&x=a%20b", "/a.tar"]
+
+
+FAULTS = {  # what the server answers: (what is said of it, number of requests)
+    404: ("HTTP status 404", 1),
+    503: ("HTTP status 503", 3),
+    "cut short": ("cut short", 3),
+    "ftp://127.0.0.1:1/a.tar": ("unknown url type: ftp", 1),
+    "file:///etc/passwd": ("HTTP status 302: redirected to where it may not be fetched", 1),
+}
+
+
+@pytest.mark.parametrize("answer", FAULTS)
+def test_what_a_server_does_not_send_is_one_line_and_leaves_no_file(server, tmp_path, answer):
+    server.answers["/a.tar"] = answer
+    url, (wrong, requests) = f"{server.address}/a.tar", FAULTS[answer]
+    line = refusal(fetch, url, tmp_path / "copy")
+    assert line.startswith(f"{url}: cannot be fetched (") and wrong in line
+    assert len(server.log) == requests and not (tmp_path / "copy").exists()
+
+
+def test_a_fault_that_passes_does_not_matter(server, tmp_path, monkeypatch):
+    server.answers["/a.tar"] = "cut short"
+    monkeypatch.setattr("time.sleep", lambda _: server.answers.clear())
+    fetch(f"{server.address}/a.tar", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == CONTENT
+
+
+def test_a_server_that_is_down_or_silent_is_unreachable(server, tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        monkeypatch.setattr(fetching, "SILENCE", 0.1)
+        with pytest.raises(Unreachable, match="timed out"):
+            fetch(f"http://127.0.0.1:{port}/a.tar", tmp_path / "copy")
+    with pytest.raises(Unreachable, match=r"no answer: Connection refused"):
+        fetch(f"http://127.0.0.1:{port}/a.tar", tmp_path / "copy")
+
+
+URLS = ["pipe:touch canary://a.tar", "file:///etc/a.tar", "data://a.tar", "s3://bucket/a.tar", "ftp://h/a.tar", "-http://h/a.tar"]
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_no_other_scheme_is_fetched(url, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for function, *others in ((fetch, tmp_path / "copy"), (fetch_part, 0, 1, 0)):
+        assert "shards are fetched from http, https, sftp" in refusal(function, url, *others)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_password_is_not_recorded():
+    assert "write no password" in refusal(require_known_scheme, "https://me:secret@host/a.tar")
+
+
+def test_a_full_disk_is_one_line(server):
+    class Full:  # a path on a full disk
+        parent = "the folder"
+
+        def open(self, _):
+            return open("/dev/full", "wb", buffering=0)
+
+        def unlink(self, missing_ok):
+            """There is no file."""
+
+    with pytest.raises(InputError, match="the folder: the disk is full") as caught:
+        fetch(f"{server.address}/a.tar", Full())
+    assert is_disk_full(caught.value)
+
+
+def test_a_part_is_fetched_and_no_more(server):
+    url = f"{server.address}/a.tar"
+    assert fetch_part(url, 300, 50, MODIFIED) == fetch_part(url, 300, 50, 0) == CONTENT[300:350]
+    assert server.log == [("/a.tar", "bytes=300-349")] * 2
+
+
+def test_parts_that_cannot_be_had_are_one_line(server, monkeypatch):
+    url = f"{server.address}/a.tar"
+    assert "has changed" in refusal(fetch_part, url, 0, 10, MODIFIED + SECOND)
+    assert "does not send parts" in refusal(fetch_part, url, len(CONTENT) - 5, 10, 0)
+    assert "from http and https only" in refusal(fetch_part, "sftp://h/a.tar", 0, 10, 0)
+    for answer, wrong in (("whole", "does not send parts"), (404, "HTTP status 404"), ("ftp://h/a", "unknown url type")):
+        server.answers["/a.tar"] = answer
+        assert wrong in refusal(fetch_part, url, 0, 10, 0)
+    server.answers.clear()
+    monkeypatch.setattr(fetching, "RANGE_SECONDS", -1)
+    with pytest.raises(InputError):
+        fetch_part(url, 0, 10, 0)
+
+
+@pytest.fixture
+def by_program(monkeypatch):
+    """by_program(code): gs:// is fetched by this Python code."""
+    gopen = pytest.importorskip("webdataset.gopen")
+
+    def use(code):
+        words = [sys.executable, "-c", f"import sys, time; {code}"]
+        monkeypatch.setitem(gopen.gopen_schemes, "gs", lambda url, mode: gopen.Pipe(words, mode=mode))
+
+    return use
+
+
+def test_other_schemes_are_fetched_by_webdataset(by_program, tmp_path):
+    by_program("sys.stdout.buffer.write(bytes(3_000_000))")
+    fetch("gs://bucket/a.tar", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == bytes(3_000_000)
+
+
+def test_programs_that_fail_are_one_line_and_leave_no_file(by_program, tmp_path, monkeypatch):
+    by_program("print(1); sys.exit(7)")
+    assert "ended with code 7" in refusal(fetch, "gs://bucket/a.tar", tmp_path / "copy")
+    monkeypatch.setattr(fetching, "PROGRAM_SILENCE", 0.2)
+    by_program("time.sleep(60)")
+    started = time.monotonic()
+    with pytest.raises(Unreachable, match="was silent for"):
+        fetch("gs://bucket/a.tar", tmp_path / "copy")
+    assert time.monotonic() - started < 20 and not (tmp_path / "copy").exists()
+    monkeypatch.undo()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "needs the program curl; install it" in refusal(fetch, "sftp://h/a.tar", tmp_path / "copy")
+    monkeypatch.setitem(sys.modules, "webdataset.gopen", None)
+    assert "pip install -r requirements-scale.txt" in refusal(fetch, "sftp://h/a.tar", tmp_path / "copy")
+
+
+def test_no_environment_variable_leads_to_a_shell(by_program, tmp_path, monkeypatch):
+    by_program("print('fetched')")
+    monkeypatch.setenv("GOPEN_REWRITE", f"gs://=pipe:touch {tmp_path}/canary; echo ")
+    fetch("gs://bucket/a.tar", tmp_path / "copy")
+    assert (tmp_path / "copy").read_text() == "fetched\n" and not (tmp_path / "canary").exists()
