@@ -37,7 +37,7 @@ MAX_PHOTOS, DEFAULT_PHOTOS = 200, 20
 DRAWING_BYTES, UPLOAD_BYTES = 4 * 10**6, 20 * 10**6
 MAX_SEARCHES, MAX_UPLOADS = 100, 10  # waiting requests
 UPLOADS_HELD = 64 * 10**6  # bytes of all uploads in memory
-# ids are never reused and a changed photo gets a new one; `of` names the index, for another one may serve at this address
+# in a photo's address `of` names the index, for another one may be served there later, and `changed` the version of the photo
 CACHED, NOT_STORED = {"Cache-Control": "private, max-age=86400"}, {"Cache-Control": "no-store"}
 NONE_FOUND = "No photo was found: the index is empty, or its photos are gone. Index again."
 
@@ -107,7 +107,7 @@ class Service:
 
     def _described(self, hit: Hit) -> dict[str, object]:
         name = hit.photo.short_name
-        url = f"photo/{hit.id}?of={self.identity}"
+        url = f"photo/{hit.id}?of={self.identity}&changed={hit.photo.changed}"
         similarity = round(hit.similarity, 4)  # and the id as text: browsers round integers beyond 2^53
         return {"id": str(hit.id), "url": url, "similarity": similarity, "name": name.encode("utf-8", "replace").decode()}
 

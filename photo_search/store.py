@@ -57,7 +57,7 @@ class ShardState:
 
 
 class Store(ABC):
-    """Photos and their vectors (d,) float32, of length 1, under ids that stay those of the same, unchanged photo.
+    """Photos and their vectors (d,) float32, of length 1, under ids that stay those of the same photo.
 
     folder: of the index on this machine. place: names the store in messages. is_shared: whether several processes may add photos
     at the same time. All methods raise InputError if the store cannot be read or written, is damaged, or full.
