@@ -15,8 +15,9 @@ RUN pip install -r requirements-page.txt $ALSO \
 ENTRYPOINT ["python", "search.py"]
 
 FROM base AS index
-ARG TORCH=https://download.pytorch.org/whl/cpu
-RUN pip install --index-url $TORCH -c requirements.txt torch torchvision \
+ARG TORCH="--index-url https://download.pytorch.org/whl/cpu"
+# hadolint ignore=SC2086
+RUN pip install $TORCH -c requirements.txt torch torchvision \
     && pip install -c requirements.txt timm safetensors
 COPY . .
 USER 1000
