@@ -55,11 +55,11 @@ def facts_of(store: Recorded) -> Facts:
     return Facts(store.place, {name: store.fact(name) for name in FACTS_OF_NETWORK})
 
 
-def network_of_rank(facts: Facts, options: NetworkOptions, computing: Computing, rank: int) -> Network:
+def network_of_rank(facts: Facts, options: NetworkOptions, computing: Computing) -> Network:
     """The network of rank 0 on another rank. Raises InputError if it is another one there."""
     network = _converted(facts, NetworkOptions(), computing) or _from_file(facts, options, computing)()
     if (network.digest, network.side) != (facts.fact("network"), facts.fact("side")):
-        raise InputError(f"{network.weights}: differs between rank {rank} and rank 0; copy the same file to all machines")
+        raise InputError(f"{network.weights}: differs from that of rank 0; copy the same file to all machines")
     return network
 
 

@@ -39,7 +39,7 @@ def opened_part(parts: Path, rank: int, facts: Facts) -> Iterator[FolderStore]:
     """The part of one rank, closed at the end. Raises InputError if this machine does not see the folder."""
     if not _is_seen(parts):
         raise InputError(
-            f"{parts}: rank {rank} does not see this folder of rank 0; give -o a folder that all machines share, "
+            f"{parts}: a machine does not see this folder of rank 0; give -o a folder that all machines share, "
             "or a Milvus server by --store"
         )
     part = FolderStore(parts / str(rank), make=True)

@@ -34,11 +34,11 @@ class Plan:
         """Whether there is anything to embed."""
         return bool(self.photos or self.shards)
 
-    def require_seen(self, rank: int) -> None:
-        """Raise InputError if none of the first photos, which rank 0 has just seen, is on this rank's machine."""
+    def require_seen(self) -> None:
+        """Raise InputError if none of the first photos, which rank 0 has just seen, is on this machine."""
         if self.photos and not any(photo.exists for photo in self.photos[:SEEN]):
             raise InputError(
-                f"{self.photos[0].path}: rank {rank} does not see this photo of rank 0; mount the same folders on all machines"
+                f"{self.photos[0].path}: a machine does not see this photo of rank 0; mount the same folders on all machines"
             )
 
     def share(self, rank: int, world_size: int) -> "Plan":

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -59,14 +60,14 @@ class Ranks:
         return self.scatter(lambda: [function()] * self.world_size)
 
     def together(self, function: Callable[[], Result]) -> Result:
-        """What `function` returns on this rank; an InputError that it raises on any rank is raised on all."""
+        """What `function` returns on this rank; an InputError that it raises on any rank is raised on all, with its machine."""
         if self.distributed is None:
             return function()
         fault, result = None, None
         try:
             result = function()
         except InputError as error:
-            fault = error
+            fault = error if self.is_main else InputError(f"{error} (rank {self.rank}, on {socket.gethostname()})")
         faults = [each for each in self.gather(fault) if each is not None]
         if faults:
             raise faults[0]

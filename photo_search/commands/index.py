@@ -101,14 +101,13 @@ class _Indexer:
 
     def open(self, task: _Task, opened: contextlib.ExitStack) -> Store | None:
         """Read the network on this rank. Returns what its photos are added to (`opened` closes it), or None if it has none."""
-        rank = self.ranks.rank
         if not task.share.has_work:
             return None
         if not self.ranks.is_main:
-            task.share.require_seen(rank)
-            self.network = network_of_rank(task.facts, self.chosen, self.computing, rank)
+            task.share.require_seen()
+            self.network = network_of_rank(task.facts, self.chosen, self.computing)
         if task.parts is not None:
-            return opened.enter_context(opened_part(task.parts, rank, task.facts))
+            return opened.enter_context(opened_part(task.parts, self.ranks.rank, task.facts))
         return self.store if self.ranks.is_main else open_store(self.options.output, self.place)
 
     def embed(self, share: Plan, store: Store | None) -> Embedded:

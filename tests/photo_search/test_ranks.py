@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from photo_search.folder_store import FolderStore
 from photo_search.networks import Facts
 from photo_search.parts import merge_parts, new_parts, opened_part
 from photo_search.planning import Plan
-from photo_search.ranks import joined
+from photo_search.ranks import Ranks, joined
 from photo_search.store import PhotoFile, ShardState
 from tests.helpers.indexes import assert_same_index, start_ranks, write_shard
 from tests.helpers.scripts import ROOT
@@ -115,7 +116,7 @@ def test_parts_of_another_index_are_dropped_and_damaged_ones_named(store):
 def test_a_machine_that_does_not_see_the_index_is_named(tmp_path, monkeypatch):
     waited = []
     monkeypatch.setattr(time, "sleep", waited.append)  # a network file system may show it a little later
-    message = "rank 1 does not see this folder of rank 0; give -o a folder that all machines share"
+    message = "a machine does not see this folder of rank 0; give -o a folder that all machines share"
     with pytest.raises(InputError, match=message), opened_part(tmp_path / "parts", 1, FACTS):
         pass
     assert sum(waited) == 5 and not list(tmp_path.iterdir())
@@ -124,14 +125,14 @@ def test_a_machine_that_does_not_see_the_index_is_named(tmp_path, monkeypatch):
 def test_a_machine_that_sees_no_photo_of_the_share_is_named(tmp_path):
     (tmp_path / "a.png").write_bytes(picture(0))
     there, gone = PhotoFile(str(tmp_path / "a.png"), 1, 2), PhotoFile(str(tmp_path / "b.png"), 1, 2)
-    Plan([gone, there], []).require_seen(1)  # one may have been deleted just now
-    with pytest.raises(InputError, match="rank 1 does not see this photo of rank 0"):
-        Plan([gone], []).require_seen(1)
+    Plan([gone, there], []).require_seen()  # one may have been deleted just now
+    with pytest.raises(InputError, match="a machine does not see this photo of rank 0"):
+        Plan([gone], []).require_seen()
 
 
 WAITING = """
 import subprocess, sys, time
-from photo_search.ranks import joined
+from photo_search.ranks import Ranks, joined
 if len(sys.argv) == 1:
     subprocess.Popen([sys.executable, __file__, "rank"]).wait()
 with joined("cpu"):
@@ -163,3 +164,16 @@ def test_each_process_computes_on_its_own_gpu(monkeypatch):
     chosen.assert_called_once_with(1)
     with pytest.raises(InputError, match="--device cuda:0: each of several processes uses its own GPU"), joined("cuda:0"):
         pass
+
+
+def test_a_fault_of_one_machine_is_raised_on_all_with_its_name(monkeypatch):
+    monkeypatch.setattr(socket, "gethostname", lambda: "second")
+    others = mock.Mock(all_gather_objects=lambda thing: [None, thing])
+
+    def fault() -> None:
+        raise InputError("a.tar: no such file")
+
+    with pytest.raises(InputError, match=r"a.tar: no such file \(rank 1, on second\)"):
+        Ranks(1, 2, 1, others).together(fault)
+    with pytest.raises(InputError, match=r"no such file$"):
+        Ranks().together(fault)
