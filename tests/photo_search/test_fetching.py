@@ -1,8 +1,10 @@
 """Fetching files behind URLs: from a server on this machine, and by programs that stand for webdataset's."""
 
+import itertools
 import socket
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -117,9 +119,13 @@ def test_parts_that_cannot_be_had_are_one_line(server, monkeypatch):
         server.answers["/a.tar"] = answer
         assert wrong in refusal(fetch_part, url, 0, 10, 0)
     server.answers.clear()
-    monkeypatch.setattr(fetching, "RANGE_SECONDS", -1)
-    with pytest.raises(InputError):
-        fetch_part(url, 0, 10, 0)
+
+
+def test_a_server_that_sends_very_slowly_is_given_up(server, tmp_path, monkeypatch):
+    clock = SimpleNamespace(monotonic=itertools.count(0, 100).__next__, sleep=lambda _: None)
+    monkeypatch.setattr(fetching, "time", clock)
+    assert "fewer than 10,000 bytes per second" in refusal(fetch, f"{server.address}/a.tar", tmp_path / "copy")
+    assert "too slow" in refusal(fetch_part, f"{server.address}/a.tar", 0, 10, 0)
 
 
 @pytest.fixture
