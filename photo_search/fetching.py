@@ -6,7 +6,6 @@ A URL may come from somebody else's index: no scheme that runs a shell, or reads
 import http.client
 import os
 import re
-import signal
 import threading
 import time
 import urllib.request
@@ -202,23 +201,29 @@ def _output(url: str) -> Iterator[bytes]:
         raise InputError(f"{url}: fetching it needs the program {error.filename}; install it") from error
     except Exception as error:  # huggingface_hub's, for example
         raise InputError(f"{url}: cannot be fetched ({one_line(error) or type(error).__name__})") from error
+    was_silent = threading.Event()
     try:
-        while content := _read_within(PROGRAM_SILENCE, pipe):
+        while content := _read_within(PROGRAM_SILENCE, pipe, was_silent):
             yield content
         status = pipe.proc.wait(PROGRAM_SILENCE)
     finally:
         pipe.stream.close()
         pipe.proc.kill()
     program = pipe.proc.args[0]
-    if status == -signal.SIGKILL:
+    if was_silent.is_set():
         raise Unreachable(f"{url}: cannot be fetched ({program} was silent for {PROGRAM_SILENCE:.0f} s); run this again later")
     if status:
         raise InputError(f"{url}: cannot be fetched ({program} ended with code {status}); check the address, or leave it out")
 
 
-def _read_within(seconds: float, pipe: Any) -> bytes:
+def _read_within(seconds: float, pipe: Any, was_silent: threading.Event) -> bytes:
     """What has come from a program, which is killed if that takes longer."""
-    watchdog = threading.Timer(seconds, pipe.proc.kill)
+
+    def end() -> None:
+        was_silent.set()
+        pipe.proc.kill()
+
+    watchdog = threading.Timer(seconds, end)
     watchdog.start()
     try:
         return pipe.stream.read1(BUFFER)

@@ -58,6 +58,8 @@ class FolderStore(Store):
                     self.connection.execute(f"CREATE TABLE IF NOT EXISTS {table}")
                 except sqlite3.OperationalError:  # nothing can be written there
                     self.connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {table}")
+            with contextlib.suppress(sqlite3.OperationalError):
+                self.connection.execute("CREATE INDEX IF NOT EXISTS members_by_shard ON members (shard)")
         if self.fact("format", FORMAT) != FORMAT:
             raise InputError(f"{self.file}: was made by another version; index the photos again, into another folder")
         if self.fact("identity") is None:  # an id of a photo means something in its own index only

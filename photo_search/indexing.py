@@ -15,7 +15,7 @@ from datasets.images import Fit, MissingReader, decode
 from datasets.loading import map_batches
 from photo_search.network import Network
 from photo_search.planning import Plan, plan
-from photo_search.shards import FETCHED, OpenedShard, ShardReader
+from photo_search.shards import OpenedShard, ShardReader, copies_of
 from photo_search.store import PhotoFile, Store
 from photo_search.tar_photos import read_member
 from utils.errors import InputError
@@ -95,7 +95,7 @@ def embed(work: Plan, store: Store, network: Network, batch_size: int, num_worke
     network.engine.start()
     started = time.perf_counter()
     decoded = functools.partial(_decoded, side=network.side, fit=network.fit)
-    copies = store.folder / FETCHED / os.environ.get("RANK", "0")
+    copies = copies_of(store.folder, os.environ.get("RANK", "0"))
     with progress_bar(len(work.photos), "indexing photos", "img") as bar, ShardReader(work.shards, copies) as shards:
         batches = _Batches(work.photos, shards, batch_size, bar, done)
         for batch in map_batches(decoded, batches, num_workers):

@@ -97,7 +97,9 @@ class Service:
         try:
             jpeg = thumbnail(photo, real_path, int(side))
         except InputError as error:
-            raise Refusal(404, "the photo is gone, or has changed since it was indexed") from error
+            raise Refusal(
+                404, "the photo is gone, has changed since it was indexed, or is not to be had from its server"
+            ) from error
         is_this_index = request.query_params.get("of") == self.identity
         return Response(jpeg, media_type="image/jpeg", headers=CACHED if is_this_index else NOT_STORED)
 

@@ -22,7 +22,7 @@ from utils.errors import InputError, is_disk_full
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")  # compressed ones are refused when they are read
 MOST_SHARDS = 1_000_000  # of one pattern
 RANGE = re.compile(r"\{(-?\d+)\.\.(-?\d+)")
-FETCHED = "fetched"  # folder within an index
+FETCHED = "fetched-"  # begins the names of folders within an index
 POLL_SECONDS = 0.2
 
 
@@ -176,6 +176,17 @@ class ShardReader:
             raise
         except OSError as error:
             raise InputError(f"{self.folder}: cannot be made ({error.strerror}); index into another folder") from error
+
+
+def copies_of(index: Path, rank: str) -> Path:
+    """The folder for a rank's copies of shards behind URLs."""
+    return index / f"{FETCHED}{rank}"
+
+
+def remove_copies(index: Path) -> None:
+    """Remove what killed processes left."""
+    for folder in index.glob(f"{FETCHED}*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _in_background(function: Callable[[], OpenedShard]) -> Future[OpenedShard]:

@@ -30,7 +30,7 @@ END = bytes(tarfile.BLOCKSIZE)
 
 
 class _Header(BoundedHeader):
-    LARGEST = 1 << 16  # Python before 3.11.10 takes a time that grows with the square of it
+    LARGEST = 1 << 14  # Python before 3.11.10 and 3.12.6 takes a time that grows with the square of it
 
 
 class Scan(NamedTuple):

@@ -1,7 +1,6 @@
 """search.py index: an index of photos, made or brought up to date, by one process or by several that torchrun started."""
 
 import contextlib
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from photo_search.opening import computing_for
 from photo_search.parts import merge_parts, new_parts, opened_part
 from photo_search.planning import Plan, plan, remove, sources_of
 from photo_search.ranks import Ranks, joined
-from photo_search.shards import FETCHED
+from photo_search.shards import remove_copies
 from photo_search.store import Store
 from photo_search.stores import has_store, make_store, open_store
 from utils.errors import InputError
@@ -68,7 +67,7 @@ class _Indexer:
         refusal = f"{self.options.output}: is being indexed already; wait for that to end"
         held.enter_context(exclusive_lock(self.options.output / ".lock", refusal))
         merge_parts(self.store)
-        shutil.rmtree(self.options.output / FETCHED, ignore_errors=True)  # copies of shards that a killed run left
+        remove_copies(self.options.output)
         if self.options.kind:
             self.store.keep_facts(kind=self.options.kind)
         if self.options.remove:

@@ -81,7 +81,7 @@ export class Results {
   card(photo) {
     const similarity = (this.estimated ? "≈ " : "") + photo.similarity.toFixed(3);
     const image = create("img", { src: photo.url, alt: photo.name, loading: "lazy", decoding: "async", draggable: false });
-    image.addEventListener("error", () => image.replaceWith(create("span", { className: "gone", textContent: "gone or changed" })));
+    image.addEventListener("error", () => image.replaceWith(create("span", { className: "gone", textContent: "not available" })));
     const view = create("button", { type: "button", className: "view", title: photo.name }, image);
     view.addEventListener("click", () => this.enlarge(photo));
     const bar = create("span", { className: "bar", ariaHidden: "true" });

@@ -18,7 +18,7 @@ from photo_search.network import Computing
 from photo_search.pictures import save_grid
 from photo_search.planning import remove, sources_of
 from photo_search.searching import Searcher
-from photo_search.shards import FETCHED, ShardReader, ShardWork, expanded, is_shard
+from photo_search.shards import ShardReader, ShardWork, copies_of, expanded, is_shard, remove_copies
 from photo_search.thumbnails import thumbnail
 from tests.helpers.file_server import serving_files
 from tests.helpers.trees import packed, picture, refusal
@@ -193,16 +193,19 @@ def server(shard, tmp_path, monkeypatch):
 
 
 def test_a_shard_behind_a_url_is_fetched_once(server, store, update):
-    pattern, left = f"{server.address}/photos-{{0..2}}.tar", store.folder / FETCHED
-    (left / "0").mkdir(parents=True)
-    (left / "0/0.tar").write_bytes(b"of a killed process")
+    pattern, left = f"{server.address}/photos-{{0..2}}.tar", copies_of(store.folder, "0")
+    left.mkdir()
+    (left / "0.tar").write_bytes(b"of a killed process")
     assert update(pattern).added == 9
     assert [path for path, _ in server.log] == ["/photos-0.tar", "/photos-1.tar", "/photos-2.tar"]
     assert update().added == 0 and len(server.log) == 3
     url = f"{server.address}/photos-1.tar"
     assert remove(store, [url]) == 3 and update().added == 0
     assert update(url).added == 3 and len(server.log) == 4
-    assert not [*left.rglob("*.tar")]
+    assert not left.exists()
+    copies_of(store.folder, "1").mkdir()
+    remove_copies(store.folder)
+    assert not copies_of(store.folder, "1").exists()
 
 
 def test_urls_that_cannot_be_fetched(server, store, update):
@@ -211,7 +214,7 @@ def test_urls_that_cannot_be_fetched(server, store, update):
     reasons = ("HTTP status 404", "cut short", "no answer: Conn", "because of an earlier fault", "are fetched from")
     assert done.added == 3 and len(done.shard_faults) == 5
     assert all(any(reason in fault for fault in done.shard_faults.values()) for reason in reasons)
-    assert not (store.folder / FETCHED / "0").exists()
+    assert not copies_of(store.folder, "0").exists()
     server.answers.clear()
     assert remove(store, ["http://127.0.0.1:1/{a,b}.tar"]) == 0
     assert update(f"{server.address}/photos-{{0..2}}.tar").added == 6
