@@ -3,9 +3,11 @@
 A URL may come from somebody else's index: no scheme that runs a shell, or reads this machine's files, is known here.
 """
 
+import contextlib
 import http.client
 import os
 import re
+import subprocess
 import threading
 import time
 import urllib.request
@@ -205,10 +207,12 @@ def _output(url: str) -> Iterator[bytes]:
     try:
         while content := _read_within(PROGRAM_SILENCE, pipe, was_silent):
             yield content
-        status = pipe.proc.wait(PROGRAM_SILENCE)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            pipe.proc.wait(PROGRAM_SILENCE)
     finally:
         pipe.stream.close()
         pipe.proc.kill()
+    status = pipe.proc.wait()
     program = pipe.proc.args[0]
     if was_silent.is_set():
         raise Unreachable(f"{url}: cannot be fetched ({program} was silent for {PROGRAM_SILENCE:.0f} s); run this again later")

@@ -149,7 +149,9 @@ def test_other_schemes_are_fetched_by_webdataset(by_program, tmp_path):
 def test_programs_that_fail_are_one_line_and_leave_no_file(by_program, tmp_path, monkeypatch):
     by_program("print(1); sys.exit(7)")
     assert "ended with code 7" in refusal(fetch, "gs://bucket/a.tar", tmp_path / "copy")
-    monkeypatch.setattr(fetching, "PROGRAM_SILENCE", 0.2)
+    monkeypatch.setattr(fetching, "PROGRAM_SILENCE", 0.5)
+    by_program("import os; os.close(1); time.sleep(60)")
+    assert "ended with code" in refusal(fetch, "gs://bucket/a.tar", tmp_path / "copy")
     by_program("time.sleep(60)")
     started = time.monotonic()
     with pytest.raises(Unreachable, match="was silent for"):

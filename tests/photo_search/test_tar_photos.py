@@ -46,8 +46,8 @@ def with_members(path, *infos):
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
         for name, content in WHOLE:
             archive.addfile(member(name, size=len(content)), io.BytesIO(content))
-        for info in infos:
-            archive.addfile(info)
+        for info in infos:  # headers without content
+            archive.offset += archive.fileobj.write(info.tobuf(archive.format, archive.encoding, archive.errors))
     return path
 
 
