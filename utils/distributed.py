@@ -147,7 +147,8 @@ def init_distributed(device: str) -> Iterator[Distributed]:
     if on_gpu:
         use_own_gpu(device, local_rank)
     try:
-        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=GPU_TIMEOUT if on_gpu else TIMEOUT)
+        timeout = GPU_TIMEOUT if on_gpu else TIMEOUT
+        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timeout, **_place_after_restart(rank, world_size))
         object_group = dist.new_group(backend="gloo", timeout=TIMEOUT) if on_gpu else None
     except (ValueError, RuntimeError) as error:
         raise InputError(
@@ -160,6 +161,18 @@ def init_distributed(device: str) -> Iterator[Distributed]:
             raise InputError("another process of this run has ended, and this one with it; see its error message") from error
         raise
     dist.destroy_process_group()  # not after an error: it would wait for collectives that other ranks never start
+
+
+def _place_after_restart(rank: int, world_size: int) -> dict[str, Any]:
+    """Keeps processes that torchrun has started again from the addresses of those before them, which are in the same store.
+
+    Only on one machine: torchruns of several machines count restarts differently.
+    """
+    restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if restarts == "0" or os.environ.get("GROUP_WORLD_SIZE") != "1":
+        return {}
+    store, _, _ = next(dist.rendezvous("env://", timeout=datetime.timedelta(minutes=5)))
+    return {"store": dist.PrefixStore(f"restart {restarts}", store), "rank": rank, "world_size": world_size}
 
 
 def _environment_int(name: str, default: str = "") -> int:

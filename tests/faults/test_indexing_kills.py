@@ -32,9 +32,10 @@ VICTIMS = ("torchrun", "rank 0", "a rank", "all")
 class Attempt:
     """`torchrun … search.py index`."""
 
-    def __init__(self, index: Path, ranks: int, words: list[str]):
+    def __init__(self, index: Path, ranks: int, restarts: int, words: list[str]):
         self.index, self.log = index, index.with_suffix(".log")
-        launched = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks), "search.py", "index"]
+        launched = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
+        launched += ["--max-restarts", str(restarts), "search.py", "index"]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-u", *launched, *words, "-o", str(index)], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
@@ -81,7 +82,7 @@ def test_a_killed_index_is_continued_by_the_same_command(tmp_path, run_script):
     while kills < KILLS or runs == 0:
         index, code = tmp_path / f"run {runs}", 1
         while code:
-            attempt, victim = Attempt(index, chance.choice((2, 2, 4)), words), ""
+            attempt, victim = Attempt(index, chance.choice((2, 2, 4)), chance.choice((0, 0, 1)), words), ""
             if kills < KILLS:
                 stage = chance.choice(list(STAGES))
                 attempt.wait_for(stage, chance.uniform(0, STAGES[stage]))

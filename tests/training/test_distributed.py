@@ -250,6 +250,23 @@ def test_a_run_folder_that_only_one_machine_has_is_refused(tmp_path):
         resume(tmp_path, TrainConfig(), mock.Mock(distributed=found), mock.Mock())
 
 
+@pytest.mark.parametrize("restarts, machines, name", [("0", "1", None), ("2", "1", "restart 2/place"), ("2", "2", None)])
+def test_processes_that_are_started_again_do_not_read_the_places_of_those_before_them(monkeypatch, restarts, machines, name):
+    environment = {"WORLD_SIZE": "2", "RANK": "0", "TORCHELASTIC_RESTART_COUNT": restarts, "GROUP_WORLD_SIZE": machines}
+    for each, value in environment.items():
+        monkeypatch.setenv(each, value)
+    store = dist.HashStore()
+    monkeypatch.setattr(dist, "rendezvous", lambda *_, **__: iter([(store, 0, 2)]))
+    monkeypatch.setattr(dist, "init_process_group", joining := mock.Mock(side_effect=RuntimeError))
+    with pytest.raises(InputError), init_distributed("cpu"):
+        pass
+    given = joining.call_args.kwargs.get("store")
+    assert (given is None) == (name is None)
+    if name:
+        given.set("place", "here")
+        assert store.check([name])
+
+
 @pytest.mark.parametrize("count, size", [(0, 3), (2, 4), (9, 2), (9, 4), (8, 4)])
 def test_parts_go_round_once_and_in_order(count, size):
     parts = [Distributed(rank, size).own_positions(count) for rank in range(size)]
