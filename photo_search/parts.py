@@ -64,9 +64,8 @@ def merge_parts(store: Store) -> None:
     _close(folder)
     for file in sorted(folder.glob(f"*/*/{FILE}")):
         _merge(file.parent, store)
-        shutil.rmtree(file.parent)
-    if folder.exists():
-        shutil.rmtree(folder)
+        shutil.rmtree(file.parent, ignore_errors=True)  # what is left is merged, and deleted, the next time
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _close(folder: Path) -> None:

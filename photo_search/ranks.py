@@ -94,6 +94,7 @@ def joined(device: str) -> Iterator[Ranks]:
         ranks = Ranks(distributed.rank, distributed.world_size, distributed.local_world_size, distributed)
         if os.environ.get("OMP_NUM_THREADS") == "1":  # torchrun's own default
             torch.set_num_threads(ranks.cores)
+            os.environ["OMP_NUM_THREADS"] = str(ranks.cores)  # faiss reads it, once it is imported
         with distributed.only_main_prints():
             yield ranks
 

@@ -154,6 +154,7 @@ def test_a_process_ends_silently_when_torchrun_is_killed(tmp_path):
 
 def test_each_process_computes_on_its_own_gpu(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # with 1, torchrun's default, threads would be set
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", chosen := mock.Mock())
