@@ -1,31 +1,30 @@
 """The connection to a Milvus server or Milvus Lite file, whose faults become one line each."""
 
 import contextlib
-import json
+import copy
 import logging
 import math
 import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from photo_search.milvus_address import MilvusAddress
+from photo_search.milvus_faults import fault_of
+from photo_search.milvus_lite_file import start_lite
 from utils.errors import InputError
 from utils.progress import progress_bar
 
 OLDEST = (2, 3)  # the first version that replaces rows (upsert)
 CONNECT_SECONDS, ANSWER_SECONDS = 10, 30
+PAGE_SECONDS = 5  # the page asks for little, and goes on without an answer
 STALLED_SECONDS = 600  # without any progress of building or loading an index
-LOCK_SECONDS = 8  # worker processes of a killed run hold the lock of a Lite file until they notice its end, after 5 s
 MOST_ROWS = 16_384  # of an answer of Milvus
 MOST_BYTES = 16 << 20  # of a request or an answer; Milvus refuses more than 64 MiB
+MOST_LITE_BYTES = 128 << 20  # Milvus Lite reads all rows for each answer
 ID_LIMIT = 1 << 63
 INSTALL = "pip install -r requirements-scale.txt"
-IS_FULL = ("quota", "no space", "memory limit", "insufficient memory", "out of memory", "disk is full", "resource insufficient")
-IS_BUSY = ("rate limit", "timeout", "time tick", "not ready")
-IS_LOADING = ("not loaded", "not fully loaded", "no available", "not found in any", "channel not available", "recovering")
 
 
 class Milvus:
@@ -37,6 +36,7 @@ class Milvus:
 
     def __init__(self, address: MilvusAddress, token: str):
         self.place, self.is_lite = str(address), address.is_file
+        self.seconds = ANSWER_SECONDS
         self._current = set[str]()  # collections
         with self._faults_named():
             self._client = _connected(address, token)
@@ -45,10 +45,16 @@ class Milvus:
         if numbers and tuple(map(int, numbers.groups())) < OLDEST:
             raise InputError(f"{self.place}: is Milvus {version}; version {'.'.join(map(str, OLDEST))} or a later one is needed")
 
-    def ask(self, method: str, *arguments: Any, seconds: float = ANSWER_SECONDS, **named: Any) -> Any:
+    def ask(self, method: str, *arguments: Any, seconds: float | None = None, **named: Any) -> Any:
         """What a method of pymilvus's client returns."""
         with self._faults_named():
-            return getattr(self._client, method)(*arguments, timeout=seconds, **named)
+            return getattr(self._client, method)(*arguments, timeout=seconds or self.seconds, **named)
+
+    def impatient(self) -> "Milvus":
+        """The same connection, which gives up after a few seconds."""
+        other = copy.copy(self)
+        other.seconds, other._current = PAGE_SECONDS, set()
+        return other
 
     def read(self, method: str, collection: str, **named: Any) -> Any:
         """The answer of `query` or `search`."""
@@ -57,7 +63,7 @@ class Milvus:
         return answer
 
     def write(self, collection: str, rows: list[dict[str, Any]], row_bytes: int) -> None:
-        """Add rows, or replace those of the same id, in requests of MOST_BYTES."""
+        """Add rows of at most so many bytes, or replace those of the same id."""
         self._current.discard(collection)
         step = max(1, MOST_BYTES // row_bytes)
         for start in range(0, len(rows), step):
@@ -83,7 +89,7 @@ class Milvus:
         self, collection: str, where: str, fields: list[str], row_bytes: int = 1, limit: int = ID_LIMIT
     ) -> Iterator[list[dict[str, Any]]]:
         """All rows of ids below `limit`, in ranges of ids that hold MOST_BYTES at most; ids are evenly distributed hashes."""
-        most = max(2, min(MOST_ROWS, MOST_BYTES // row_bytes))
+        most = max(2, min(MOST_ROWS, MOST_BYTES // row_bytes)) if not self.is_lite else max(2, MOST_LITE_BYTES // row_bytes)
         self._current.discard(collection)
         expected = self.count(collection, where) * (limit / ID_LIMIT)
         parts = math.ceil(1.2 * expected / most) or 1
@@ -138,7 +144,7 @@ class Milvus:
         if not self.ask("list_indexes", collection):
             return {}
         found = self.ask("describe_index", collection, field)
-        return {**found, **json.loads(found.get("params") or "{}")}
+        return {**found, **found.get("params", {})}  # Milvus Lite nests them
 
     def wait_until_indexed(self, collection: str, field: str) -> None:
         """Wait until the index holds all vectors that have been flushed."""
@@ -192,7 +198,7 @@ class Milvus:
             raise InputError(f"{self.place}: {error.name or error} is missing: {INSTALL}") from error
         except Exception as error:  # pymilvus raises its own kinds, gRPC's, and, where an answer is damaged, any other
             raise InputError(
-                f"{self.place}: {_fault(error)}"
+                f"{self.place}: {fault_of(error)}"
             ) from None  # pymilvus makes an error its own cause: an endless chain
 
 
@@ -203,80 +209,6 @@ def _connected(address: MilvusAddress, token: str) -> Any:
     for name in ("pymilvus", "pymilvus.milvus_client", "milvus_lite"):  # they log each fault with a traceback
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     if address.is_file:
-        _start_lite(address.uri)
-    return MilvusClient(address.uri, token=token, timeout=CONNECT_SECONDS)
-
-
-def _start_lite(file: str) -> None:
-    """Start Milvus Lite within this process. pymilvus would not say why it cannot be started."""
-    import milvus_lite  # noqa: F401  # the error names it
-
-    if not Path(file).parent.is_dir():
-        raise InputError(f"{Path(file).parent}: there is no such folder; make it, or name another place for {Path(file).name}")
-    if os.path.isfile(file):
-        raise InputError(f"{file}: is a file, but Milvus Lite makes a folder of that name; choose another name")
-    reasons: list[str] = []
-    since = time.monotonic()
-    while not _is_started(file, reasons):
-        if "another process" not in reasons[-1] or time.monotonic() - since > LOCK_SECONDS:
-            raise InputError(f"{file}: {reasons[-1]}")
-        time.sleep(0.5)
-
-
-def _is_started(file: str, reasons: list[str]) -> bool:
-    from milvus_lite.exceptions import DataDirLockedError
-    from milvus_lite.server_manager import logger, server_manager_instance
-
-    def keep_reason(record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, DataDirLockedError):
-            reasons.append("is in use by another process; end that first (Milvus Lite serves one process at a time)")
-        elif error is not None:
-            reasons.append(f"Milvus Lite cannot open it ({_first_line(error)}); index the photos again, into another file")
-        return False
-
-    logger.setLevel(logging.ERROR)
-    logger.addFilter(keep_reason)
-    try:
-        return server_manager_instance.start_and_get_uri(file) is not None
-    finally:
-        logger.removeFilter(keep_reason)
-
-
-def _fault(error: Exception) -> str:
-    """What is wrong and what to do."""
-    text, status = _first_line(error), _grpc_status(error)
-    words = text.lower()
-    if status == "UNAUTHENTICATED" or "auth check" in words or "unauthenticated" in words:
-        return "refused the token; give the right one in MILVUS_TOKEN, or by --token_file FILE"
-    if status == "PERMISSION_DENIED" or "permission deny" in words or "privilege" in words:
-        return f"the token does not permit this ({text}); give another one in MILVUS_TOKEN, or by --token_file FILE"
-    if status == "UNIMPLEMENTED":
-        return "what answers there is no Milvus server, or another version; version 2.3 or a later one is needed"
-    if any(each in words for each in IS_FULL):
-        return f"is full ({text}); give it more memory or disk, then run the same command again: what is indexed is kept"
-    if status == "DEADLINE_EXCEEDED" or any(each in words for each in IS_BUSY):
-        return f"did not answer within {ANSWER_SECONDS} s, or is too busy ({text}); try again later: what is indexed is kept"
-    if status == "UNAVAILABLE" or "fail connecting" in words:
-        return "no Milvus server answers there; start it, or check the address and the network"
-    if any(each in words for each in IS_LOADING):
-        return f"is not loaded, or its index is being built ({text}); try again in a moment"
-    return f"{text}; see the log of Milvus"
-
-
-def _grpc_status(error: BaseException | None) -> str | None:
-    """The name of gRPC's status code in an error, or in one that was being handled when it was raised."""
-    seen = set[int]()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        code: Any = getattr(error, "code", None)
-        code = code() if callable(code) else code
-        if type(code).__name__ == "StatusCode":
-            return str(code.name)
-        error = error.__context__
-    return None
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(getattr(error, "message", "") or error) or type(error).__name__
-    return text.splitlines()[0][:200].rstrip(" .,;")
+        start_lite(address.uri)
+    often = {"grpc.max_reconnect_backoff_ms": 2_000}  # otherwise a server that is back is noticed minutes later
+    return MilvusClient(address.uri, token=token, timeout=CONNECT_SECONDS, grpc_options=often)

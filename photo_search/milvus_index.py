@@ -29,7 +29,7 @@ def vector_index(count: int, width: int, kind: str | None) -> dict[str, Any]:
 def code_index(count: int, is_lite: bool) -> dict[str, Any]:
     """The index of `count` codes; Milvus Lite has no bits, and compares vectors of ±1."""
     if is_lite:
-        return {"index_type": "FLAT", "metric_type": "L2"}
+        return {"index_type": "FLAT", "metric_type": "IP"}
     if count <= LARGEST_EXACT_CODES:
         return {"index_type": "BIN_FLAT", "metric_type": "HAMMING"}
     return {"index_type": "BIN_IVF_FLAT", "metric_type": "HAMMING", "params": {"nlist": lists(count)}}

@@ -12,6 +12,7 @@ from utils.errors import InputError
 
 FACT, FIT, UNREADABLE, SHARD, LINK = range(5)  # kinds
 LONGEST = 65_535  # bytes of a text in Milvus
+LONGEST_NAME = 4_096  # bytes of a photo's path: Linux's limit; a shard may hold longer names, but thousands of them are no answer
 PIECE = 60_000  # characters of a long value in one row; JSON is ASCII
 ROW_BYTES = 4 * PIECE
 FIELDS = ("kind", "group_id", "name", "piece", "pieces", "value")
@@ -34,8 +35,8 @@ def unescaped(text: str) -> str:
 
 
 def is_too_long(path: str) -> bool:
-    """Whether Milvus cannot hold a path."""
-    return len(escaped(path).encode()) > LONGEST
+    """Whether a path is longer than LONGEST_NAME."""
+    return len(escaped(path).encode()) > LONGEST_NAME
 
 
 class Records:

@@ -30,6 +30,7 @@ from photo_search.milvus_records import (
     FACT,
     LINK,
     LONGEST,
+    LONGEST_NAME,
     SHARD,
     UNREADABLE,
     Records,
@@ -44,8 +45,9 @@ from utils.errors import InputError
 from utils.text import printable
 
 FIELDS = ("path", "size", "changed", "offset", "shard", "shard_id")
-ROW_BYTES = 20_000  # of a photo without its vector, more or less
+ROW_BYTES, MOST_ROW_BYTES = 1_000, 2 * LONGEST_NAME + 100  # of a photo without its vector, ordinarily and at most
 RECALL_AT, WIDER = 20, 16
+LITE_QUERIES = 20  # for measuring recall: Milvus Lite takes a tenth of a second for each among 100,000 photos
 MOST_ENCODED = 100_000  # photos for which a search fits missing codes itself
 LONGEST_REASON = 10_000
 
@@ -113,14 +115,14 @@ class MilvusStore(Store):
 
     def add(self, photos: Sequence[PhotoFile], vectors: np.ndarray, faults: dict[PhotoFile, str]) -> None:
         require_unit(vectors)
+        _print_too_long([*photos, *faults])
         kept = [row for row, photo in enumerate(photos) if not is_too_long(photo.path)]
         faults = {photo: reason for photo, reason in faults.items() if not is_too_long(photo.path)}
-        _print_too_long([*photos, *faults])
         photos, vectors = [photos[row] for row in kept], vectors[kept]
         ids = [hashed(photo.path) for photo in photos]
         self.codes.add(ids, vectors)  # first: each photo has a code, and a code without a photo is not found
         rows = [{"id": id_, **_fields(photo), "vector": vector} for id_, photo, vector in zip(ids, photos, vectors, strict=True)]
-        self.milvus.write(self.photos, rows, ROW_BYTES + 4 * self.width)
+        self.milvus.write(self.photos, rows, MOST_ROW_BYTES + 4 * self.width)
         were_unreadable = self.records.get(UNREADABLE, [photo.path for photo in photos])
         if were_unreadable:
             self.records.drop(UNREADABLE, list(were_unreadable))
@@ -195,7 +197,9 @@ class MilvusStore(Store):
 
     def for_another_thread(self) -> "MilvusStore":
         other = copy.copy(self)
-        other.codes = Codes(self.milvus, self.photos, self.records)
+        other.milvus = self.milvus.impatient()
+        other.records = Records(other.milvus, self.photos)
+        other.codes = Codes(other.milvus, self.photos, other.records)
         return other
 
     def _none(self) -> str:
@@ -250,9 +254,10 @@ class MilvusStore(Store):
 
     def _recall(self, codes: bool) -> str:
         """The share of the photos most similar to perturbed vectors, as `VectorIndex.recall_at` measures it, in words."""
-        rng, limit = np.random.default_rng(0), min(ID_LIMIT, 2 * RECALL_QUERIES * ID_LIMIT // len(self))
+        most = LITE_QUERIES if self.milvus.is_lite else RECALL_QUERIES
+        rng, limit = np.random.default_rng(0), min(ID_LIMIT, 2 * most * ID_LIMIT // len(self))
         pages = self.milvus.pages(self.photos, "", ["vector"], 8 * self.width, limit)
-        sample = np.concatenate([vectors_in(page) for page in pages] or [np.empty((0, self.width), np.float32)])[:RECALL_QUERIES]
+        sample = np.concatenate([vectors_in(page) for page in pages] or [np.empty((0, self.width), np.float32)])[:most]
         queries = unit(sample + unit(rng.standard_normal(sample.shape)))
         expected = self._similar(queries, RECALL_AT, WIDER)[0]
         found = self.codes.search(queries, RECALL_AT)[0] if codes else self._similar(queries, RECALL_AT)[0]
@@ -278,4 +283,4 @@ def _print_too_long(photos: list[PhotoFile]) -> None:
     for photo in photos:
         if is_too_long(photo.path):
             name = printable(photo.path[:80])
-            print(f"note: {name}…: its name is longer than the {LONGEST:,} bytes that Milvus holds; left out", file=sys.stderr)
+            print(f"note: {name}…: its name is longer than {LONGEST_NAME:,} bytes; left out", file=sys.stderr)

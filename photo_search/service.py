@@ -4,6 +4,7 @@ The browser keeps the drawing and sends all of it with each search, so the serve
 """
 
 import asyncio
+import contextlib
 import errno
 import signal
 import socket
@@ -49,14 +50,14 @@ class Service:
         self.searcher = searcher
         self.searches, self.uploads = RequestQueue(MAX_SEARCHES), RequestQueue(MAX_UPLOADS, UPLOADS_HELD)
         self.store, self.store_lock = searcher.store.for_another_thread(), threading.Lock()  # photos need not wait for a search
-        self.identity = self.store.fact("identity")
+        self.identity, self.photos = self.store.fact("identity"), 0
 
     def page(self, _: Request) -> Response:
         template = string.Template((PAGE / "index.html").read_text(encoding="utf-8"))
-        with self.store_lock:
-            photos = len(self.store)
-        most = min(MAX_PHOTOS, photos) or MAX_PHOTOS  # photos may be added to an empty index
-        return HTMLResponse(template.substitute(photos=f"{photos:,}", most=most, default=min(DEFAULT_PHOTOS, most)))
+        with self.store_lock, contextlib.suppress(InputError):  # a search says what is wrong; until then the last number stays
+            self.photos = len(self.store)
+        most = min(MAX_PHOTOS, self.photos) or MAX_PHOTOS  # photos may be added to an empty index
+        return HTMLResponse(template.substitute(photos=f"{self.photos:,}", most=most, default=min(DEFAULT_PHOTOS, most)))
 
     async def search(self, request: Request) -> Response:
         """A drawing → photos. It waits for the network before it joins the queue, so that other requests need not."""
