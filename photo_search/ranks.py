@@ -3,14 +3,13 @@
 import contextlib
 import os
 import socket
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from utils.cores import usable_cores
 from utils.errors import InputError
+from utils.workers import end_with_parent
 
 if TYPE_CHECKING:
     from utils.distributed import Distributed
@@ -80,7 +79,8 @@ def joined(device: str) -> Iterator[Ranks]:
 
     Raises InputError as `utils.distributed.init_distributed` does.
     """
-    _end_with_torchrun()
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun; its processes would go on for hours, and hold the index
+        end_with_parent()
     if os.environ.get("WORLD_SIZE", "1") == "1":
         yield Ranks()
         return
@@ -97,17 +97,3 @@ def joined(device: str) -> Iterator[Ranks]:
             os.environ["OMP_NUM_THREADS"] = str(ranks.cores)  # faiss reads it, once it is imported
         with distributed.only_main_prints():
             yield ranks
-
-
-def _end_with_torchrun() -> None:
-    """If torchrun is killed, its processes would go on for hours, and the same command could not be run again until then."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
-        return
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.1)
-        os._exit(2)  # at any time: what is written is written whole or not at all
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -2,9 +2,11 @@
 
 import contextlib
 import multiprocessing
+import os
 import re
 import signal
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from multiprocessing.process import BaseProcess
 
@@ -13,9 +15,25 @@ WORKER_ENDED = re.compile(r"DataLoader worker .*?(killed by signal: [\w ]+|exite
 
 
 def ignore_stop_signals(worker: int) -> None:
-    """A DataLoader's `worker_init_fn`: SIGTERM and SIGINT go to the whole process group, and the main process answers them."""
+    """A DataLoader's `worker_init_fn`: SIGTERM and SIGINT go to the whole process group, and the main process answers them.
+
+    Where that is killed, the worker ends: it would wait forever to hand over its last batch.
+    """
+    end_with_parent()
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def end_with_parent() -> None:
+    """End this process, at any time and silently, soon after its parent process has ended."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.1)
+        os._exit(2)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def kill_workers(keep: Collection[BaseProcess] = ()) -> None:
