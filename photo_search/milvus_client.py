@@ -126,6 +126,13 @@ class Milvus:
         self.ask("create_collection", collection, schema=schema, consistency_level="Strong")
         self.index(collection, list(fields)[-1], index)
 
+    def open(self, collection: str, field: str, index: dict[str, Any]) -> None:
+        """Load a collection; `index` is built if a run was ended before it had one."""
+        if self.index_of(collection, field):
+            self.load(collection)
+        else:
+            self.index(collection, field, index)
+
     def index(self, collection: str, field: str, index: dict[str, Any]) -> None:
         """Build an index of vectors in place of the one that is there, and load the collection."""
         if self.ask("list_indexes", collection):

@@ -52,7 +52,8 @@ class Codes:
             self._fit = None
         elif self._fit is None or self._fit.serial != recorded["serial"]:
             self._fit = self._read(recorded)
-            self.milvus.load(self._collection(self._fit.serial))
+            index = code_index(self._fit.rows, self.milvus.is_lite)
+            self.milvus.open(self._collection(self._fit.serial), "code", index)
         return self._fit is not None
 
     def add(self, ids: list[int], vectors: np.ndarray) -> None:
@@ -83,10 +84,6 @@ class Codes:
         index = code_index(count, self.milvus.is_lite)
         if not is_still_right(self.milvus.index_of(collection, "code"), index):
             self.milvus.index(collection, "code", index)
-
-    def collections(self) -> list[str]:
-        """The names that this index may use."""
-        return [self._collection(serial) for serial in (0, 1)]
 
     def _fit_again(self, photos: str, count: int, width: int) -> None:
         sample = self._sample(photos, count, width)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from photo_search.index import LARGEST_EXACT, LISTS_SEARCHED
+from photo_search.index import LARGEST_EXACT, LISTS_SEARCHED, OUTGROWN
 
 # Numbers in all vectors up to which they and the graph of HNSW fit into the memory of one large machine: 32 GB in float32, and
 # 2 · M · 4 = 128 bytes of links each. Beyond, IVF_SQ8 keeps one byte per number.
@@ -11,7 +11,6 @@ LARGEST_EXACT_CODES = 100_000_000  # codes of 64 bits: comparing all reads 0.8 G
 M, EF_CONSTRUCTION = 16, 200  # of HNSW: links of each vector, and candidates for them
 EF = 200  # vectors that a search of HNSW keeps at least
 MOST_EF, MOST_LISTS = 32_768, 65_536  # Milvus's limits
-OUTGROWN = 4  # times as many vectors: then there are lists anew
 
 
 def vector_index(count: int, width: int, kind: str | None) -> dict[str, Any]:

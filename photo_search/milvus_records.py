@@ -15,6 +15,7 @@ LONGEST = 65_535  # bytes of a text in Milvus
 LONGEST_NAME = 4_096  # bytes of a photo's path: Linux's limit; a shard may hold longer names, but thousands of them are no answer
 PIECE = 60_000  # characters of a long value in one row; JSON is ASCII
 ROW_BYTES = 4 * PIECE
+INDEX = {"index_type": "FLAT", "metric_type": "L2"}  # Milvus loads no collection without one
 FIELDS = ("kind", "group_id", "name", "piece", "pieces", "value")
 
 
@@ -57,7 +58,11 @@ class Records:
         types = {name: text if name in ("name", "value") else number for name in FIELDS}
         unused = {"datatype": DataType.FLOAT_VECTOR, "dim": 2}  # Milvus wants a vector in each row
         fields = {"id": {**number, "is_primary": True}, **types, "unused": unused}
-        self.milvus.make(self.collection, fields, {"index_type": "FLAT", "metric_type": "L2"})
+        self.milvus.make(self.collection, fields, INDEX)
+
+    def open(self) -> None:
+        """Load the collection."""
+        self.milvus.open(self.collection, "unused", INDEX)
 
     def put(self, kind: int, values: dict[str, Any], group: str = "") -> None:
         """Record {name: value that JSON can hold}."""

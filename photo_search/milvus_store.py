@@ -76,7 +76,7 @@ class MilvusStore(Store):
             if not make:
                 raise InputError(self._none())
             self.records.make()
-        self.milvus.load(self.records.collection)
+        self.records.open()
         self._facts = self.records.all(FACT)
         if self.fact("format", FORMAT) != FORMAT:
             raise InputError(f"{self.place}: was made by another version; index the photos again, into another #NAME")
@@ -216,9 +216,7 @@ class MilvusStore(Store):
                 f"{self.place}: the vectors of the collection {self.photos} have {width} numbers, but those of this index have "
                 f"{self.width}; choose another name after #"
             )
-        if not self.milvus.index_of(self.photos, "vector"):  # building it was interrupted
-            self.milvus.index(self.photos, "vector", vector_index(0, self.width, "exact"))
-        self.milvus.load(self.photos)
+        self.milvus.open(self.photos, "vector", vector_index(0, self.width, "exact"))
 
     def _make_photos(self) -> None:
         from pymilvus import DataType

@@ -177,6 +177,26 @@ def test_a_run_that_milvus_ends_goes_on_later(photos, network_file, tmp_path, se
     assert f"{12 - before} photos embedded, 0 gone; 12 in the index" in search(*words)[1]
 
 
+@pytest.mark.parametrize("field", ["vector", "unused", "code"])
+def test_an_index_whose_building_was_ended_is_built_by_the_next_run(photos, index, search, field):
+    store = open_home("milvus", index)
+    collection = {"vector": store.photos, "unused": store.records.collection, "code": f"{store.photos}_codes1"}[field]
+    store.milvus.ask("release_collection", collection)
+    store.milvus.ask("drop_index", collection, field)
+    words = ["--photo", "-k", 12, "--all"] + (["--codes"] if field == "code" else [])
+    assert len(found(search, index, photos / "old/3.png", *words)) == 12
+
+
+def test_codes_whose_fitting_was_ended_are_fitted_by_the_next_run(photos, index, search, monkeypatch):
+    store = open_home("milvus", index)
+    with failing(monkeypatch, KeyboardInterrupt(), "upsert"), pytest.raises(KeyboardInterrupt):
+        monkeypatch.setattr("photo_search.milvus_codes.OUTGROWN", 0)
+        store.prepare(True)
+    assert len(found(search, index, photos / "old/3.png", "--photo", "-k", 12, "--all", "--codes")) == 12
+    assert "codes of 16 bits" in open_home("milvus", index).prepare(True)
+    assert len(found(search, index, photos / "old/3.png", "--photo", "-k", 12, "--all", "--codes")) == 12
+
+
 def test_collections_of_others_are_refused(index, tmp_path, monkeypatch):
     from photo_search.milvus_store import MilvusStore, has_collections
 
