@@ -45,8 +45,8 @@ def photo_files(count):
 
 def assert_same(store, plain, seed=9):
     assert len(store) == len(plain.readable)
-    assert [store.known(shard) for shard in ("", SHARD)] == [plain.known(shard) for shard in ("", SHARD)]
     assert store.unreadable() == {path: reason for path, (_, reason) in plain.faulty.items()}
+    assert [store.known(shard) for shard in ("", SHARD)] == [plain.known(shard) for shard in ("", SHARD)]
     queries = random_unit(3, WIDTH, seed)
     ids, similarity = store.search(queries, 10)
     photos, vectors = store.photos_of(ids.ravel().tolist()), store.vectors_of(ids.ravel().tolist())
