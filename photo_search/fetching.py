@@ -1,4 +1,4 @@
-"""Files behind URLs: HTTP by the standard library, other schemes by the programs that webdataset calls. Each has time limits.
+"""Files behind URLs: HTTP by the standard library, Google Cloud Storage by its program. Both have time limits.
 
 A URL may come from somebody else's index: no scheme that runs a shell, or reads this machine's files, is known here.
 """
@@ -7,12 +7,17 @@ import contextlib
 import http.client
 import os
 import re
+import shutil
+import signal
+import socket
 import subprocess
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
+from functools import partial
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.error import HTTPError, URLError
@@ -23,15 +28,18 @@ from utils.files import report_full_disk
 from utils.text import one_line
 
 HTTP = ("http", "https")
-BY_PROGRAM = ("sftp", "ftps", "scp", "gs", "htgs", "hf", "ais")
+PROGRAMS = {"gs": ("gsutil", "cat")}  # print the file whose URL follows
+SCHEMES = (*HTTP, *PROGRAMS)
 SCHEME = re.compile(r"([A-Za-z]+)://.")
 SILENCE, PROGRAM_SILENCE = 30.0, 60.0  # seconds without a byte
 LEAST_RATE = 10_000  # bytes per second, after SILENCE
 PAUSES = (1.0, 3.0)  # seconds before the second and third attempt
 PASSING = (408, 429, 500, 502, 503, 504)  # HTTP status codes of faults that may pass
-NO_ANSWER, CUT_SHORT = "no answer", "cut short"
+NO_ANSWER, CUT_SHORT, TIMED_OUT = "no answer", "cut short", "timed out"
 BUFFER = 1 << 20
 RANGE_SECONDS = 10.0  # for one photo
+# A program, and all that it starts, are killed when standard input ends: with this process, whatever ends that.
+IN_OWN_SESSION = 'exec 3<&0; { read -r line <&3; kill -9 0; } >/dev/null & exec "$@" </dev/null 3<&-'
 URL_CHARACTERS = ":/?#[]@!$&'()*+,;=%~"
 
 
@@ -43,12 +51,70 @@ class _Passing(Exception):
     """A fault that may pass."""
 
 
+class _Connections(urllib.request.HTTPSHandler):
+    """Opens the connections of one request, by HTTP and HTTPS, and shuts them when a step takes too long.
+
+    A socket's own time limit starts again with each byte.
+    """
+
+    http_request = urllib.request.HTTPSHandler.https_request
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sockets: list[socket.socket] = []
+        self.are_shut = False
+
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(partial(_Connection, self), request)
+
+    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(partial(_EncryptedConnection, self), request)
+
+    @contextlib.contextmanager
+    def within(self, seconds: float, fault: str) -> Iterator[None]:
+        """Raises `_Passing`, with the fault, if the block takes longer."""
+        watchdog = threading.Timer(seconds, self._shut)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            yield
+        finally:
+            watchdog.cancel()
+            if self.are_shut:
+                raise _Passing(fault)
+
+    def add(self, opened: socket.socket) -> None:
+        self.sockets.append(opened)
+        if self.are_shut:
+            raise TimeoutError("timed out")
+
+    def _shut(self) -> None:
+        self.are_shut = True
+        for each in self.sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, connections: _Connections, host: str, **options: Any):
+        super().__init__(host, **options)
+        self.connections = connections
+
+    def connect(self) -> None:
+        super().connect()
+        self.connections.add(self.sock)
+
+
+class _EncryptedConnection(_Connection, http.client.HTTPSConnection):
+    pass
+
+
 def require_known_scheme(url: str) -> str:
     """The scheme. Raises InputError if files are not fetched by it, or the URL holds a password."""
     found = SCHEME.match(url)
     scheme = found[1].lower() if found else ""
-    if scheme not in (*HTTP, *BY_PROGRAM):
-        raise InputError(f"{url}: shards are fetched from {', '.join((*HTTP, *BY_PROGRAM))}; download them, and name the files")
+    if scheme not in SCHEMES:
+        raise InputError(f"{url}: shards are fetched from {', '.join(SCHEMES)}; download them, and name the files")
     try:
         has_password = urlsplit(url).password is not None
     except ValueError as error:
@@ -92,17 +158,18 @@ def fetch_part(url: str, offset: int, size: int, changed: int) -> bytes:
     """
     if require_known_scheme(url) not in HTTP:
         raise InputError(f"{url}: parts of a file are fetched from {' and '.join(HTTP)} only")
-    last, deadline, content = offset + size - 1, time.monotonic() + RANGE_SECONDS, bytearray()
+    last, content, connections = offset + size - 1, bytearray(), _Connections()
     try:
-        with _opened(url, RANGE_SECONDS, {"Range": f"bytes={offset}-{last}"}) as answer:
+        with (
+            connections.within(RANGE_SECONDS, TIMED_OUT),
+            _opened(url, connections, RANGE_SECONDS, {"Range": f"bytes={offset}-{last}"}) as answer,
+        ):
             if not answer.headers.get("Content-Range", "").startswith(f"bytes {offset}-{last}/"):
                 raise InputError(f"{url}: the server does not send parts of files")
             if changed and _changed(answer) not in (0, changed):
                 raise InputError(f"{url}: has changed since it was indexed; index again")
             while len(content) < size and (piece := _read(answer, size - len(content))):
                 content += piece
-                if time.monotonic() > deadline:
-                    raise _Passing("too slow")
     except _Passing as fault:
         raise InputError(f"{url}: cannot be fetched ({fault})") from fault
     return bytes(content)
@@ -124,9 +191,15 @@ def _copy_by_http(url: str, copy: BinaryIO) -> int:
 
 
 def _copy_once(url: str, copy: BinaryIO) -> int:
-    started = time.monotonic()
-    with _opened(url, SILENCE, {}) as answer:
-        while content := _read(answer, BUFFER):
+    started, connections = time.monotonic(), _Connections()
+    with connections.within(2 * SILENCE, f"{NO_ANSWER}: {TIMED_OUT}"):  # the first of several addresses may be silent
+        answer = _opened(url, connections, SILENCE, {})
+    with answer:
+        while True:
+            with connections.within(SILENCE, TIMED_OUT):
+                content = _read(answer, BUFFER)
+            if not content:
+                break
             copy.write(content)
             seconds = time.monotonic() - started
             if seconds > SILENCE and copy.tell() < LEAST_RATE * seconds:
@@ -136,14 +209,13 @@ def _copy_once(url: str, copy: BinaryIO) -> int:
         return _changed(answer)
 
 
-def _opened(url: str, seconds: float, headers: dict[str, str]) -> http.client.HTTPResponse:
+def _opened(url: str, connections: _Connections, seconds: float, headers: dict[str, str]) -> http.client.HTTPResponse:
     """Follows redirects, to HTTP only. Raises `_Passing`, and InputError if the file is not there or the URL is none."""
     opener = urllib.request.OpenerDirector()
+    opener.add_handler(connections)
     for handler in (
         urllib.request.ProxyHandler,
         urllib.request.UnknownHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
         urllib.request.HTTPDefaultErrorHandler,
         urllib.request.HTTPRedirectHandler,
         urllib.request.HTTPErrorProcessor,
@@ -187,49 +259,35 @@ def _changed(answer: http.client.HTTPResponse) -> int:
 
 
 def _copy_by_program(url: str, copy: BinaryIO) -> None:
-    for content in _output(url):
-        copy.write(content)
-
-
-def _output(url: str) -> Iterator[bytes]:
-    """What webdataset's program for this scheme prints. Its own retries end with PROGRAM_SILENCE."""
-    try:
-        from webdataset.gopen import gopen_schemes  # not `gopen`, which an environment variable can make run a shell
-    except ImportError as error:
-        raise InputError(f"{url}: fetching it needs webdataset: pip install -r requirements-scale.txt") from error
-    try:
-        pipe = gopen_schemes[urlsplit(url).scheme.lower()](url, "rb")
-    except FileNotFoundError as error:
-        raise InputError(f"{url}: fetching it needs the program {error.filename}; install it") from error
-    except Exception as error:  # huggingface_hub's, for example
-        raise InputError(f"{url}: cannot be fetched ({one_line(error) or type(error).__name__})") from error
-    was_silent = threading.Event()
-    try:
-        while content := _read_within(PROGRAM_SILENCE, pipe, was_silent):
-            yield content
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            pipe.proc.wait(PROGRAM_SILENCE)
-    finally:
-        pipe.stream.close()
-        pipe.proc.kill()
-    status = pipe.proc.wait()
-    program = pipe.proc.args[0]
-    if was_silent.is_set():
-        raise Unreachable(f"{url}: cannot be fetched ({program} was silent for {PROGRAM_SILENCE:.0f} s); run this again later")
+    name, *words = PROGRAMS[require_known_scheme(url)]
+    if shutil.which(name) is None:
+        raise InputError(f"{url}: fetching it needs the program {name}; install it")
+    with subprocess.Popen(
+        ["sh", "-c", IN_OWN_SESSION, "sh", name, *words, url],
+        bufsize=0,  # no bytes are kept where `wait` does not see them
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as program:
+        try:
+            status = _end_of(program, copy)
+        finally:
+            with contextlib.suppress(OSError):
+                os.killpg(program.pid, signal.SIGKILL)
+    if status is None:
+        raise Unreachable(f"{url}: cannot be fetched ({name} was silent for {PROGRAM_SILENCE:.0f} s); run this again later")
     if status:
-        raise InputError(f"{url}: cannot be fetched ({program} ended with code {status}); check the address, or leave it out")
+        raise InputError(f"{url}: cannot be fetched ({name} ended with code {status}); check the address, or leave it out")
 
 
-def _read_within(seconds: float, pipe: Any, was_silent: threading.Event) -> bytes:
-    """What has come from a program, which is killed if that takes longer."""
-
-    def end() -> None:
-        was_silent.set()
-        pipe.proc.kill()
-
-    watchdog = threading.Timer(seconds, end)
-    watchdog.start()
-    try:
-        return pipe.stream.read1(BUFFER)
-    finally:
-        watchdog.cancel()
+def _end_of(program: subprocess.Popen[bytes], copy: BinaryIO) -> int | None:
+    """Copies what the program prints. Its exit status; None if it was silent for too long."""
+    assert program.stdout
+    while wait([program.stdout.fileno()], PROGRAM_SILENCE):
+        if content := program.stdout.read(BUFFER):
+            copy.write(content)
+        else:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return program.wait(PROGRAM_SILENCE)
+            break
+    return None

@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import re
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,8 @@ LAST_MODIFIED = "Mon, 02 Jan 2023 03:04:05 GMT"
 class FileServer(http.server.ThreadingHTTPServer):
     """Serves the files of a folder, parts of them too. log: (path, Range) of each request.
 
-    answers: {path: what it answers instead}: a status code, the address of a redirect, "cut short", or "whole" to any request.
+    answers: {path: what it answers instead}: a status code, the address of a redirect, "cut short", "whole" to any request,
+    or bytes, which are followed by one letter every 20 ms, for 10 s.
     """
 
     daemon_threads = True
@@ -21,7 +23,7 @@ class FileServer(http.server.ThreadingHTTPServer):
     def __init__(self, folder: Path):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder, self.last_modified = folder, LAST_MODIFIED
-        self.answers: dict[str, int | str] = {}
+        self.answers: dict[str, int | str | bytes] = {}
         self.log: list[tuple[str, str | None]] = []
 
     @property
@@ -40,6 +42,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", answer)
             self.end_headers()
+        elif isinstance(answer, bytes):
+            with contextlib.suppress(OSError):
+                for piece in (answer, *[b"a"] * 500):
+                    self.wfile.write(piece)
+                    time.sleep(0.02)
         elif isinstance(answer, int) or not file.is_file():
             self.send_error(answer if isinstance(answer, int) else 404)
         else:

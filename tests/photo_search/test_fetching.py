@@ -1,7 +1,9 @@
-"""Fetching files behind URLs: from a server on this machine, and by programs that stand for webdataset's."""
+"""Fetching files behind URLs: from a server on this machine, and by programs that stand for gsutil."""
 
 import itertools
+import os
 import socket
+import subprocess
 import sys
 import time
 from types import SimpleNamespace
@@ -74,14 +76,22 @@ def test_a_server_that_is_down_or_silent_is_unreachable(server, tmp_path, monkey
         fetch(f"http://127.0.0.1:{port}/a.tar", tmp_path / "copy")
 
 
-URLS = ["pipe:touch canary://a.tar", "file:///etc/a.tar", "data://a.tar", "s3://bucket/a.tar", "ftp://h/a.tar", "-http://h/a.tar"]
+URLS = [
+    "pipe:touch canary://a.tar",
+    "file:///etc/a.tar",
+    "data://a.tar",
+    "s3://b/a.tar",
+    "hf://b/a.tar",
+    "ftp://h/a.tar",
+    "-http://h/a.tar",
+]
 
 
 @pytest.mark.parametrize("url", URLS)
 def test_no_other_scheme_is_fetched(url, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for function, *others in ((fetch, tmp_path / "copy"), (fetch_part, 0, 1, 0)):
-        assert "shards are fetched from http, https, sftp" in refusal(function, url, *others)
+        assert "shards are fetched from http, https, gs; " in refusal(function, url, *others)
     assert not list(tmp_path.iterdir())
 
 
@@ -114,7 +124,7 @@ def test_parts_that_cannot_be_had_are_one_line(server, monkeypatch):
     url = f"{server.address}/a.tar"
     assert "has changed" in refusal(fetch_part, url, 0, 10, MODIFIED + SECOND)
     assert "does not send parts" in refusal(fetch_part, url, len(CONTENT) - 5, 10, 0)
-    assert "from http and https only" in refusal(fetch_part, "sftp://h/a.tar", 0, 10, 0)
+    assert "from http and https only" in refusal(fetch_part, "gs://b/a.tar", 0, 10, 0)
     for answer, wrong in (("whole", "does not send parts"), (404, "HTTP status 404"), ("ftp://h/a", "unknown url type")):
         server.answers["/a.tar"] = answer
         assert wrong in refusal(fetch_part, url, 0, 10, 0)
@@ -125,47 +135,85 @@ def test_a_server_that_sends_very_slowly_is_given_up(server, tmp_path, monkeypat
     clock = SimpleNamespace(monotonic=itertools.count(0, 100).__next__, sleep=lambda _: None)
     monkeypatch.setattr(fetching, "time", clock)
     assert "fewer than 10,000 bytes per second" in refusal(fetch, f"{server.address}/a.tar", tmp_path / "copy")
-    assert "too slow" in refusal(fetch_part, f"{server.address}/a.tar", 0, 10, 0)
+
+
+DRIPS = [b"X: ", b"Transfer-Encoding: chunked\r\n\r\n", b"Content-Range: bytes 0-199/200\r\n\r\n", b"Location: /b.tar\r\n\r\n"]
+
+
+@pytest.mark.parametrize("headers", DRIPS)
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up(server, tmp_path, monkeypatch, headers):
+    monkeypatch.setattr(fetching, "PAUSES", ())
+    for name in ("SILENCE", "RANGE_SECONDS"):
+        monkeypatch.setattr(fetching, name, 0.2)
+    server.answers["/a.tar"] = b"HTTP/1.1 %d Any\r\n%s" % (302 if b"Location" in headers else 206, headers)
+    started = time.monotonic()
+    if b"Content-Range" not in headers:
+        assert "timed out" in refusal(fetch, f"{server.address}/a.tar", tmp_path / "copy")
+    if b"Transfer" not in headers:
+        assert "timed out" in refusal(fetch_part, f"{server.address}/a.tar", 0, 200, 0)
+    assert time.monotonic() - started < 8  # less than the answer takes
 
 
 @pytest.fixture
 def by_program(monkeypatch):
-    """by_program(code): gs:// is fetched by this Python code."""
-    gopen = pytest.importorskip("webdataset.gopen")
-
-    def use(code):
-        words = [sys.executable, "-c", f"import sys, time; {code}"]
-        monkeypatch.setitem(gopen.gopen_schemes, "gs", lambda url, mode: gopen.Pipe(words, mode=mode))
-
-    return use
+    """by_program(code): gs:// is fetched by this shell script."""
+    return lambda code: monkeypatch.setitem(fetching.PROGRAMS, "gs", ("sh", "-c", code))
 
 
-def test_other_schemes_are_fetched_by_webdataset(by_program, tmp_path):
-    by_program("sys.stdout.buffer.write(bytes(3_000_000))")
-    fetch("gs://bucket/a.tar", tmp_path / "copy")
-    assert (tmp_path / "copy").read_bytes() == bytes(3_000_000)
+@pytest.fixture
+def is_held(tmp_path):
+    """is_held(): whether a process still has the pipe `held` open, after some seconds at most."""
+    os.mkfifo(tmp_path / "held")
+    reading = os.open(tmp_path / "held", os.O_RDONLY | os.O_NONBLOCK)
+
+    def ask():
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            try:
+                return os.read(reading, 1) != b""
+            except BlockingIOError:
+                time.sleep(0.01)
+        return True
+
+    yield ask
+    os.close(reading)
+
+
+def test_google_cloud_storage_is_fetched_by_its_program(by_program, tmp_path):
+    assert fetching.PROGRAMS["gs"] == ("gsutil", "cat")
+    by_program('head -c 3000000 /dev/zero; printf "%s" "$0"')
+    fetch("gs://bucket/a b.tar", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == bytes(3_000_000) + b"gs://bucket/a b.tar"
 
 
 def test_programs_that_fail_are_one_line_and_leave_no_file(by_program, tmp_path, monkeypatch):
-    by_program("print(1); sys.exit(7)")
-    assert "ended with code 7" in refusal(fetch, "gs://bucket/a.tar", tmp_path / "copy")
+    by_program("echo 1; exit 7")
+    assert "sh ended with code 7" in refusal(fetch, "gs://bucket/a.tar", tmp_path / "copy")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "needs the program sh; install it" in refusal(fetch, "gs://b/a.tar", tmp_path / "copy")
+
+
+@pytest.mark.parametrize("code", ["", "exec >&-;"])
+def test_a_silent_program_is_killed_with_all_that_it_started(by_program, is_held, tmp_path, monkeypatch, code):
     monkeypatch.setattr(fetching, "PROGRAM_SILENCE", 0.5)
-    by_program("import os; os.close(1); time.sleep(60)")
-    assert "ended with code" in refusal(fetch, "gs://bucket/a.tar", tmp_path / "copy")
-    by_program("time.sleep(60)")
-    started = time.monotonic()
+    by_program(f"exec 4<>'{tmp_path}/held'; {code} sleep 60; echo")
     with pytest.raises(Unreachable, match="was silent for"):
         fetch("gs://bucket/a.tar", tmp_path / "copy")
-    assert time.monotonic() - started < 20 and not (tmp_path / "copy").exists()
-    monkeypatch.undo()
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert "needs the program curl; install it" in refusal(fetch, "sftp://h/a.tar", tmp_path / "copy")
-    monkeypatch.setitem(sys.modules, "webdataset.gopen", None)
-    assert "pip install -r requirements-scale.txt" in refusal(fetch, "sftp://h/a.tar", tmp_path / "copy")
+    assert not is_held() and not (tmp_path / "copy").exists()
 
 
-def test_no_environment_variable_leads_to_a_shell(by_program, tmp_path, monkeypatch):
-    by_program("print('fetched')")
-    monkeypatch.setenv("GOPEN_REWRITE", f"gs://=pipe:touch {tmp_path}/canary; echo ")
-    fetch("gs://bucket/a.tar", tmp_path / "copy")
-    assert (tmp_path / "copy").read_text() == "fetched\n" and not (tmp_path / "canary").exists()
+FETCHING = """
+import pathlib, sys
+from photo_search import fetching
+fetching.PROGRAMS["gs"] = ("sh", "-c", sys.argv[1])
+fetching.fetch("gs://bucket/a.tar", pathlib.Path(sys.argv[2]))
+"""
+
+
+def test_a_program_ends_with_this_process(is_held, tmp_path):
+    code = f"exec 4<>'{tmp_path}/held'; touch '{tmp_path}/started'; sleep 60; echo"
+    with subprocess.Popen([sys.executable, "-c", FETCHING, code, tmp_path / "copy"]) as fetches:
+        while not (tmp_path / "started").exists() and fetches.poll() is None:
+            time.sleep(0.01)
+        fetches.kill()
+    assert not is_held()
