@@ -30,10 +30,9 @@ class Collected:
 
 def collect(roots: Iterable[Path]) -> Collected:
     """Files and the photos below folders, hidden ones left out. Raises InputError if a root does not exist or cannot be read."""
-    found = Collected()
+    found, roots = Collected(), list(roots)
+    require_existing(roots)
     for root in roots:
-        if not root.exists():
-            raise InputError(f"{root}: no such file or folder; name photos, or folders that hold some")
         path = os.path.abspath(root)
         _note_link(path, found)
         if root.is_file():
@@ -44,6 +43,13 @@ def collect(roots: Iterable[Path]) -> Collected:
     suffixes = {path: os.path.splitext(path)[1].lower() for path in found.photos}
     found.unsupported = {path: missing[suffix] for path, suffix in suffixes.items() if suffix in missing}
     return found
+
+
+def require_existing(roots: Iterable[Path]) -> None:
+    """Raise InputError if one of them does not exist."""
+    for root in roots:
+        if not root.exists():
+            raise InputError(f"{root}: no such file or folder; name photos, or folders that hold some")
 
 
 def is_below(path: str, places: Collection[str]) -> bool:

@@ -65,7 +65,7 @@ class IndexOptions:
 
 @dataclass(frozen=True)
 class StoreOptions:
-    title: ClassVar[str] = "store (only a new index needs one)"
+    title: ClassVar[str] = "store (recorded in the folder when the index is made)"
     store: MilvusAddress | None = option(
         None,
         type=store_address,

@@ -47,8 +47,8 @@ class FolderStore(Store):
             _make(folder)
         elif not self.file.is_file():
             raise InputError(
-                f"{folder}: no index there; make one with `python search.py index PHOTOS --arch {SUGGESTED} -o {folder}`, "
-                "or with --checkpoint FILE in place of --arch"
+                f"{folder}: no index there; check the name, or make one with "
+                f"`python search.py index PHOTOS --arch {SUGGESTED} -o {folder}`, or with --checkpoint FILE in place of --arch"
             )
         with self._faults_named():
             self.connection = sqlite3.connect(self.file, timeout=30, check_same_thread=False)

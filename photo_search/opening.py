@@ -8,7 +8,7 @@ from photo_search.network import Computing, Network
 from photo_search.networks import recorded_network, require_network
 from photo_search.searching import Searcher
 from photo_search.store import Store
-from photo_search.stores import open_store
+from photo_search.stores import open_store, remember
 
 
 def computing_for(options: Opened | RunningOptions, index: Path) -> Computing:
@@ -27,6 +27,7 @@ def open_network(options: Opened, store: Store) -> Network:
     """The network that made the index. Raises InputError if it cannot be read, or is another one."""
     network = recorded_network(store, _chosen(options), computing_for(options, options.index))
     store.belong_to(network)
+    remember(store)
     return network
 
 

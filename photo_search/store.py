@@ -164,7 +164,8 @@ class Store(ABC):
                 f"give the same weights by --{option}, or index into another folder"
             )
         elif self.fact("side") != network.side:
-            raise InputError(f"{self.place}: was made at --image_size {self.fact('side')}, not {network.side}")
+            sizes = f"was made at --image_size {self.fact('side')}, not {network.side}"
+            raise InputError(f"{self.place}: {sizes}; leave the option out, or index into another folder")
         elif recorded != network.weights and not Path(str(recorded)).exists():  # it was moved
             with contextlib.suppress(InputError):  # where nothing can be written, the file must be named each time
                 self.keep_facts(**{place: network.weights})

@@ -23,10 +23,7 @@ def open_store(folder: Path, options: StoreOptions) -> Store:
         return FolderStore(folder)
     from photo_search.milvus_store import MilvusStore
 
-    store = MilvusStore(folder, address, _token(options))
-    with contextlib.suppress(InputError, OSError):  # where nothing can be written, the store must be named each time
-        _record(folder, address)
-    return store
+    return MilvusStore(folder, address, _token(options))
 
 
 def make_store(folder: Path, options: StoreOptions) -> Store:
@@ -38,7 +35,6 @@ def make_store(folder: Path, options: StoreOptions) -> Store:
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _record(folder, address)
     except OSError as error:
         raise InputError(f"{folder}: nothing can be written there ({error.strerror}); choose another --output") from error
     return MilvusStore(folder, address, _token(options), make=True)
@@ -54,6 +50,17 @@ def has_store(folder: Path, options: StoreOptions) -> bool:
     return has_collections(address, _token(options))
 
 
+def remember(store: Store) -> None:
+    """Record in the index's folder where its vectors are. Where nothing can be written, the store must be named each time."""
+    file = store.folder / RECORD
+    if isinstance(store, FolderStore) or file.is_file():
+        return
+    with contextlib.suppress(InputError, OSError):
+        store.folder.mkdir(parents=True, exist_ok=True)
+        with atomic_write(file) as temporary:
+            temporary.write_text(json.dumps({"store": store.place}) + "\n", encoding="utf-8")
+
+
 def _address(folder: Path, options: StoreOptions) -> MilvusAddress | None:
     """None: the folder is the store."""
     file = folder / RECORD
@@ -67,24 +74,20 @@ def _address(folder: Path, options: StoreOptions) -> MilvusAddress | None:
     if named is not None and recorded not in (None, named):
         raise InputError(f"--store {named}: the vectors of {folder} are in {recorded}; leave out --store, or name another folder")
     if named is not None and (folder / FILE).is_file():
-        raise InputError(f"--store {named}: the vectors of {folder} are in the folder itself; name another folder")
+        raise InputError(f"--store {named}: {folder} itself holds the vectors; leave out --store, or name another folder")
     return named or recorded
 
 
-def _record(folder: Path, address: MilvusAddress) -> None:
-    if not (folder / RECORD).is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic_write(folder / RECORD) as temporary:
-            temporary.write_text(json.dumps({"store": str(address)}) + "\n", encoding="utf-8")
-
-
 def _token(options: StoreOptions) -> str:
-    if options.token_file is None:
+    file = options.token_file
+    if file is None:
         return os.environ.get(TOKEN, "")
     try:
-        with options.token_file.open(encoding="utf-8") as file:
-            return file.read(LARGEST_TOKEN).strip()
+        with file.open(encoding="utf-8") as opened:
+            token = opened.read(LARGEST_TOKEN).strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"--token_file {options.token_file}: cannot be read ({error}); name a text file with the token"
-        ) from error
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise InputError(f"--token_file {file}: cannot be read ({reason}); name a text file that holds the token") from error
+    if not token:
+        raise InputError(f"--token_file {file}: holds no token; write it there, or leave the option out")
+    return token

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from photo_search.collecting import require_existing
 from photo_search.config import IndexOptions, NetworkOptions, RunningOptions, StoreOptions
 from photo_search.indexing import Changes, Embedded, changes_of, embed
 from photo_search.network import Network
@@ -14,9 +15,9 @@ from photo_search.opening import computing_for
 from photo_search.parts import merge_parts, new_parts, opened_part
 from photo_search.planning import Plan, plan, remove, sources_of
 from photo_search.ranks import Ranks, joined
-from photo_search.shards import remove_copies
+from photo_search.shards import is_shard, remove_copies
 from photo_search.store import Store
-from photo_search.stores import has_store, make_store, open_store
+from photo_search.stores import has_store, make_store, open_store, remember
 from utils.errors import InputError
 from utils.files import exclusive_lock
 from utils.ram import report_out_of_memory
@@ -80,6 +81,7 @@ class _Indexer:
         if self.store.fact("network") is None:
             _print_network(self.network)
         self.store.belong_to(self.network)
+        remember(self.store)
         self.plan = plan(self.store, sources)
         if self.plan.has_work:
             self.network.engine.start()  # converts the network, if that is necessary: not every rank needs to
@@ -92,6 +94,7 @@ class _Indexer:
         """The network, if one is named, is read first: one that cannot be read changes nothing."""
         folder, network = self.options.output, None
         if self.chosen.is_named and not has_store(folder, self.place):
+            require_existing(Path(source) for source in self.options.photos if not is_shard(source))
             network = new_network(self.chosen, self.computing)
             self.store = make_store(folder, self.place)
             return network
@@ -107,7 +110,11 @@ class _Indexer:
             self.network = network_of_rank(task.facts, self.chosen, self.computing)
         if task.parts is not None:
             return opened.enter_context(opened_part(task.parts, self.ranks.rank, task.facts))
-        return self.store if self.ranks.is_main else open_store(self.options.output, self.place)
+        if self.ranks.is_main:
+            return self.store
+        store = open_store(self.options.output, self.place)
+        remember(store)
+        return store
 
     def embed(self, share: Plan, store: Store | None) -> Embedded:
         """A rank that fails ends at once: what the others do meanwhile is in their parts."""
@@ -132,8 +139,15 @@ class _Indexer:
         for fault in list(self.shard_faults.values())[1:SHOWN_FAULTS]:
             print(f"not indexed: {printable(fault)}", file=sys.stderr)
         if self.shard_faults:
-            shards, first = counted(len(self.shard_faults), "shard", "shards"), next(iter(self.shard_faults.values()))
-            raise InputError(f"{shards} not indexed (the first: {first}); all others are in the index")
+            self._report_shards()
+
+    def _report_shards(self) -> None:
+        """torchrun takes every exit code but 0 as a failure of a process, and may start all of them again: there it is 0."""
+        shards, first = counted(len(self.shard_faults), "shard", "shards"), next(iter(self.shard_faults.values()))
+        line = f"{shards} not indexed (the first: {first}); what else was named is in the index"
+        if self.ranks.world_size == 1:
+            raise InputError(line)
+        print(f"error: {printable(line)}", file=sys.stderr)
 
 
 def _print_changes(changes: Changes, store: Store, network: Network, ranks: Ranks) -> None:

@@ -521,7 +521,7 @@ def mistakes():
             connection.execute("INSERT OR REPLACE INTO facts VALUES ('format', '99')")
 
     return {
-        "no index": (shutil.rmtree, [], "no index there; make one with"),
+        "no index": (shutil.rmtree, [], "no index there; check the name, or make one with"),
         "damaged": (damaged, [], "photos.sqlite: damaged"),
         "another version": (of_another_version, [], "was made by another version"),
         "another checkpoint": (None, ["--checkpoint", "OTHER"], "was made with another checkpoint"),

@@ -107,7 +107,10 @@ def test_a_network_that_cannot_be_opened_leaves_nothing_behind(photos, weights, 
     (tmp_path / "bad.pth").write_bytes(b"no weights")
     named = ["--checkpoint", network_file]
     for words, message in [
-        ([], "new: no index there; make one with `python search.py index PHOTOS --arch timm/vit_small_patch14_dinov2.lvd142m -o"),
+        (
+            [],
+            "new: no index there; check the name, or make one with",
+        ),
         (["--pretrained_weights", weights], "--pretrained_weights: name the network too, such as --arch timm/vit_small_patch14"),
         (["--arch", ARCH, "--pretrained_weights", tmp_path / "bad.pth"], "bad.pth: damaged or not a PyTorch file"),
         (["--arch", "timm/vit_tiny_patch16_224", "--image_size", 100], "takes multiples of its patch of 16 px"),
