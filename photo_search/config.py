@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from models.names import NONE, arch_name
 from photo_search.milvus_address import MilvusAddress, milvus_address
+from utils.errors import InputError
 from utils.options import operand, option, parse
 from utils.parser import Parser, image_side, path_argument, port, positive_int, real_number, whole_number, worker_count
 
@@ -26,6 +27,18 @@ def initial_weights(text: str) -> str:
 def source(text: str) -> str:
     """Photos to index, for the parser: a path, or the URL of shards."""
     return text if "://" in text else str(path_argument(text))
+
+
+def new_source(text: str) -> str:
+    """As `source`, for the parser; a URL that is never fetched, or holds a password, is not recorded."""
+    if "://" in text:
+        from photo_search.fetching import require_known_scheme
+
+        try:
+            require_known_scheme(text)
+        except InputError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+    return source(text)
 
 
 def store_address(text: str) -> MilvusAddress:
@@ -47,7 +60,7 @@ def auth(text: str) -> str:
 class IndexOptions:
     title: ClassVar[str] = "index"
     photos: list[str] = operand(
-        type=source,
+        type=new_source,
         nargs="*",
         help="files, folders, or tar shards such as 'photos-{0000..9999}.tar', also by URL; none: those indexed before",
     )

@@ -31,6 +31,7 @@ HTTP = ("http", "https")
 PROGRAMS = {"gs": ("gsutil", "cat")}  # print the file whose URL follows
 SCHEMES = (*HTTP, *PROGRAMS)
 SCHEME = re.compile(r"([A-Za-z]+)://.")
+USER = re.compile(r"://[^/?#]*@")  # name, password or token
 SILENCE, PROGRAM_SILENCE = 30.0, 60.0  # seconds without a byte
 LEAST_RATE = 10_000  # bytes per second, after SILENCE
 PAUSES = (1.0, 3.0)  # seconds before the second and third attempt
@@ -110,17 +111,18 @@ class _EncryptedConnection(_Connection, http.client.HTTPSConnection):
 
 
 def require_known_scheme(url: str) -> str:
-    """The scheme. Raises InputError if files are not fetched by it, or the URL holds a password."""
+    """The scheme. Raises InputError if files are not fetched by it, or the URL holds a name or password."""
     found = SCHEME.match(url)
     scheme = found[1].lower() if found else ""
+    shown = USER.sub("://", url)
     if scheme not in SCHEMES:
-        raise InputError(f"{url}: shards are fetched from {', '.join(SCHEMES)}; download them, and name the files")
+        raise InputError(f"{shown}: shards are fetched from {', '.join(SCHEMES)}; download them, and name the files")
     try:
-        has_password = urlsplit(url).password is not None
+        urlsplit(url)
     except ValueError as error:
-        raise InputError(f"{url}: not a URL ({error})") from error
-    if has_password:
-        raise InputError(f"{url}: write no password into a URL, which the index keeps; use a key, or a signed URL")
+        raise InputError(f"{shown}: not a URL ({error})") from error
+    if shown != url:
+        raise InputError(f"{shown}: write no name or password into a URL, which the index keeps; use a key, or a signed URL")
     return scheme
 
 

@@ -38,7 +38,7 @@ def milvus_address(text: str) -> MilvusAddress:
             )
         return MilvusAddress(os.path.abspath(os.path.expanduser(uri)), name or DEFAULT_NAME)
     parts = urlsplit(uri)
-    if parts.username is not None or parts.password is not None:
+    if parts.username is not None or parts.query:
         raise ValueError("write no password or token there, since other users see it: set MILVUS_TOKEN, or --token_file FILE")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{uri}: must be http://HOST:PORT or https://HOST:PORT")

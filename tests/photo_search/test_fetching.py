@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from photo_search import fetching
+from photo_search.config import search_options
 from photo_search.fetching import Unreachable, fetch, fetch_part, require_known_scheme
 from tests.helpers.file_server import serving_files
 from tests.helpers.trees import refusal
@@ -95,8 +96,21 @@ def test_no_other_scheme_is_fetched(url, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_password_is_not_recorded():
-    assert "write no password" in refusal(require_known_scheme, "https://me:secret@host/a.tar")
+@pytest.mark.parametrize("user", ["me:secret", "secret", ":secret", "me:sec@ret"])
+def test_a_password_is_neither_recorded_nor_printed(user):
+    for url, reason in (("https://{}@host/a.tar", "write no name or password"), ("ftp://{}@host/a.tar", "are fetched from")):
+        line = refusal(require_known_scheme, url.format(user))
+        assert line.startswith(url.format("").replace("@", "") + ": ") and reason in line and "ret" not in line
+
+
+@pytest.mark.parametrize(
+    "url", ["https://me:secret@host/{0..1}.tar", "pipe:touch canary://secret", "https://me:secret@[::1/a.tar"]
+)
+def test_such_a_url_is_refused_before_anything_is_done(url, capsys):
+    with pytest.raises(SystemExit):
+        search_options(["index", url, "-o", "index"])
+    assert ("secret" in capsys.readouterr().err) == url.startswith("pipe:")
+    assert search_options(["index", "--remove", url, "-o", "index"])  # if an earlier version recorded it
 
 
 def test_a_full_disk_is_one_line(server):
