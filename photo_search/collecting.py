@@ -19,13 +19,14 @@ class Collected:
     """photos: {absolute path: photo}. links: {absolute path of a root or photo: its target}, where the path holds a link.
 
     unlisted: folders that cannot be listed. unsupported: {absolute path of a HEIC or AVIF photo: the command that installs what
-    reads it, which is missing}.
+    reads it, which is missing}. tar_files: absolute paths.
     """
 
     photos: dict[str, PhotoFile] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     unlisted: list[str] = field(default_factory=list)
     unsupported: dict[str, str] = field(default_factory=dict)
+    tar_files: list[str] = field(default_factory=list)
 
 
 def collect(roots: Iterable[Path]) -> Collected:
@@ -96,6 +97,8 @@ def _take_below(root: str, found: Collected) -> None:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(name for name in files if not name.startswith(".")):
             path = os.path.join(folder, name)
+            if name.lower().endswith(".tar"):
+                found.tar_files.append(path)
             if name.lower().endswith((*IMAGE_SUFFIXES, *HEIF_SUFFIXES)) and os.path.isfile(path):
                 _take(path, found)
                 if os.path.islink(path):

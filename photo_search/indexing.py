@@ -24,12 +24,13 @@ from utils.progress import progress_bar
 
 @dataclass
 class Embedded:
-    """Number of photos, and seconds. postponed: {path: reason} of photos to be tried again; shard_faults: {shard: reason}.
+    """Numbers of photos, and seconds. postponed: {path: reason} of photos to be tried again; shard_faults: {shard: reason}.
 
-    unsupported: as in `Plan`, of photos in shards.
+    removed: photos that are no longer in their shards. unsupported: as in `Plan`, of photos in shards.
     """
 
     added: int = 0
+    removed: int = 0
     seconds: float = 0.0
     postponed: dict[str, str] = field(default_factory=dict)
     unsupported: Counter[str] = field(default_factory=Counter)
@@ -84,7 +85,8 @@ def changes_of(work: Plan, parts: list[Embedded]) -> Changes:
     faults = work.faults | {shard: reason for part in parts for shard, reason in part.shard_faults.items()}
     unsupported = sum((part.unsupported for part in parts), work.unsupported)
     seconds = max(part.seconds for part in parts)
-    return Changes(sum(part.added for part in parts), work.removed, seconds, postponed, unsupported, faults)
+    removed = work.removed + sum(part.removed for part in parts)
+    return Changes(sum(part.added for part in parts), removed, seconds, postponed, unsupported, faults)
 
 
 def embed(work: Plan, store: Store, network: Network, batch_size: int, num_workers: int) -> Embedded:
@@ -120,6 +122,9 @@ def _store(batch: list[tuple[_Item, "np.ndarray | _Fault"]], store: Store, netwo
 
 def _finish(opened: OpenedShard, store: Store, done: Embedded) -> None:
     """A shard with a photo that could not be read just now, or not here, is opened again the next time."""
+    if opened.stale:
+        store.remove(opened.stale)
+        done.removed += len(opened.stale)
     if not opened.unsupported and not any(photo.path in done.postponed for photo in opened.photos):
         store.keep_shards({opened.shard: replace(opened.state, is_done=True)})
     opened.close()

@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,16 @@ from utils.errors import InputError
 FOLDER = "parts"  # within an index
 CLOSED = ".closed"  # ends the names of parts that are being merged
 BLOCK = 5_000  # photos merged at once
+GONE = ""  # in place of the reason why a photo cannot be read
 SEEN_WITHIN = 5  # seconds until a network file system shows a folder that another machine has made
+
+
+class Part(FolderStore):
+    """What one rank does to the index."""
+
+    def remove(self, photos: Iterable[PhotoFile]) -> None:
+        """Record that these photos of the index are gone."""
+        self.add([], _no_vectors(self), dict.fromkeys(photos, GONE))
 
 
 def new_parts(folder: Path) -> Path:
@@ -35,14 +44,14 @@ def new_parts(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def opened_part(parts: Path, rank: int, facts: Facts) -> Iterator[FolderStore]:
+def opened_part(parts: Path, rank: int, facts: Facts) -> Iterator[Part]:
     """The part of one rank, closed at the end. Raises InputError if this machine does not see the folder."""
     if not _is_seen(parts):
         raise InputError(
             f"{parts}: a machine does not see this folder of rank 0; give -o a folder that all machines share, "
             "or a Milvus server by --store"
         )
-    part = FolderStore(parts / str(rank), make=True)
+    part = Part(parts / str(rank), make=True)
     with contextlib.closing(part.connection):
         part.keep_facts(width=facts.width, network=facts.fact("network"))
         yield part
@@ -64,7 +73,10 @@ def merge_parts(store: Store) -> None:
     _close(folder)
     for file in sorted(folder.glob(f"*/*/{FILE}")):
         _merge(file.parent, store)
-        shutil.rmtree(file.parent, ignore_errors=True)  # what is left is merged, and deleted, the next time
+        try:
+            file.unlink()  # merged again, it would undo later changes
+        except OSError as error:
+            raise InputError(f"{file}: cannot be deleted ({error.strerror}); delete it: its photos are in the index") from error
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -77,17 +89,23 @@ def _close(folder: Path) -> None:
 
 def _merge(folder: Path, store: Store) -> None:
     with _faults_named(folder):
-        part = FolderStore(folder)
+        part = Part(folder)
     with contextlib.closing(part.connection):
         if part.fact("network") != store.fact("network"):  # of an index that was deleted, but for its parts
             return
         for photos, vectors in _blocks(part):
             store.add(photos, vectors, {})
-        store.add([], np.empty((0, store.width), np.float32), part.faults())
+        faults = part.faults()
+        store.add([], _no_vectors(store), {photo: reason for photo, reason in faults.items() if reason != GONE})
+        store.remove([photo for photo, reason in faults.items() if reason == GONE])
         store.keep_shards(dict(part.shards()))
 
 
-def _blocks(part: FolderStore) -> Iterator[tuple[list[PhotoFile], np.ndarray]]:
+def _no_vectors(store: Store) -> np.ndarray:
+    return np.empty((0, store.width), np.float32)
+
+
+def _blocks(part: Part) -> Iterator[tuple[list[PhotoFile], np.ndarray]]:
     last = -1
     while True:
         with _faults_named(part.folder):

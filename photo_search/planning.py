@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from photo_search.collecting import Collected, collect, deepest, holders, is_bel
 from photo_search.shards import ShardWork, expanded, is_shard, is_url, located, state_of
 from photo_search.store import PhotoFile, ShardState, Store
 from utils.errors import InputError
+from utils.text import printable
 
 EARLIER_REFUSAL = "HEIC and AVIF images are not read here"  # recorded by earlier versions
 SEEN = 20
@@ -17,7 +19,7 @@ SEEN = 20
 
 @dataclass(frozen=True)
 class Plan:
-    """Photos and shards to embed. removed: number of photos that were gone, and are removed already.
+    """Photos and shards to embed. removed: number of files that were gone, and are removed already.
 
     unsupported: {command that installs what reads them: number of HEIC or AVIF photos left as they were}. faults: {shard that
     cannot be read: why}.
@@ -48,11 +50,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Sources:
-    """patterns: {tar shards as they were named: the shards}. returning: {photo that was taken out of a shard: the shard}."""
+    """patterns: {tar shards as they were named: the shards}. returning: {photo, or folder of photos, in a shard: the shard}."""
 
     roots: list[Path]
     patterns: dict[str, list[str]]
     returning: dict[str, str]
+
+    @property
+    def shards(self) -> list[str]:
+        """All shards that are named, or of which photos are named."""
+        return list(dict.fromkeys([*itertools.chain.from_iterable(self.patterns.values()), *self.returning.values()]))
 
     def named(self, left_out: set[str]) -> set[str]:
         """What was taken out of the index and is to be in it again. A pattern names its shards if all of them were taken out."""
@@ -63,18 +70,23 @@ class _Sources:
 def plan(store: Store, sources: list[str]) -> Plan:
     """Remove the photos that are gone from the sources (files, folders, shards), and list the new and changed ones.
 
-    What `remove` took out stays out until it is named itself. Raises InputError if a file or folder, or each of the shards,
-    cannot be read, or a folder has no photo where there were some: a drive may be away.
+    What `remove` took out stays out until it is named itself. Raises InputError if a file or folder cannot be read, or each of
+    the shards if nothing else is named, or a folder has no photo where there were some: a drive may be away.
     """
     chosen = _told_apart(store, sources)
     left_out = set(store.fact("left_out", []))
     left_out -= chosen.named(left_out)
-    shards = dict.fromkeys([*itertools.chain.from_iterable(chosen.patterns.values()), *chosen.returning.values()])
-    states, faults = _states([shard for shard in shards if not is_below(shard, left_out)])  # first: missing ones change nothing
-    files = _plan_files(store, chosen.roots, left_out)
+    for place, shard in chosen.returning.items():
+        if deepest(place, left_out) >= len(shard):
+            raise InputError(f"{place}: the folder in the shard that holds it was removed from the index; name that folder")
+    states, faults = _states([shard for shard in chosen.shards if shard not in left_out])
+    if faults and not states and not chosen.roots:
+        raise InputError(next(iter(faults.values())))
+    files = _plan_files(store, chosen, left_out)
+    work = _plan_shards(store, states, left_out, set(chosen.returning.values()))
+    # last: until the shards are planned, the same command must find what it names among what was taken out
     store.keep_facts(left_out=sorted(left_out), shards=sorted({*store.fact("shards", []), *chosen.patterns}))
-    work, removed = _plan_shards(store, states, left_out, set(chosen.returning.values()))
-    return replace(files, shards=work, removed=files.removed + removed, faults=faults)
+    return replace(files, shards=work, faults=faults)
 
 
 def sources_of(store: Store) -> list[str]:
@@ -85,26 +97,31 @@ def sources_of(store: Store) -> list[str]:
 def remove(store: Store, places: list[str]) -> int:
     """Take the photos at or below these paths, or in these shards, out of the index, for good. Returns their number.
 
-    Raises InputError, and removes nothing, if one of the places is, or holds, no indexed photo and no shard.
+    Raises InputError, and removes nothing, if one of the places is, or holds, no indexed photo and no shard. Interrupted, it may
+    be repeated.
     """
     absolute = {each for place in places for each in (expanded(place) if is_shard(place) else [located(place)])}
     patterns = {pattern: expanded(pattern) for pattern in store.fact("shards", [])}
     before = set(store.fact("left_out", []))
     photos = [photo for path, photo in store.known().items() if is_below(path, absolute)]
-    forgotten = [shard for shard in store.shards() if is_below(shard, absolute)]
     touched = {holder for place in absolute for holder in holders(place)}
+    forgotten = {shard: state for shard, state in store.shards().items() if is_below(shard, absolute)}
     for shard in store.shards():
-        if shard in touched or is_below(shard, absolute):
+        if shard in touched or shard in forgotten:
             photos += [photo for path, photo in store.known(shard).items() if is_below(path, absolute)]
     shards = {shard for names in patterns.values() for shard in names}
-    _require_present(absolute, [*(photo.path for photo in photos), *forgotten, *(shards - before)])
+    interrupted = set(store.fact("removing", []))
+    _require_present(absolute - interrupted, [*(photo.path for photo in photos), *forgotten, *(shards - before)])
+    taken_out = before | {shard for shard in shards if is_below(shard, absolute)}
+    roots = [root for root in store.fact("roots", []) if not is_below(root, absolute)]
+    patterns = {name: names for name, names in patterns.items() if not taken_out.issuperset(names)}
+    again = {*roots, *(shard for names in patterns.values() for shard in names)}
+    left_out = (taken_out - (shards - again)) | {place for place in absolute if is_below(place, again)}
+    store.keep_facts(roots=roots, shards=list(patterns), left_out=sorted(left_out), removing=sorted(absolute))
+    store.keep_shards({shard: replace(state, is_done=False) for shard, state in forgotten.items()})
     store.remove(photos)
     store.keep_shards(dict.fromkeys(forgotten))
-    roots = [root for root in store.fact("roots", []) if not is_below(root, absolute)]
-    patterns = {name: names for name, names in patterns.items() if not all(is_below(each, absolute | before) for each in names)}
-    again = {*roots, *(shard for names in patterns.values() for shard in names)}
-    left_out = (before - (shards - again)) | {place for place in absolute if is_below(place, again)}
-    store.keep_facts(roots=roots, shards=list(patterns), left_out=sorted(left_out))
+    store.keep_facts(removing=[])
     return len(photos)
 
 
@@ -115,14 +132,14 @@ def _require_present(places: set[str], paths: list[str]) -> None:
 
 
 def _told_apart(store: Store, sources: list[str]) -> _Sources:
-    taken_out, shards = set(store.fact("left_out", [])), store.shards()
+    roots, shards = set(store.fact("roots", [])), store.shards()
     chosen = _Sources([], {}, {})
     for source in sources:
         place = located(source)
-        shard = next((each for each in holders(place) if each in shards), place) if place in taken_out else place
+        shard = next((each for each in holders(place) if each in shards), place)
         if shard != place:
             chosen.returning[place] = shard
-        elif is_shard(source):
+        elif is_shard(source) and place not in roots:  # a folder may be called photos.tar, and be away
             chosen.patterns[place] = expanded(source)
         else:
             chosen.roots.append(Path(source))
@@ -130,45 +147,41 @@ def _told_apart(store: Store, sources: list[str]) -> _Sources:
 
 
 def _states(shards: list[str]) -> tuple[dict[str, ShardState], dict[str, str]]:
-    """The states of shards, and {shard: why} of those that cannot be read. Raises InputError if there are only such."""
+    """The states of shards, and {shard: why} of those that cannot be read."""
     states, faults = dict[str, ShardState](), dict[str, str]()
     for shard in shards:
         try:
             states[shard] = state_of(shard)
         except InputError as error:
             faults[shard] = str(error)
-    if faults and not states:
-        raise InputError(next(iter(faults.values())))
     return states, faults
 
 
-def _plan_shards(store: Store, states: dict[str, ShardState], left_out: set[str], again: set[str]) -> tuple[list[ShardWork], int]:
-    """The shards to read, and the number of photos removed because theirs has changed. again: read them though they are done."""
-    known_states, work, removed = store.shards(), [], 0
-    for shard, now in states.items():
-        state = known_states.get(shard)
-        if state == replace(now, is_done=True) and shard not in again:
-            continue
-        known = store.known(shard) if state else {}
-        if state and (state.size, state.changed) != (now.size, now.changed):
-            store.remove(known.values())
-            removed, known = removed + len(known), {}
-        work.append(ShardWork(shard, frozenset(known.values()), frozenset()))
-    out_of = defaultdict[str, set[str]](set)
+def _plan_shards(store: Store, states: dict[str, ShardState], left_out: set[str], again: set[str]) -> list[ShardWork]:
+    """The shards to read. again: read them though they are done."""
+    recorded, out_of = store.shards(), defaultdict[str, set[str]](set)
     for path in left_out:
         for holder in holders(path):
             out_of[holder].add(path)
+    work = []
+    for shard, now in states.items():
+        if shard in again or recorded.get(shard) != replace(now, is_done=True):
+            known = store.known(shard).values() if shard in recorded else ()
+            work.append(ShardWork(shard, frozenset(known), frozenset(out_of[shard])))
     links = {shard: real for shard in states if not is_url(shard) and (real := os.path.realpath(shard)) != shard}
     store.keep_links(links, [each.shard for each in work if not is_url(each.shard)])
     store.keep_shards({each.shard: states[each.shard] for each in work})
-    return [each._replace(left_out=frozenset(out_of[each.shard])) for each in work], removed
+    return work
 
 
-def _plan_files(store: Store, roots: list[Path], left_out: set[str]) -> Plan:
+def _plan_files(store: Store, chosen: _Sources, left_out: set[str]) -> Plan:
+    roots = chosen.roots
     known, places = store.known(), [os.path.abspath(root) for root in roots]
     existing = [root for root, place in zip(roots, places, strict=True) if root.exists() or place not in known]
     found = collect(existing)
     _require_some(existing, found, known)
+    if found.tar_files:
+        _print_tar_files(found.tar_files, {*chosen.shards, *left_out, *store.shards()})
     indexed_roots = {*store.fact("roots", []), *map(os.path.abspath, existing)}
     wanted = {path: photo for path, photo in found.photos.items() if deepest(path, indexed_roots) >= deepest(path, left_out)}
     gone = [path for path in known if path not in wanted and is_below(path, places) and not is_below(path, found.unlisted)]
@@ -180,6 +193,13 @@ def _plan_files(store: Store, roots: list[Path], left_out: set[str]) -> Plan:
     changed = (path for path, photo in wanted.items() if path in again or known.get(path) != photo)
     new = [wanted[path] for path in changed if path not in found.unsupported]
     return Plan(new, [], len(gone), Counter(found.unsupported.values()))
+
+
+def _print_tar_files(files: list[str], named: set[str]) -> None:
+    unread = next((file for file in files if not is_below(file, named)), None)
+    if unread is not None:
+        pattern = printable(os.path.join(os.path.dirname(unread), "*.tar"))
+        print(f"note: {printable(unread)}: tar files in a folder are not read; name them: {pattern}", file=sys.stderr)
 
 
 def _require_some(roots: list[Path], found: Collected, known: dict[str, PhotoFile]) -> None:

@@ -37,12 +37,15 @@ class ShardWork(NamedTuple):
 class OpenedShard(NamedTuple):
     """The photos of a shard to embed, to be read from the local file `file`; or why it cannot be read.
 
+    stale: its photos that are in the index, but no longer in the shard.
+
     unsupported: {command that installs what reads them: number of HEIC or AVIF photos}.
     """
 
     shard: str
     file: str
     photos: list[PhotoFile]
+    stale: list[PhotoFile]
     state: ShardState
     unsupported: Counter[str]
     fault: str | None = None
@@ -158,10 +161,12 @@ class ShardReader:
                 copy.unlink()
             if is_disk_full(error):
                 raise
-            return OpenedShard(shard, shard, [], ShardState(0, 0, is_done=False), Counter(), str(error))
+            return OpenedShard(shard, shard, [], [], ShardState(0, 0, is_done=False), Counter(), str(error))
         state = state_of(shard) if is_url(shard) else ShardState(found.size, found.changed, is_done=False)
-        photos = [photo for photo in found.photos if photo not in known and not is_below(photo.path, left_out)]
-        return OpenedShard(shard, file, photos, state, found.unsupported)
+        wanted = {photo.path: photo for photo in found.photos if not is_below(photo.path, left_out)}
+        photos = [photo for path, photo in wanted.items() if photo not in known and path not in found.unsupported]
+        stale = [photo for photo in known if photo.path not in wanted]
+        return OpenedShard(shard, file, photos, stale, state, Counter(found.unsupported.values()))
 
     def _fetch(self, url: str, copy: Path) -> None:
         """A server that did not answer is not asked for other shards."""

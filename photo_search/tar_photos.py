@@ -9,7 +9,6 @@ import io
 import os
 import re
 import tarfile
-from collections import Counter
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
@@ -34,12 +33,12 @@ class _Header(BoundedHeader):
 
 
 class Scan(NamedTuple):
-    """size, changed: of the tar file. unsupported: {command that installs what reads them: number of HEIC or AVIF photos}."""
+    """size, changed: of the tar file. unsupported: {path of a HEIC or AVIF photo: command that installs what reads it}."""
 
     photos: list[PhotoFile]
     size: int
     changed: int
-    unsupported: Counter[str]
+    unsupported: dict[str, str]
 
 
 def scan(shard: str, file: str) -> Scan:
@@ -77,8 +76,7 @@ def scan(shard: str, file: str) -> Scan:
     except Exception as error:  # a damaged header can make tarfile raise nearly anything
         reason = one_line(error)[:200] or type(error).__name__
         raise InputError(f"{shard}: not a whole tar file ({reason}); replace it, or leave it out") from error
-    readable = [photo for photo in photos.values() if photo.path not in unsupported]
-    return Scan(readable, status.st_size, status.st_mtime_ns, Counter(unsupported.values()))
+    return Scan(list(photos.values()), status.st_size, status.st_mtime_ns, unsupported)
 
 
 def _require_uncompressed(content: BinaryIO) -> None:
@@ -125,6 +123,9 @@ class MemberBytes(io.BytesIO):
     def __init__(self, content: bytes, name: str):
         super().__init__(content)
         self.name = name
+
+    def __repr__(self) -> str:
+        return repr(self.name)  # as Pillow's messages show a file
 
 
 def read_member(photo: PhotoFile, file: str) -> MemberBytes:

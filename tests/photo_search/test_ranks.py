@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -98,6 +99,27 @@ def test_a_process_of_an_earlier_run_cannot_add_to_a_part_that_is_being_merged(s
         added_meanwhile()  # nor when it is merged
     assert len(refused) == 2 and names_in(store) == ["a"]
     assert not (store.folder / "parts").exists()
+
+
+def test_what_is_gone_from_a_shard_is_removed_when_parts_are_merged(store):
+    photos = [PhotoFile(f"s.tar/{number}", 1, 2, "s.tar", 512) for number in range(3)]
+    store.add(photos, np.eye(4, dtype=np.float32)[:3], {})
+    with opened_part(new_parts(store.folder), 0, FACTS) as part:
+        part.remove(photos[:1])
+        part.add([], np.empty((0, 4)), {photos[1]: "no image"})
+        part.remove([PhotoFile("never there", 1, 2)])
+    merge_parts(store)
+    assert names_in(store) == ["s.tar/2"] and store.faults() == {photos[1]: "no image"}
+
+
+def test_a_part_that_is_merged_is_not_merged_again(store, monkeypatch):
+    """It would undo later changes."""
+    with opened_part(new_parts(store.folder), 0, FACTS) as part:
+        add(part, "a")
+    with monkeypatch.context() as patched, pytest.raises(InputError, match="cannot be deleted") as error:
+        patched.setattr(Path, "unlink", mock.Mock(side_effect=PermissionError(13, "Permission denied")))
+        merge_parts(store)
+    assert "photos.sqlite: cannot be deleted (Permission denied); delete it" in str(error.value)
 
 
 def test_parts_of_another_index_are_dropped_and_damaged_ones_named(store):

@@ -7,6 +7,7 @@ import tarfile
 
 import pytest
 
+from datasets.images import decode
 from photo_search.tar_photos import LARGEST_PHOTO, read_member, scan
 from tests.helpers.guard import guarded
 from tests.helpers.trees import packed, picture, refusal
@@ -107,6 +108,13 @@ NAMES = [
 def test_names_that_no_photo_has_are_refused(tmp_path, name):
     path = with_members(tmp_path / "shard.tar", member("x.png", pax_headers={"path": name}))
     assert "has a name that no photo has" in refusal(scan, "the shard", str(path))
+
+
+def test_the_reason_why_a_photo_cannot_be_read_is_the_same_each_time(tmp_path):
+    path = packed(tmp_path / "shard.tar", [("a.png", b"no image")])
+    (photo,) = scan("shard.tar", str(path)).photos
+    line = refusal(decode, read_member(photo, str(path)), 32)
+    assert line == "shard.tar/a: not a readable image (cannot identify image file 'shard.tar/a'); replace it, or leave it out"
 
 
 def test_a_name_that_is_there_twice_is_refused(tmp_path):
