@@ -117,12 +117,12 @@ def require_known_scheme(url: str) -> str:
     shown = USER.sub("://", url)
     if scheme not in SCHEMES:
         raise InputError(f"{shown}: shards are fetched from {', '.join(SCHEMES)}; download them, and name the files")
+    if shown != url:
+        raise InputError(f"{shown}: write no name or password into a URL, which the index keeps; use a key, or a signed URL")
     try:
         urlsplit(url)
     except ValueError as error:
-        raise InputError(f"{shown}: not a URL ({error})") from error
-    if shown != url:
-        raise InputError(f"{shown}: write no name or password into a URL, which the index keeps; use a key, or a signed URL")
+        raise InputError(f"{url}: not a URL ({error})") from error
     return scheme
 
 
