@@ -15,6 +15,7 @@ from tests.helpers.fake_network import fake_network
 from tests.helpers.stores import HAS_MILVUS, open_home, release_lite
 from tests.helpers.trees import packed, picture, put
 
+pytest.importorskip("faiss")
 NETWORK = fake_network()
 WRITES = {
     "folder": (FolderStore, ("keep_facts", "add", "remove", "keep_shards", "keep_links")),
