@@ -6,6 +6,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 PREFIX, FILE_SUFFIX, DEFAULT_NAME = "milvus:", ".db", "photos"
+ENDS = "_records", "_codes0", "_codes1"  # of the names of collections
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")  # Milvus allows 255 characters; ours begin with it and are longer
 
 
@@ -31,6 +32,10 @@ def milvus_address(text: str) -> MilvusAddress:
     uri, _, name = text.removeprefix(PREFIX).partition("#")
     if not NAME.fullmatch(name or DEFAULT_NAME):
         raise ValueError(f"#{name}: a name has letters, digits and _, and begins with no digit")
+    if name.endswith(ENDS):
+        raise ValueError(
+            f"#{name}: a collection of another index may have this name; choose one without {', '.join(ENDS)} at its end"
+        )
     if "://" not in uri:
         if not uri.endswith(FILE_SUFFIX) or "\0" in uri:
             raise ValueError(

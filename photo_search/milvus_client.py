@@ -13,6 +13,7 @@ from typing import Any
 from photo_search.milvus_address import MilvusAddress
 from photo_search.milvus_faults import fault_of
 from photo_search.milvus_lite_file import start_lite
+from photo_search.store import StoreFault
 from utils.errors import InputError
 from utils.progress import progress_bar
 
@@ -24,6 +25,7 @@ MOST_ROWS = 16_384  # of an answer of Milvus
 MOST_BYTES = 16 << 20  # of a request or an answer; Milvus refuses more than 64 MiB
 MOST_LITE_BYTES = 128 << 20  # Milvus Lite reads all rows for each answer
 ID_LIMIT = 1 << 63
+Fields = dict[str, dict[str, Any]]  # {name of a field: pymilvus's description}
 INSTALL = "pip install -r requirements-scale.txt"
 
 
@@ -61,6 +63,10 @@ class Milvus:
         answer = self.ask(method, collection, consistency_level="Bounded" if collection in self._current else "Strong", **named)
         self._current.add(collection)
         return answer
+
+    def refresh(self) -> None:
+        """Let the next answers contain all changes by other processes too."""
+        self._current.clear()
 
     def write(self, collection: str, rows: list[dict[str, Any]], row_bytes: int) -> None:
         """Add rows of at most so many bytes, or replace those of the same id."""
@@ -105,11 +111,13 @@ class Milvus:
     def _query(self, collection: str, where: str, fields: list[str], limit: int) -> list[dict[str, Any]]:
         return list(self.read("query", collection, filter=where, output_fields=fields, limit=limit))
 
-    def has(self, collection: str, fields: set[str]) -> bool:
+    def has(self, collection: str, fields: Fields) -> bool:
         """Whether there is such a collection. Raises InputError if it has other fields."""
         if not self.ask("has_collection", collection):
             return False
-        if {field["name"] for field in self.ask("describe_collection", collection)["fields"]} != fields:
+        found = self.ask("describe_collection", collection)["fields"]
+        wanted = {(name, each["datatype"], each.get("is_primary", False)) for name, each in fields.items()}
+        if {(each["name"], each["type"], each.get("is_primary", False)) for each in found} != wanted:
             raise InputError(f"{self.place}: another program made the collection {collection}; choose another name after #")
         return True
 
@@ -118,8 +126,8 @@ class Milvus:
         fields = {each["name"]: each for each in self.ask("describe_collection", collection)["fields"]}
         return int(fields[field]["params"]["dim"])
 
-    def make(self, collection: str, fields: dict[str, dict[str, Any]], index: dict[str, Any]) -> None:
-        """Make a collection. fields: {name: pymilvus's description}; index: of its vectors, in the last field."""
+    def make(self, collection: str, fields: Fields, index: dict[str, Any]) -> None:
+        """Make a collection; index: of its vectors, in the last field."""
         schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
         for name, description in fields.items():
             schema.add_field(name, **description)
@@ -204,9 +212,7 @@ class Milvus:
         except ImportError as error:
             raise InputError(f"{self.place}: {error.name or error} is missing: {INSTALL}") from error
         except Exception as error:  # pymilvus raises its own kinds, gRPC's, and, where an answer is damaged, any other
-            raise InputError(
-                f"{self.place}: {fault_of(error)}"
-            ) from None  # pymilvus makes an error its own cause: an endless chain
+            raise StoreFault(f"{self.place}: {fault_of(error)}") from None  # pymilvus makes an error its own cause: endless
 
 
 def _connected(address: MilvusAddress, token: str) -> Any:

@@ -5,16 +5,17 @@ product of two of them is their length less twice the Hamming distance: it ranks
 """
 
 import base64
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from photo_search.index import BITS, CODES_FITTED_ON, LARGEST_SAMPLE, OUTGROWN, fitted
-from photo_search.milvus_client import ID_LIMIT, MOST_ROWS, Milvus
+from photo_search.milvus_client import ID_LIMIT, MOST_ROWS, Fields, Milvus
 from photo_search.milvus_index import code_index, is_still_right, search_params
-from photo_search.milvus_records import FACT, FIT, Records
-from photo_search.store import Found
-from utils.errors import InputError
+from photo_search.milvus_records import Records
+from photo_search.milvus_values import FACT, FIT
+from photo_search.store import Found, StoreFault
 from utils.progress import progress_bar
 
 RECORD = "codes"
@@ -39,6 +40,7 @@ class Codes:
     def __init__(self, milvus: Milvus, name: str, records: Records):
         self.milvus, self.name, self.records = milvus, name, records
         self._fit: _Fit | None = None
+        self._recorded: Any = None  # the fact that it was read by
 
     @property
     def bits(self) -> int:
@@ -47,18 +49,19 @@ class Codes:
 
     def is_fitted(self) -> bool:
         """Whether there are codes; another process may have fitted others since the last time."""
-        recorded = self.records.get(FACT, [RECORD]).get(RECORD)
+        facts = self.records.get(FACT, [RECORD, "width"])
+        recorded = facts.get(RECORD)
         if recorded is None:
             self._fit = None
-        elif self._fit is None or self._fit.serial != recorded["serial"]:
-            self._fit = self._read(recorded)
+        elif self._fit is None or self._recorded != recorded:
+            self._fit, self._recorded = self._read(recorded, facts["width"]), recorded
             index = code_index(self._fit.rows, self.milvus.is_lite)
             self.milvus.open(self._collection(self._fit.serial), "code", index)
         return self._fit is not None
 
     def add(self, ids: list[int], vectors: np.ndarray) -> None:
         """Add the codes of vectors (n, d), or replace them; nothing where none are fitted."""
-        if self._fit is not None and ids:
+        if ids and self.is_fitted() and self._fit:
             self._write(self._fit, ids, vectors)
 
     def remove(self, ids: list[int]) -> None:
@@ -91,16 +94,39 @@ class Codes:
         serial = (self._fit.serial if self._fit else 0) + 1
         new = _Fit(serial, count, fit.values)
         collection = self._collection(serial)
-        if self.milvus.ask("has_collection", collection):
+        fields = self._fields(len(fit.values))
+        if self.milvus.has(collection, fields):
             self.milvus.ask("drop_collection", collection)  # of an earlier fit, or an interrupted one
-        self._make(collection, new)
+        self.milvus.make(collection, fields, code_index(count, self.milvus.is_lite))
         with progress_bar(count, "computing codes", "photos") as bar:
             for page in self.milvus.pages(photos, "", ["vector"], 8 * width):
                 self._write(new, [row["id"] for row in page], vectors_in(page))
                 bar.update(len(page))
         self.records.put(FIT, {str(serial % 2): base64.b64encode(new.values.astype("<f4").tobytes()).decode()})
-        self.records.put(FACT, {RECORD: {"serial": serial, "rows": count, "bits": len(new.values)}})
+        self._recorded = {"serial": serial, "rows": count, "bits": len(new.values)}
+        self.records.put(FACT, {RECORD: self._recorded})
         self._fit = new
+
+    def complete(self, photos: str, width: int) -> None:
+        """Add the codes that photos lack, and forget those without a photo: a run was killed, or codes were fitted meanwhile."""
+        if not self.is_fitted() or self._fit is None:
+            return
+        codes = self._collection(self._fit.serial)
+        if self.milvus.count(codes) == self.milvus.count(photos):
+            return
+        for lacking in self._lacking(codes, photos):
+            rows = self.milvus.by_id(photos, lacking, ["vector"], 8 * width)
+            self._write(self._fit, [row["id"] for row in rows], vectors_in(rows))
+        for lacking in self._lacking(photos, codes):
+            self.milvus.delete(codes, lacking)
+
+    def _lacking(self, collection: str, other: str) -> Iterator[list[int]]:
+        """Ids that are in the other collection, but not in this one."""
+        for page in self.milvus.pages(other, "", ["id"]):
+            ids = [row["id"] for row in page]
+            lacking = {*ids} - {row["id"] for row in self.milvus.by_id(collection, ids, ["id"])}
+            if lacking:
+                yield [*lacking]
 
     def _sample(self, photos: str, count: int, width: int) -> np.ndarray:
         """Vectors (n, width) of photos drawn at random: their ids are hashes, so these are those of the lowest ids."""
@@ -109,21 +135,23 @@ class Codes:
         pages = self.milvus.pages(photos, "", ["vector"], 8 * width, limit)
         return np.concatenate([vectors_in(page) for page in pages])[:most]
 
-    def _make(self, collection: str, fit: _Fit) -> None:
+    def _fields(self, bits: int) -> Fields:
         from pymilvus import DataType
 
         kind = DataType.FLOAT_VECTOR if self.milvus.is_lite else DataType.BINARY_VECTOR
-        code = {"datatype": kind, "dim": _padded(len(fit.values))}
-        fields = {"id": {"datatype": DataType.INT64, "is_primary": True}, "code": code}
-        self.milvus.make(collection, fields, code_index(fit.rows, self.milvus.is_lite))
+        return {"id": {"datatype": DataType.INT64, "is_primary": True}, "code": {"datatype": kind, "dim": _padded(bits)}}
 
-    def _read(self, recorded: dict[str, Any]) -> _Fit:
+    def _read(self, recorded: Any, width: int) -> _Fit:
         try:
             serial, rows, bits = (int(recorded[name]) for name in ("serial", "rows", "bits"))
             text = self.records.get(FIT, [str(serial % 2)])[str(serial % 2)]
-            return _Fit(serial, rows, np.frombuffer(base64.b64decode(text, validate=True), "<f4").reshape(bits, -1))
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{self.milvus.place}: its codes are damaged ({error}); index the photos again") from error
+            values = np.frombuffer(base64.b64decode(text, validate=True), "<f4").reshape(bits, width + 1)
+            if serial < 1 or rows < 1 or bits < 1 or not np.isfinite(values).all():
+                raise ValueError("numbers out of range")
+            return _Fit(serial, rows, values)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            what = f"its codes are damaged ({error}); index the photos again, into another #NAME"
+            raise StoreFault(f"{self.milvus.place}: {what}") from error
 
     def _write(self, fit: _Fit, ids: list[int], vectors: np.ndarray) -> None:
         codes = self._encoded(fit, vectors)

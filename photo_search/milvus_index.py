@@ -35,13 +35,13 @@ def code_index(count: int, is_lite: bool) -> dict[str, Any]:
 
 
 def lists(count: int) -> int:
-    """√n, as for faiss."""
-    return min(MOST_LISTS, max(1, round(count**0.5)))
+    """√n, as for faiss, which wants 39 vectors or more in each."""
+    return min(MOST_LISTS, max(1, round(min(count**0.5, count / 39))))
 
 
 def is_still_right(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
     """Whether an index that Milvus describes may stay: it is of the wanted kind, and has lists for about as many vectors."""
-    if found.get("index_type") != wanted["index_type"]:
+    if any(found.get(name) != wanted[name] for name in ("index_type", "metric_type")):
         return False
     nlist = wanted.get("params", {}).get("nlist")
     return nlist is None or nlist <= OUTGROWN**0.5 * int(found.get("nlist", 0))

@@ -9,11 +9,12 @@ A photo's id is a hash of its path, so a row that is written again replaces itse
 lose nothing and store nothing twice. Filters hold numbers only, never a path.
 """
 
+import contextlib
 import copy
 import os
 import secrets
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,28 +24,29 @@ from photo_search.collecting import is_below
 from photo_search.config import SUGGESTED
 from photo_search.index import RECALL_QUERIES, recall, require_unit, unit
 from photo_search.milvus_address import MilvusAddress
-from photo_search.milvus_client import ID_LIMIT, Milvus
+from photo_search.milvus_client import ID_LIMIT, Fields, Milvus
 from photo_search.milvus_codes import Codes, found_by, vectors_in
 from photo_search.milvus_index import described, is_still_right, search_params, vector_index
-from photo_search.milvus_records import (
+from photo_search.milvus_records import Records
+from photo_search.milvus_run import sole_run
+from photo_search.milvus_values import (
     FACT,
     LINK,
     LONGEST,
     LONGEST_NAME,
+    PHOTO_FIELDS,
     SHARD,
     UNREADABLE,
-    Records,
-    escaped,
+    fields_of,
     group_id,
     hashed,
     is_too_long,
-    unescaped,
+    photo_of,
 )
-from photo_search.store import FORMAT, Found, PhotoFile, ShardState, Store
+from photo_search.store import FORMAT, Found, PhotoFile, ShardState, Store, StoreFault
 from utils.errors import InputError
 from utils.text import printable
 
-FIELDS = ("path", "size", "changed", "offset", "shard", "shard_id")
 ROW_BYTES, MOST_ROW_BYTES = 1_000, 2 * LONGEST_NAME + 100  # of a photo without its vector, ordinarily and at most
 RECALL_AT, WIDER = 20, 16
 LITE_QUERIES = 20  # for measuring recall: Milvus Lite takes a tenth of a second for each among 100,000 photos
@@ -65,6 +67,8 @@ class MilvusStore(Store):
     Raises InputError if there is none, if another program made the collections, or Milvus does not answer.
     """
 
+    serves_threads = True
+
     def __init__(self, folder: Path, address: MilvusAddress, token: str, make: bool = False):
         self.folder, self.place, self.is_shared = folder, str(address), not address.is_file
         if not make and address.is_file and not os.path.exists(address.uri):
@@ -77,14 +81,28 @@ class MilvusStore(Store):
                 raise InputError(self._none())
             self.records.make()
         self.records.open()
+        self._read_facts()
+        if self.fact("identity") is None:
+            self.keep_facts(identity=secrets.token_hex(8))
+        self.codes.is_fitted()
+
+    @property
+    def options(self) -> str:
+        return f"-o {self.folder} --store {self.place}"
+
+    @contextlib.contextmanager
+    def sole_run(self) -> Iterator[None]:
+        with sole_run(self.records) if self.is_shared else contextlib.nullcontext():  # a Lite file has one process
+            self._read_facts()
+            yield
+
+    def _read_facts(self) -> None:
+        """Those of another run may have come since the last time."""
         self._facts = self.records.all(FACT)
         if self.fact("format", FORMAT) != FORMAT:
             raise InputError(f"{self.place}: was made by another version; index the photos again, into another #NAME")
-        if self.fact("identity") is None:
-            self.keep_facts(identity=secrets.token_hex(8))
         if self.width:
             self._open_photos()
-        self.codes.is_fitted()
 
     def fact(self, name: str, default: Any = None) -> Any:
         return self._facts.get(name, default)
@@ -102,16 +120,16 @@ class MilvusStore(Store):
 
     def known(self, shard: str = "") -> dict[str, PhotoFile]:
         where = f"shard_id == {group_id(shard)}"
-        pages = self.milvus.pages(self.photos, where, list(FIELDS), ROW_BYTES) if self.width else ()
-        readable = {photo.path: photo for page in pages for photo in map(_photo, page) if photo.shard == shard}
-        unreadable = {path: _photo(value) for path, value in self.records.all(UNREADABLE, shard).items()}
+        pages = self.milvus.pages(self.photos, where, list(PHOTO_FIELDS), ROW_BYTES) if self.width else ()
+        readable = {photo.path: photo for page in pages for photo in map(photo_of, page) if photo.shard == shard}
+        unreadable = {path: value.photo for path, value in self.records.all(UNREADABLE, shard).items()}
         both = [path for path in unreadable if path in readable]
         if both:  # storing them was interrupted; those that have changed are embedded again
             self.records.drop(UNREADABLE, both)
         return {**unreadable, **readable}
 
     def unreadable(self) -> dict[str, str]:
-        return {path: value["reason"] for path, value in self.records.all(UNREADABLE).items()}
+        return {path: value.reason for path, value in self.records.all(UNREADABLE).items()}
 
     def add(self, photos: Sequence[PhotoFile], vectors: np.ndarray, faults: dict[PhotoFile, str]) -> None:
         require_unit(vectors)
@@ -121,13 +139,15 @@ class MilvusStore(Store):
         photos, vectors = [photos[row] for row in kept], vectors[kept]
         ids = [hashed(photo.path) for photo in photos]
         self.codes.add(ids, vectors)  # first: each photo has a code, and a code without a photo is not found
-        rows = [{"id": id_, **_fields(photo), "vector": vector} for id_, photo, vector in zip(ids, photos, vectors, strict=True)]
+        rows = [
+            {"id": id_, **fields_of(photo), "vector": vector} for id_, photo, vector in zip(ids, photos, vectors, strict=True)
+        ]
         self.milvus.write(self.photos, rows, MOST_ROW_BYTES + 4 * self.width)
         were_unreadable = self.records.get(UNREADABLE, [photo.path for photo in photos])
         if were_unreadable:
             self.records.drop(UNREADABLE, list(were_unreadable))
         for photo, reason in faults.items():
-            self.records.put(UNREADABLE, {photo.path: {**_fields(photo), "reason": reason[:LONGEST_REASON]}}, photo.shard)
+            self.records.put(UNREADABLE, {photo.path: {**fields_of(photo), "reason": reason[:LONGEST_REASON]}}, photo.shard)
         self._remove_vectors(faults)
 
     def remove(self, photos: Iterable[PhotoFile]) -> None:
@@ -146,9 +166,11 @@ class MilvusStore(Store):
         return _best(*self.codes.search(queries, k), k) if self.codes.bits else self.search(queries, k)
 
     def prepare(self, codes: bool) -> str:
+        self.milvus.refresh()
         count = len(self)
         if count == 0:
             return "no photo is left in the index"
+        self.codes.complete(self.photos, self.width)
         if codes:
             self.codes.prepare(self.photos, count, self.width)
             return f"codes of {self.codes.bits} bits: {self._recall(codes)} are found"
@@ -162,15 +184,15 @@ class MilvusStore(Store):
         return f"searched by {described(index)}: {self._recall(codes)} that a search {WIDER} times as wide finds are found"
 
     def photos_of(self, ids: Iterable[int]) -> dict[int, PhotoFile]:
-        rows = self.milvus.by_id(self.photos, [*map(int, ids)], list(FIELDS), ROW_BYTES) if self.width else []
-        return {row["id"]: _photo(row) for row in rows}
+        rows = self.milvus.by_id(self.photos, [*map(int, ids)], list(PHOTO_FIELDS), ROW_BYTES) if self.width else []
+        return {row["id"]: photo_of(row) for row in rows}
 
     def vectors_of(self, ids: Iterable[int]) -> dict[int, np.ndarray]:
         rows = self.milvus.by_id(self.photos, [*map(int, ids)], ["vector"], 8 * self.width) if self.width else []
         return {row["id"]: np.array(row["vector"], np.float32) for row in rows}
 
     def shards(self) -> dict[str, ShardState]:
-        return {shard: ShardState(*state) for shard, state in self.records.all(SHARD).items()}
+        return self.records.all(SHARD)
 
     def keep_shards(self, shards: dict[str, ShardState | None]) -> None:
         kept = {shard: (state.size, state.changed, state.is_done) for shard, state in shards.items() if state}
@@ -203,29 +225,29 @@ class MilvusStore(Store):
         return other
 
     def _none(self) -> str:
-        advice = f"`python search.py index PHOTOS --arch {SUGGESTED} -o {self.folder} --store {self.place}`"
+        advice = f"`python search.py index PHOTOS --arch {SUGGESTED} {self.options}`"
         return f"{self.place}: no index there; make one with {advice}, or with --checkpoint FILE in place of --arch"
 
     def _open_photos(self) -> None:
         """Make the collection of the photos if there is none, and load it."""
-        if not self.milvus.has(self.photos, {"id", *FIELDS, "vector"}):
-            self._make_photos()
+        index, fields = vector_index(0, self.width, "exact"), self._fields()
+        if not self.milvus.has(self.photos, fields):
+            self.milvus.make(self.photos, fields, index)
         width = self.milvus.dimension(self.photos, "vector")
         if width != self.width:
             raise InputError(
                 f"{self.place}: the vectors of the collection {self.photos} have {width} numbers, but those of this index have "
                 f"{self.width}; choose another name after #"
             )
-        self.milvus.open(self.photos, "vector", vector_index(0, self.width, "exact"))
+        self.milvus.open(self.photos, "vector", index)
 
-    def _make_photos(self) -> None:
+    def _fields(self) -> Fields:
         from pymilvus import DataType
 
         text, number = {"datatype": DataType.VARCHAR, "max_length": LONGEST}, {"datatype": DataType.INT64}
-        columns = {name: text if name in ("path", "shard") else number for name in FIELDS}
+        columns = {name: text if name in ("path", "shard") else number for name in PHOTO_FIELDS}
         vector = {"datatype": DataType.FLOAT_VECTOR, "dim": self.width}
-        fields = {"id": {**number, "is_primary": True}, **columns, "vector": vector}
-        self.milvus.make(self.photos, fields, vector_index(0, self.width, "exact"))
+        return {"id": {**number, "is_primary": True}, **columns, "vector": vector}
 
     def _remove_vectors(self, photos: Iterable[PhotoFile]) -> None:
         ids = [hashed(photo.path) for photo in photos]
@@ -245,10 +267,11 @@ class MilvusStore(Store):
     def _fit_codes(self) -> None:
         count = len(self)
         if count > MOST_ENCODED:
-            advice = f"`python search.py index --codes -o {self.folder}`"
-            raise InputError(f"{self.place}: has no codes yet; compute them with {advice}")
+            what = f"has no codes yet; compute them with `python search.py index --codes {self.options}`"
+            raise StoreFault(f"{self.place}: {what}", "The photos have no hash codes yet; search without them.")
         if count:
-            self.codes.prepare(self.photos, count, self.width)
+            with sole_run(self.records, 0) if self.is_shared else contextlib.nullcontext():
+                self.codes.prepare(self.photos, count, self.width)
 
     def _recall(self, codes: bool) -> str:
         """The share of the photos most similar to perturbed vectors, as `VectorIndex.recall_at` measures it, in words."""
@@ -266,15 +289,6 @@ def _best(ids: np.ndarray, similarity: np.ndarray, k: int) -> Found:
     """In order of similarity, then of id."""
     order = np.lexsort((ids, -similarity), axis=-1)[:, :k]  # NaN comes last
     return np.take_along_axis(ids, order, 1), np.take_along_axis(similarity, order, 1)
-
-
-def _fields(photo: PhotoFile) -> dict[str, Any]:
-    texts = {"path": escaped(photo.path), "shard": escaped(photo.shard)}
-    return {**photo._asdict(), **texts, "shard_id": group_id(photo.shard)}
-
-
-def _photo(row: dict[str, Any]) -> PhotoFile:
-    return PhotoFile(unescaped(row["path"]), row["size"], row["changed"], unescaped(row["shard"]), row["offset"])
 
 
 def _print_too_long(photos: list[PhotoFile]) -> None:

@@ -27,6 +27,9 @@ class Recorded(Protocol):
     @property
     def place(self) -> str: ...
 
+    @property
+    def options(self) -> str: ...
+
     def fact(self, name: str, default: Any = None) -> Any: ...
 
     @property
@@ -39,6 +42,7 @@ class Facts:
 
     place: str
     values: dict[str, Any]
+    options: str = ""
 
     def fact(self, name: str, default: Any = None) -> Any:
         """The value under this name."""
@@ -52,7 +56,7 @@ class Facts:
 
 def facts_of(store: Recorded) -> Facts:
     """What another rank must know to open the same network."""
-    return Facts(store.place, {name: store.fact(name) for name in FACTS_OF_NETWORK})
+    return Facts(store.place, {name: store.fact(name) for name in FACTS_OF_NETWORK}, store.options)
 
 
 def network_of_rank(facts: Facts, options: NetworkOptions, computing: Computing) -> Network:
@@ -103,7 +107,7 @@ def _from_file(store: Recorded, options: NetworkOptions, computing: Computing) -
     if store.fact("network") is None:
         if options.is_named:
             return functools.partial(new_network, options, computing)
-        advice = f"`python search.py index PHOTOS --arch {SUGGESTED} -o {store.place}` adds some"
+        advice = f"`python search.py index PHOTOS --arch {SUGGESTED} {store.options}` adds some"
         raise InputError(f"{store.place}: holds no photos yet; {advice}")
     size = options.image_size or store.fact("side")
     if store.fact("untrained") is not None:

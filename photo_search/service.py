@@ -9,6 +9,7 @@ import errno
 import signal
 import socket
 import string
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -28,9 +29,11 @@ from photo_search.connections import Server
 from photo_search.network import Network
 from photo_search.request_queue import Refusal, RequestQueue
 from photo_search.searching import Hit, Searcher
+from photo_search.store import StoreFault
 from photo_search.thumbnails import SIDES, thumbnail
 from photo_search.uploads import DRAWING_PIXELS, decode_picture, extract_drawing
 from utils.errors import InputError
+from utils.text import printable
 from utils.workers import signal_handlers
 
 PAGE = Path(__file__).parent / "page"
@@ -49,7 +52,8 @@ class Service:
     def __init__(self, searcher: Searcher):
         self.searcher = searcher
         self.searches, self.uploads = RequestQueue(MAX_SEARCHES), RequestQueue(MAX_UPLOADS, UPLOADS_HELD)
-        self.store, self.store_lock = searcher.store.for_another_thread(), threading.Lock()  # photos need not wait for a search
+        self.store = searcher.store.for_another_thread()  # photos need not wait for a search
+        self.store_lock = contextlib.nullcontext() if self.store.serves_threads else threading.Lock()
         self.identity, self.photos = self.store.fact("identity"), 0
 
     def page(self, _: Request) -> Response:
@@ -133,7 +137,9 @@ def make_app(searcher: Searcher, auth: str | None = None, hosts: tuple[str, ...]
 
 
 async def _refuse(_: Request, error: Exception) -> Response:
-    text = str(error).rstrip(".")
+    if isinstance(error, StoreFault):
+        print(f"error: {printable(error)}", file=sys.stderr, flush=True)
+    text = (error.notice if isinstance(error, StoreFault) else str(error)).rstrip(".")
     return JSONResponse({"notice": f"{text[:1].upper()}{text[1:]}."}, getattr(error, "status", 400))
 
 

@@ -56,16 +56,36 @@ class ShardState:
     is_done: bool
 
 
+class StoreFault(InputError):
+    """A store elsewhere that does not serve. notice: what a visitor of the page reads, who need not know the store's address."""
+
+    status = 503
+
+    def __init__(self, message: str, notice: str = "The photo database does not answer; try again later."):
+        super().__init__(message)
+        self.notice = notice
+
+
 class Store(ABC):
     """Photos and their vectors (d,) float32, of length 1, under ids that stay those of the same photo.
 
     folder: of the index on this machine. place: names the store in messages. is_shared: whether several processes may add photos
-    at the same time. All methods raise InputError if the store cannot be read or written, is damaged, or full.
+    at the same time. serves_threads: whether several threads may use it at the same time. All methods raise InputError if the
+    store cannot be read or written, is damaged, or full.
     """
 
     folder: Path
     place: str
-    is_shared = False
+    is_shared = serves_threads = False
+
+    @property
+    def options(self) -> str:
+        """The options that name this store to `search.py index`."""
+        return f"-o {self.folder}"
+
+    def sole_run(self) -> contextlib.AbstractContextManager[None]:
+        """Raise InputError if another run, perhaps on another machine, is changing the store; `folder` is locked by who calls."""
+        return contextlib.nullcontext()
 
     @abstractmethod
     def fact(self, name: str, default: Any = None) -> Any:

@@ -79,9 +79,11 @@ def _rank_delay() -> int:
 
 def is_disk_full(error: BaseException | None) -> bool:
     """Whether an error, or one of its causes, says that a disk is full."""
-    while error is not None:
+    seen = list[BaseException]()
+    while error is not None and error not in seen:  # an error may be its own cause
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             return True
+        seen.append(error)
         error = error.__cause__
     return False
 

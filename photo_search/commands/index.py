@@ -67,6 +67,7 @@ class _Indexer:
         network = self._open_store()
         refusal = f"{self.options.output}: is being indexed already; wait for that to end"
         held.enter_context(exclusive_lock(self.options.output / ".lock", refusal))
+        held.enter_context(self.store.sole_run())
         merge_parts(self.store)
         remove_copies(self.options.output)
         if self.options.kind:

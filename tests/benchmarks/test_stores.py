@@ -8,7 +8,7 @@ from benchmarks.search import clustered
 from benchmarks.stores import COLUMNS, opened, rows_of
 
 
-@pytest.mark.parametrize("home", ["folder", "milvus"])
+@pytest.mark.parametrize("home", ["folder", pytest.param("milvus", marks=pytest.mark.slow)])
 def test_a_row_for_each_kind(home, tmp_path):
     kinds = ["exact", "ivf", "codes"]
     if home == "milvus":

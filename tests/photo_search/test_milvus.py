@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent import futures
 from pathlib import Path
@@ -27,6 +28,8 @@ pytestmark = [
     pytest.mark.skipif(not HAS_MILVUS, reason="pymilvus and milvus-lite are not installed"),
     pytest.mark.usefixtures("pytorch_embeds"),
 ]
+
+DOWN = "The photo database does not answer; try again later."
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +56,7 @@ def found(search, index, *words):
     return [(hit["path"], hit["similarity"]) for hit in answer["results"]]
 
 
+@pytest.mark.slow
 def test_a_query_finds_what_the_folder_finds(photos, index, network_file, tmp_path, search):
     search("index", photos, "--checkpoint", network_file, "-o", tmp_path / "folder", "--codes", "--num_workers", 0)
     for words in (["--photo", "-k", 5], ["--photo", "--all", "-k", 12], ["--photo", "--codes", "-k", 12, "--all"]):
@@ -63,6 +67,7 @@ def test_a_query_finds_what_the_folder_finds(photos, index, network_file, tmp_pa
             assert [path for path, _ in ours] == [path for path, _ in theirs]
 
 
+@pytest.mark.slow
 def test_photos_that_change_and_go_and_are_taken_out(photos, index, search):
     assert "0 photos embedded, 0 gone; 12 in" in search("index", "-o", index)[1]
     (photos / "old/1.png").write_bytes(picture(77, side=44))
@@ -88,11 +93,11 @@ def test_another_network_is_refused(photos, index, tmp_path, search):
     assert code == 2 and "was made with another checkpoint" in error
 
 
-@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
+@pytest.mark.parametrize("kind", [pytest.param("hnsw", marks=pytest.mark.slow), "ivf"])
 def test_the_index_goes_by_size_or_as_it_is_named(photos, index, search, monkeypatch, kind):
     monkeypatch.setattr("photo_search.milvus_index.LARGEST_EXACT", 100)
     named = ["--kind", "ivf"] if kind == "ivf" else []
-    name = "IVF_FLAT (nlist 3, nprobe 3)" if kind == "ivf" else "HNSW (M 16, efConstruction 200, ef 200)"
+    name = "IVF_FLAT (nlist 1, nprobe 1)" if kind == "ivf" else "HNSW (M 16, efConstruction 200, ef 200)"
     assert f"searched by {name}: 100.0% of the 20 most similar photos" in search("index", "-o", index, *named)[1]
     hits = found(search, index, photos / "old/3.png", "--photo", "-k", 12, "--all")
     assert len(hits) == 12 and hits[0][0] == str(photos / "old/3.png")
@@ -123,7 +128,7 @@ def failing(monkeypatch, error, *methods):
         yield
 
 
-def test_the_page_goes_on_without_milvus(index, network_file, monkeypatch):
+def test_the_page_goes_on_without_milvus(index, network_file, monkeypatch, capsys):
     from pymilvus import MilvusException
 
     from photo_search.encoder import open_network
@@ -140,11 +145,34 @@ def test_the_page_goes_on_without_milvus(index, network_file, monkeypatch):
             assert "12 photos" in page.ask("/").body.decode()
             for path in ("/search", "/search?codes=true"):
                 answer = page.ask(path, body)
-                assert answer.status == 400 and "no Milvus server answers there; start it" in answer.json["notice"]
-            assert "no Milvus server answers" in page.ask(f"/photo/{photo['id']}").json["notice"]
-            assert "no Milvus server answers" in page.ask(f"/like/{photo['id']}").json["notice"]
+                assert (answer.status, answer.json["notice"]) == (503, DOWN)
+            assert page.ask(f"/photo/{photo['id']}").json["notice"] == page.ask(f"/like/{photo['id']}").json["notice"] == DOWN
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 4 and all("#photos: no Milvus server answers there; start it" in line for line in lines)
         assert page.ask("/search?k=5", body).body == before.body
         assert page.ask(f"/{photo['url']}").status == 200 and len(page.ask(f"/like/{photo['id']}").found) == 11
+
+
+def test_thumbnails_are_looked_up_at_the_same_time(index, network_file, monkeypatch):
+    from photo_search.milvus_store import MilvusStore
+
+    photos_of, both = MilvusStore.photos_of, threading.Barrier(2, timeout=20)
+    with serving(Searcher(open_home("milvus", index))) as page, futures.ThreadPoolExecutor(2) as pool:
+        monkeypatch.setattr(MilvusStore, "photos_of", lambda *arguments: both.wait() >= 0 and photos_of(*arguments))
+        assert [answer.status for answer in pool.map(page.ask, ["/photo/1", "/photo/2"])] == [404, 404]
+
+
+def test_a_run_is_refused_while_another_one_goes_on(index, monkeypatch, search):
+    from photo_search.milvus_run import sole_run
+    from photo_search.milvus_store import MilvusStore
+
+    monkeypatch.setattr("photo_search.milvus_run.RENEWED", 0.01)
+    monkeypatch.setattr("photo_search.milvus_run.LOOK", 0.2)
+    monkeypatch.setattr(MilvusStore, "sole_run", lambda store: sole_run(store.records))  # as if the file were a server
+    with open_home("milvus", index).sole_run():
+        code, _, error = search("index", "-o", index)
+    assert code == 2 and error.endswith(f"#photos: is being indexed already by {socket.gethostname()}; wait for that to end")
+    assert "0 photos embedded" in search("index", "-o", index)[1]
 
 
 FAULTS = {
@@ -156,8 +184,19 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("reason", FAULTS)
-def test_a_run_that_milvus_ends_goes_on_later(photos, network_file, tmp_path, search, monkeypatch, reason):
+def test_a_fault_is_one_line_that_says_what_to_do(reason):
+    from pymilvus import MilvusException
+
+    from photo_search.milvus_faults import fault_of
+
+    line = fault_of(MilvusException(1, reason))
+    assert FAULTS[reason] in line and "\n" not in line
+
+
+def test_a_run_that_milvus_ends_goes_on_later(photos, network_file, tmp_path, search, monkeypatch):
     from pymilvus import MilvusClient, MilvusException
+
+    reason = next(iter(FAULTS))
 
     upsert, left = MilvusClient.upsert, [6]  # 4 of facts and plans, 2 of photos
 

@@ -101,6 +101,8 @@ def test_other_errors_of_the_system_are_left_to_the_programmer():
 def test_a_full_disk_is_known_by_what_caused_an_error():
     error = InputError("cannot be written")
     assert not is_disk_full(error)
+    error.__cause__ = error  # as pymilvus's
+    assert not is_disk_full(error)
     error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
     assert is_disk_full(error)
 
