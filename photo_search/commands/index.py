@@ -66,6 +66,7 @@ class _Indexer:
         """On rank 0: the tasks of all ranks; None if photos are only removed. `held` receives the lock of the index."""
         network = self._open_store()
         refusal = f"{self.options.output}: is being indexed already; wait for that to end"
+        self.options.output.mkdir(parents=True, exist_ok=True)  # a server's index may be new to this machine
         held.enter_context(exclusive_lock(self.options.output / ".lock", refusal))
         held.enter_context(self.store.sole_run())
         merge_parts(self.store)

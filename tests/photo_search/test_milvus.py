@@ -153,6 +153,11 @@ def test_the_page_goes_on_without_milvus(index, network_file, monkeypatch, capsy
         assert page.ask(f"/{photo['url']}").status == 200 and len(page.ask(f"/like/{photo['id']}").found) == 11
 
 
+def test_an_index_is_updated_from_another_folder(index, tmp_path, search):
+    code, out, _ = search("index", "-o", tmp_path / "another", "--store", f"milvus:{index}.db")
+    assert code == 0 and "0 photos embedded, 0 gone; 12 in the index" in out
+
+
 def test_thumbnails_are_looked_up_at_the_same_time(index, network_file, monkeypatch):
     from photo_search.milvus_store import MilvusStore
 
