@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-import logging
+import logging.config
 import math
 import os
 import re
@@ -215,13 +215,24 @@ class Milvus:
             raise StoreFault(f"{self.place}: {fault_of(error)}") from None  # pymilvus makes an error its own cause: endless
 
 
+def import_pymilvus() -> Any:
+    """pymilvus. Its import alone would close all handlers of this process's logging, and some of their streams."""
+    configure = logging.config.dictConfig
+    logging.config.dictConfig = lambda config: None  # type: ignore[assignment]
+    try:
+        import pymilvus
+    finally:
+        logging.config.dictConfig = configure
+    return pymilvus
+
+
 def _connected(address: MilvusAddress, token: str) -> Any:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC writes to stderr what we report
-    from pymilvus import MilvusClient
+    client = import_pymilvus().MilvusClient
 
     for name in ("pymilvus", "pymilvus.milvus_client", "milvus_lite"):  # they log each fault with a traceback
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     if address.is_file:
         start_lite(address.uri)
     often = {"grpc.max_reconnect_backoff_ms": 2_000}  # otherwise a server that is back is noticed minutes later
-    return MilvusClient(address.uri, token=token, timeout=CONNECT_SECONDS, grpc_options=often)
+    return client(address.uri, token=token, timeout=CONNECT_SECONDS, grpc_options=often)

@@ -9,10 +9,13 @@ import numpy as np
 from photo_search.folder_store import FolderStore
 from photo_search.index import unit
 from photo_search.milvus_address import MilvusAddress
+from photo_search.milvus_client import import_pymilvus
 from photo_search.store import PhotoFile, Store
 
 HOMES = ("folder", "milvus")
 HAS_MILVUS = all(importlib.util.find_spec(name) for name in ("pymilvus", "milvus_lite"))
+if HAS_MILVUS:
+    import_pymilvus()  # before a test imports it in another way, which closes streams that pytest still needs
 
 
 def lite_address(folder: Path, name: str = "photos") -> MilvusAddress:

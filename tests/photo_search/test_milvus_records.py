@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -11,6 +13,7 @@ from photo_search.milvus_index import is_still_right, vector_index
 from photo_search.milvus_run import sole_run
 from photo_search.milvus_values import FACT, FIT, LINK, PIECE, RUN, SHARD, UNREADABLE, Run
 from photo_search.store import PhotoFile
+from tests.helpers.scripts import ROOT
 from tests.helpers.stores import HAS_MILVUS, open_home, random_unit, release_lite
 from utils.errors import InputError
 
@@ -41,6 +44,23 @@ def foreign(store, name, **types):
         dim = {"dim": 2} if "VECTOR" in kind else {"max_length": 99} if kind == "VARCHAR" else {}
         schema.add_field(field, datatype=DataType[kind], is_primary=field == "id", **dim)
     client.create_collection(name, schema=schema)
+
+
+IMPORTED = """
+import logging, sys
+from photo_search.milvus_client import import_pymilvus
+class Closing(logging.StreamHandler):
+    def close(self):
+        sys.exit("closed")
+handler = Closing()
+import_pymilvus()
+handler.close = logging.StreamHandler.close.__get__(handler)
+"""
+
+
+def test_importing_pymilvus_leaves_the_logging_of_others_alone():
+    ended = subprocess.run([sys.executable, "-c", IMPORTED], cwd=ROOT, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_a_collection_of_another_program_is_not_dropped_for_codes(store):
