@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -71,6 +72,13 @@ def opened(home: str, folder: Path) -> Store:
     return MilvusStore(folder, milvus_address(home), "", make=True)
 
 
+def remove_collections(store: Any) -> None:
+    """Delete what a benchmark left on a server."""
+    for name in store.milvus.ask("list_collections"):
+        if name == store.photos or name.startswith(f"{store.photos}_"):
+            store.milvus.ask("drop_collection", name)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--homes", nargs="+", default=["folder", "milvus:lite.db"], help="folder, milvus:URI")
@@ -84,8 +92,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             place = home.replace("milvus:lite.db", f"milvus:{folder}/lite.db")
             title = "Milvus Lite" if place != home else home
-            for row in rows_of(title, opened(place, Path(folder) / "index"), options.kinds, vectors, queries[:QUERIES]):
+            store = opened(place, Path(folder) / "index")
+            for row in rows_of(title, store, options.kinds, vectors, queries[:QUERIES]):
                 print(f"| {' | '.join(row)} |", flush=True)
+            if store.is_shared:
+                remove_collections(store)
 
 
 if __name__ == "__main__":
