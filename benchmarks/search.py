@@ -18,7 +18,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from photo_search.index import KINDS, VectorIndex, build, recall, unit
+from photo_search.index import KINDS, VectorIndex, build, perturbed, recall, unit
 
 CLUSTERS, QUERIES, K = 250, 200, 20
 PLAIN_QUERIES = 20  # at once: their similarities to a million vectors take 80 MB
@@ -32,7 +32,7 @@ def clustered(n: int, width: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     points = centres[rng.integers(0, CLUSTERS, n + QUERIES)]
     points += rng.standard_normal(points.shape, np.float32)
     made = unit(points)
-    return made[QUERIES:], unit(made[:QUERIES] + unit(rng.standard_normal((QUERIES, width))))
+    return made[QUERIES:], perturbed(made[:QUERIES], rng)
 
 
 def plain_search(queries: np.ndarray, photos: np.ndarray) -> np.ndarray:

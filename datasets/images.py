@@ -108,6 +108,11 @@ def is_read(kind: str) -> bool:
     return True
 
 
+def missing_readers() -> dict[str, str]:
+    """{suffix of HEIC or AVIF images: command that installs what reads them}, of those that cannot be read."""
+    return {suffix: INSTALL[kind] for suffix, kind in HEIF_SUFFIXES.items() if not is_read(kind)}
+
+
 @contextlib.contextmanager
 def _opened(source: str | os.PathLike | BinaryIO) -> Iterator[ImageFile.ImageFile]:
     """The image file, not yet decoded; errors of the file in the block are raised as InputError."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datasets.images import HEIF_SUFFIXES, IMAGE_SUFFIXES, INSTALL, is_read
+from datasets.images import HEIF_SUFFIXES, IMAGE_SUFFIXES, missing_readers
 from photo_search.store import PhotoFile
 from utils.errors import InputError
 from utils.text import printable
@@ -40,7 +40,7 @@ def collect(roots: Iterable[Path]) -> Collected:
             _take(path, found)
         else:
             _take_below(path, found)
-    missing = {suffix: INSTALL[kind] for suffix, kind in HEIF_SUFFIXES.items() if not is_read(kind)}
+    missing = missing_readers()
     suffixes = {path: os.path.splitext(path)[1].lower() for path in found.photos}
     found.unsupported = {path: missing[suffix] for path, suffix in suffixes.items() if suffix in missing}
     return found

@@ -11,6 +11,7 @@ from photo_search.milvus_address import MilvusAddress, milvus_address
 from utils.errors import InputError
 from utils.options import operand, option, parse
 from utils.parser import Parser, image_side, path_argument, port, positive_int, real_number, whole_number, worker_count
+from utils.text import is_url
 
 SUGGESTED = "timm/vit_small_patch14_dinov2.lvd142m"  # an untrained trunk to begin with
 MOST_FOUND = 10_000  # photos for one drawing
@@ -26,12 +27,12 @@ def initial_weights(text: str) -> str:
 
 def source(text: str) -> str:
     """Photos to index, for the parser: a path, or the URL of shards."""
-    return text if "://" in text else str(path_argument(text))
+    return text if is_url(text) else str(path_argument(text))
 
 
 def new_source(text: str) -> str:
     """As `source`, for the parser; a URL that is never fetched, or holds a password, is not recorded."""
-    if "://" in text:
+    if is_url(text):
         from photo_search.fetching import require_known_scheme
 
         try:

@@ -81,7 +81,7 @@ class VectorIndex:
         if self.kind != "codes":
             return self._search_vectors(queries, k)
         distance, ids = self._index.search(queries, k)
-        return _best(ids, 1 - 2 * distance / self.bits, k)
+        return best(ids, 1 - 2 * distance / self.bits, k)
 
     def recall_at(self, k: int, ids: np.ndarray, vectors: np.ndarray) -> float:
         """The share in [0, 1] of the k most similar that is found, averaged over perturbed copies of 200 of the vectors (n, d).
@@ -90,7 +90,7 @@ class VectorIndex:
         """
         rng = np.random.default_rng(0)
         sample = vectors[rng.permutation(len(vectors))[:RECALL_QUERIES]]
-        queries = unit(sample + unit(rng.standard_normal(sample.shape)))
+        queries = perturbed(sample, rng)
         return recall(build("exact", ids, vectors).search(queries, k)[0], self.search(queries, k)[0])
 
     def _add_new(self, store: "FolderStore") -> None:
@@ -104,11 +104,11 @@ class VectorIndex:
             how = _faiss().SearchParametersIVF(nprobe=lists) if self.kind == "ivf" else None
             rough, ids, vectors = self._index.search_and_reconstruct(queries, min(candidates, len(self)), params=how)
             cosine = np.where(ids < 0, -np.inf, (vectors.astype(np.float64) * queries[:, None]).sum(-1)).astype(np.float32)
-            best = _best(ids, cosine, k)
-            if (best[0] < 0).any() and self.fit and lists < len(self.fit.values):
+            ranked = best(ids, cosine, k)
+            if (ranked[0] < 0).any() and self.fit and lists < len(self.fit.values):
                 lists *= 2  # those searched hold fewer than k
-            elif candidates >= len(self) or (best[1][:, -1] > rough[:, -1] + rounding).all():
-                return best
+            elif candidates >= len(self) or (ranked[1][:, -1] > rough[:, -1] + rounding).all():
+                return ranked
             else:
                 candidates *= 4
 
@@ -155,6 +155,17 @@ def fitted(kind: str, vectors: np.ndarray) -> Fit:
 def recall(expected: np.ndarray, found: np.ndarray) -> float:
     """The share of expected ids (q, k) that are in the same row of found (q, any)."""
     return float(np.mean([np.isin(row, other).mean() for row, other in zip(expected, found, strict=True)]))
+
+
+def best(ids: np.ndarray, similarity: np.ndarray, k: int) -> Found:
+    """The first k of each row, by similarity (NaN last), then by id."""
+    order = np.lexsort((ids, -similarity), axis=-1)[:, :k]
+    return np.take_along_axis(ids, order, 1), np.take_along_axis(similarity, order, 1)
+
+
+def perturbed(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Unit vectors (n, d), each with a random vector of length 1 added, again of length 1; float32."""
+    return unit(vectors + unit(rng.standard_normal(vectors.shape)))
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -213,12 +224,6 @@ def _empty(kind: str, width: int, values: np.ndarray) -> Any:
     faiss.copy_array_to_vector(values[:, -1].copy(), linear.b)
     linear.is_trained = True
     return faiss.IndexIDMap(faiss.IndexPreTransform(linear, faiss.IndexLSH(bits, bits, False, False)))
-
-
-def _best(ids: np.ndarray, similarity: np.ndarray, k: int) -> Found:
-    """The first k of each row, by similarity, then by id."""
-    order = np.lexsort((ids, -similarity), axis=-1)[:, :k]
-    return np.take_along_axis(ids, order, 1), np.take_along_axis(similarity, order, 1)
 
 
 def require_unit(vectors: np.ndarray) -> None:

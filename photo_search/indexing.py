@@ -23,10 +23,11 @@ from utils.progress import progress_bar
 
 
 @dataclass
-class Embedded:
-    """Numbers of photos, and seconds. postponed: {path: reason} of photos to be tried again; shard_faults: {shard: reason}.
+class Changes:
+    """Numbers of photos added (new or changed) and removed; seconds of embedding. postponed: {path: reason} of photos to be tried
+    again; shard_faults: {shard: reason}.
 
-    removed: photos that are no longer in their shards. unsupported: as in `Plan`, of photos in shards.
+    unsupported: {command that installs what reads them: number of HEIC or AVIF photos left as they were}.
     """
 
     added: int = 0
@@ -35,21 +36,6 @@ class Embedded:
     postponed: dict[str, str] = field(default_factory=dict)
     unsupported: Counter[str] = field(default_factory=Counter)
     shard_faults: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Changes:
-    """Numbers of photos added (new or changed) and removed; and as in `Embedded`.
-
-    unsupported: {command that installs what reads them: number of HEIC or AVIF photos left as they were}.
-    """
-
-    added: int
-    removed: int
-    seconds: float
-    postponed: dict[str, str]
-    unsupported: Counter[str]
-    shard_faults: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -79,8 +65,8 @@ def update(store: Store, network: Network, sources: list[str], batch_size: int, 
     return changes_of(work, [embed(work, store, network, batch_size, num_workers)])
 
 
-def changes_of(work: Plan, parts: list[Embedded]) -> Changes:
-    """parts: what each rank did."""
+def changes_of(work: Plan, parts: list[Changes]) -> Changes:
+    """What a plan and the ranks have done; parts: what each rank did."""
     postponed = {path: reason for part in parts for path, reason in part.postponed.items()}
     faults = work.faults | {shard: reason for part in parts for shard, reason in part.shard_faults.items()}
     unsupported = sum((part.unsupported for part in parts), work.unsupported)
@@ -89,9 +75,9 @@ def changes_of(work: Plan, parts: list[Embedded]) -> Changes:
     return Changes(sum(part.added for part in parts), removed, seconds, postponed, unsupported, faults)
 
 
-def embed(work: Plan, store: Store, network: Network, batch_size: int, num_workers: int) -> Embedded:
+def embed(work: Plan, store: Store, network: Network, batch_size: int, num_workers: int) -> Changes:
     """Embed photos and store them batch by batch, so an interrupted run loses little."""
-    done = Embedded()
+    done = Changes()
     if not work.has_work:
         return done
     network.engine.start()
@@ -110,7 +96,7 @@ def embed(work: Plan, store: Store, network: Network, batch_size: int, num_worke
     return done
 
 
-def _store(batch: list[tuple[_Item, "np.ndarray | _Fault"]], store: Store, network: Network, done: Embedded) -> None:
+def _store(batch: list[tuple[_Item, "np.ndarray | _Fault"]], store: Store, network: Network, done: Changes) -> None:
     faults = {item.photo: content for item, content in batch if isinstance(content, _Fault)}
     readable = [item.photo for item, content in batch if not isinstance(content, _Fault)]
     pixels = [content for _, content in batch if not isinstance(content, _Fault)]
@@ -120,7 +106,7 @@ def _store(batch: list[tuple[_Item, "np.ndarray | _Fault"]], store: Store, netwo
     done.added += len(readable)
 
 
-def _finish(opened: OpenedShard, store: Store, done: Embedded) -> None:
+def _finish(opened: OpenedShard, store: Store, done: Changes) -> None:
     """A shard with a photo that could not be read just now, or not here, is opened again the next time."""
     if opened.stale:
         store.remove(opened.stale)
@@ -136,7 +122,7 @@ class _Batches:
     Empty ones while a shard is on its way.
     """
 
-    def __init__(self, photos: list[PhotoFile], shards: ShardReader, size: int, bar: tqdm, done: Embedded):
+    def __init__(self, photos: list[PhotoFile], shards: ShardReader, size: int, bar: tqdm, done: Changes):
         self.photos, self.shards, self.size, self.bar, self.done = photos, shards, size, bar, done
         self.opened = dict[str, OpenedShard]()
 

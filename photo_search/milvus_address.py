@@ -5,6 +5,8 @@ import re
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from utils.text import is_url
+
 PREFIX, FILE_SUFFIX, DEFAULT_NAME = "milvus:", ".db", "photos"
 ENDS = "_records", "_codes0", "_codes1"  # of the names of collections
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")  # Milvus allows 255 characters; ours begin with it and are longer
@@ -19,7 +21,7 @@ class MilvusAddress(NamedTuple):
     @property
     def is_file(self) -> bool:
         """Whether Milvus Lite keeps the collections in a file of this machine."""
-        return "://" not in self.uri
+        return not is_url(self.uri)
 
     def __str__(self) -> str:
         return f"{PREFIX}{self.uri}#{self.name}"
@@ -36,7 +38,7 @@ def milvus_address(text: str) -> MilvusAddress:
         raise ValueError(
             f"#{name}: a collection of another index may have this name; choose one without {', '.join(ENDS)} at its end"
         )
-    if "://" not in uri:
+    if not is_url(uri):
         if not uri.endswith(FILE_SUFFIX) or "\0" in uri:
             raise ValueError(
                 f"{uri}: the name of a Milvus Lite file ends in {FILE_SUFFIX}; a server's address begins with http://"

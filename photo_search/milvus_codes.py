@@ -159,7 +159,7 @@ class Codes:
         self.milvus.write(self._collection(fit.serial), rows, 16 + 8 * BITS)
 
     def _encoded(self, fit: _Fit, vectors: np.ndarray) -> list[Any]:
-        """One code per vector; Milvus wants whole bytes, so a code may end in bits that are 0 in all."""
+        """One code per vector; Milvus stores whole bytes, so unused bits at the end of a code are 0."""
         packed = np.packbits(vectors @ fit.values[:, :-1].T + fit.values[:, -1] >= 0, axis=1)
         if self.milvus.is_lite:
             return list(np.unpackbits(packed, axis=1).astype(np.float32) * 2 - 1)

@@ -35,7 +35,7 @@ def code_index(count: int, is_lite: bool) -> dict[str, Any]:
 
 
 def lists(count: int) -> int:
-    """√n, as for faiss, which wants 39 vectors or more in each."""
+    """√n, as for faiss, which warns of fewer than 39 vectors in each."""
     return min(MOST_LISTS, max(1, round(min(count**0.5, count / 39))))
 
 

@@ -118,5 +118,5 @@ def _fields() -> Fields:
 
     text, number = {"datatype": DataType.VARCHAR, "max_length": LONGEST}, {"datatype": DataType.INT64}
     types = {name: text if name in ("name", "value") else number for name in FIELDS}
-    unused = {"datatype": DataType.FLOAT_VECTOR, "dim": 2}  # Milvus wants a vector in each row
+    unused = {"datatype": DataType.FLOAT_VECTOR, "dim": 2}  # Milvus requires a vector in each row
     return {"id": {**number, "is_primary": True}, **types, "unused": unused}

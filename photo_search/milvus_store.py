@@ -22,7 +22,7 @@ import numpy as np
 
 from photo_search.collecting import is_below
 from photo_search.config import SUGGESTED
-from photo_search.index import RECALL_QUERIES, recall, require_unit, unit
+from photo_search.index import RECALL_QUERIES, best, perturbed, recall, require_unit
 from photo_search.milvus_address import MilvusAddress
 from photo_search.milvus_client import ID_LIMIT, Fields, Milvus
 from photo_search.milvus_codes import Codes, found_by, vectors_in
@@ -160,10 +160,10 @@ class MilvusStore(Store):
         if not self.width:
             return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
         if not codes:
-            return _best(*self._similar(queries, k), k)
+            return best(*self._similar(queries, k), k)
         if not self.codes.is_fitted():
             self._fit_codes()
-        return _best(*self.codes.search(queries, k), k) if self.codes.bits else self.search(queries, k)
+        return best(*self.codes.search(queries, k), k) if self.codes.bits else self.search(queries, k)
 
     def prepare(self, codes: bool) -> str:
         self.milvus.refresh()
@@ -279,16 +279,10 @@ class MilvusStore(Store):
         rng, limit = np.random.default_rng(0), min(ID_LIMIT, 2 * most * ID_LIMIT // len(self))
         pages = self.milvus.pages(self.photos, "", ["vector"], 8 * self.width, limit)
         sample = np.concatenate([vectors_in(page) for page in pages] or [np.empty((0, self.width), np.float32)])[:most]
-        queries = unit(sample + unit(rng.standard_normal(sample.shape)))
+        queries = perturbed(sample, rng)
         expected = self._similar(queries, RECALL_AT, WIDER)[0]
         found = self.codes.search(queries, RECALL_AT)[0] if codes else self._similar(queries, RECALL_AT)[0]
         return f"{recall(expected, found):.1%} of the {RECALL_AT} most similar photos"
-
-
-def _best(ids: np.ndarray, similarity: np.ndarray, k: int) -> Found:
-    """In order of similarity, then of id."""
-    order = np.lexsort((ids, -similarity), axis=-1)[:, :k]  # NaN comes last
-    return np.take_along_axis(ids, order, 1), np.take_along_axis(similarity, order, 1)
 
 
 def _print_too_long(photos: list[PhotoFile]) -> None:

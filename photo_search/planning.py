@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from photo_search.collecting import Collected, collect, deepest, holders, is_below
-from photo_search.shards import ShardWork, expanded, is_shard, is_url, located, state_of
+from photo_search.shards import ShardWork, expanded, is_shard, located, state_of
 from photo_search.store import PhotoFile, ShardState, Store
 from utils.errors import InputError
-from utils.text import printable
+from utils.text import is_url, printable
 
 EARLIER_REFUSAL = "HEIC and AVIF images are not read here"  # recorded by earlier versions
 SEEN = 20

@@ -18,6 +18,7 @@ from photo_search.fetching import Unreachable, fetch, fetch_part, host_of, requi
 from photo_search.store import PhotoFile, ShardState
 from photo_search.tar_photos import MemberBytes, read_member, require_bounded, scan
 from utils.errors import InputError, is_disk_full
+from utils.text import is_url
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")  # compressed ones are refused when they are read
 MOST_SHARDS = 1_000_000  # of one pattern
@@ -55,10 +56,6 @@ class OpenedShard(NamedTuple):
         if self.file != self.shard:
             with suppress(OSError):
                 os.unlink(self.file)
-
-
-def is_url(source: str) -> bool:
-    return "://" in source
 
 
 def is_shard(source: str) -> bool:
@@ -169,7 +166,7 @@ class ShardReader:
         return OpenedShard(shard, file, photos, stale, state, Counter(found.unsupported.values()))
 
     def _fetch(self, url: str, copy: Path) -> None:
-        """A server that did not answer is not asked for other shards."""
+        """No other shard is fetched from a server that did not answer."""
         host = host_of(url)
         if host in self._unreachable:
             raise InputError(f"{url}: not fetched, because of an earlier fault ({self._unreachable[host]})")

@@ -16,6 +16,7 @@ import numpy as np
 from models.names import DOWNLOAD
 from photo_search.network import Network
 from utils.errors import InputError
+from utils.text import is_url
 
 FORMAT = 1
 Found = tuple[np.ndarray, np.ndarray]  # ids (q, k) int64 and similarity (q, k)
@@ -38,13 +39,13 @@ class PhotoFile(NamedTuple):
         """File and folder, or shard and key: no more of the directory structure, and nothing of a URL's query."""
         if not self.shard:
             return "/".join(PurePath(self.path).parts[-2:])
-        shard = self.shard.partition("?")[0] if "://" in self.shard else self.shard
+        shard = self.shard.partition("?")[0] if is_url(self.shard) else self.shard
         return PurePath(shard).name + self.path.removeprefix(self.shard)
 
     @property
     def exists(self) -> bool:
         """Whether the file or shard is still there; a shard behind a URL is taken to be."""
-        return "://" in self.shard or os.path.isfile(self.shard or self.path)
+        return is_url(self.shard) or os.path.isfile(self.shard or self.path)
 
 
 @dataclass(frozen=True)

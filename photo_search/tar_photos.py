@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from datasets.images import HEIF_SUFFIXES, IMAGE_SUFFIXES, INSTALL, is_read
+from datasets.images import HEIF_SUFFIXES, IMAGE_SUFFIXES, missing_readers
 from photo_search.store import PhotoFile
 from utils.errors import InputError
 from utils.tar import BoundedHeader
@@ -48,7 +48,7 @@ def scan(shard: str, file: str) -> Scan:
     that another one has, or is sparse.
     """
     photos: dict[str, PhotoFile] = {}
-    missing = {suffix: INSTALL[kind] for suffix, kind in HEIF_SUFFIXES.items() if not is_read(kind)}
+    missing = missing_readers()
     unsupported = dict[str, str]()
     try:
         with open(file, "rb") as content:

@@ -10,10 +10,11 @@ import threading
 from typing import BinaryIO
 
 from datasets.images import on_white, opened_within
-from photo_search.shards import is_url, read_photo
+from photo_search.shards import read_photo
 from photo_search.store import PhotoFile
 from photo_search.tar_photos import member_of
 from utils.errors import InputError
+from utils.text import is_url
 
 SIDES = (256, 1280)  # pixels: in the grid, and in the large view
 MAX_PIXELS = 2 * 89_478_485  # twice Pillow's warning limit: indexing has decoded the photo once before

@@ -19,6 +19,11 @@ def one_line(text: object) -> str:
     return LINE_BREAK.sub(" ", str(text).strip())
 
 
+def is_url(text: str) -> bool:
+    """Whether a text is a URL rather than a path."""
+    return "://" in text
+
+
 def counted(count: int, one: str, more: str) -> str:
     """`1 class is` or `2 classes are`: the number with its words in the singular or plural."""
     return f"{count:,} {one if count == 1 else more}"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from photo_search.collecting import require_existing
 from photo_search.config import IndexOptions, NetworkOptions, RunningOptions, StoreOptions
-from photo_search.indexing import Changes, Embedded, changes_of, embed
+from photo_search.indexing import Changes, changes_of, embed
 from photo_search.network import Network
 from photo_search.networks import Facts, facts_of, network_of_rank, new_network, recorded_network
 from photo_search.opening import computing_for
@@ -118,12 +118,12 @@ class _Indexer:
         remember(store)
         return store
 
-    def embed(self, share: Plan, store: Store | None) -> Embedded:
+    def embed(self, share: Plan, store: Store | None) -> Changes:
         """A rank that fails ends at once: what the others do meanwhile is in their parts."""
         workers = min(8, self.ranks.cores) if self.running.num_workers is None else self.running.num_workers
-        return Embedded() if store is None else embed(share, store, self.network, self.running.batch_size, workers)
+        return Changes() if store is None else embed(share, store, self.network, self.running.batch_size, workers)
 
-    def finish(self, done: list[Embedded]) -> None:
+    def finish(self, done: list[Changes]) -> None:
         """On rank 0: merge the parts, and print what was done."""
         merge_parts(self.store)
         changes = changes_of(self.plan, done)

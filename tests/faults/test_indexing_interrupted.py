@@ -12,7 +12,7 @@ from photo_search.folder_store import FolderStore
 from photo_search.milvus_client import Milvus
 from photo_search.planning import remove, sources_of
 from tests.helpers.fake_network import fake_network
-from tests.helpers.stores import HAS_MILVUS, open_home, release_lite
+from tests.helpers.stores import open_home, release_lite, require_home
 from tests.helpers.trees import packed, picture, put
 
 pytest.importorskip("faiss")
@@ -85,9 +85,7 @@ def contents(store):
 
 @pytest.fixture(params=["folder", pytest.param("milvus", marks=pytest.mark.slow)])
 def home(request):
-    if request.param == "milvus" and not HAS_MILVUS:
-        pytest.skip("pymilvus and milvus-lite are not installed")
-    return request.param
+    return require_home(request.param)
 
 
 @pytest.fixture

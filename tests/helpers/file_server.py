@@ -1,4 +1,4 @@
-"""An HTTP server on this machine that answers as it is told to."""
+"""An HTTP server on this machine, whose answers a test chooses."""
 
 import contextlib
 import http.server

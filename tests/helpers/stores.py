@@ -5,6 +5,7 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from photo_search.folder_store import FolderStore
 from photo_search.index import unit
@@ -16,6 +17,13 @@ HOMES = ("folder", "milvus")
 HAS_MILVUS = all(importlib.util.find_spec(name) for name in ("pymilvus", "milvus_lite"))
 if HAS_MILVUS:
     import_pymilvus()  # before a test imports it in another way, which closes streams that pytest still needs
+
+
+def require_home(home: str) -> str:
+    """The home; a test that needs Milvus is skipped where it is not installed."""
+    if home == "milvus" and not HAS_MILVUS:
+        pytest.skip("pymilvus and milvus-lite are not installed")
+    return home
 
 
 def lite_address(folder: Path, name: str = "photos") -> MilvusAddress:

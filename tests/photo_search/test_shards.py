@@ -151,12 +151,12 @@ def test_an_interrupted_shard_goes_on_where_it_was(shard, store, tmp_path, updat
 def test_photos_that_cannot_be_read(store, tmp_path, update, monkeypatch):
     files = [("a.png", b"no image"), ("b.heic", b"HEIC"), ("c.png", picture(1))]
     shard = packed(tmp_path / "shard.tar", files)
-    monkeypatch.setattr("photo_search.tar_photos.is_read", lambda kind: kind == "AVIF")
+    monkeypatch.setattr("datasets.images.is_read", lambda kind: kind == "AVIF")
     done = update(shard)
     assert done.added == 1 and done.unsupported == Counter({"pip install 'pillow-heif>=1.5'": 1}) and not done.postponed
     assert list(store.unreadable()) == [f"{shard}/a"]
     assert update().unsupported.total() == 1
-    monkeypatch.setattr("photo_search.tar_photos.is_read", lambda kind: True)
+    monkeypatch.setattr("datasets.images.is_read", lambda kind: True)
     assert not update().unsupported and list(store.unreadable()) == [f"{shard}/a", f"{shard}/b"]
     read = []
     monkeypatch.setattr("photo_search.shards.scan", read.append)

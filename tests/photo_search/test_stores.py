@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from photo_search.store import PhotoFile, ShardState
-from tests.helpers.stores import HAS_MILVUS, HOMES, PlainStore, open_home, random_unit, release_lite
+from tests.helpers.stores import HOMES, PlainStore, open_home, random_unit, release_lite, require_home
 from utils.errors import InputError
 
 WIDTH, SHARD = 16, "s3://bucket/photos-{0}.tar"
@@ -17,9 +17,7 @@ NAMES += [os.fsdecode(b"/a/not \xff UTF-8 %FF.png")] if sys.platform == "linux" 
 
 @pytest.fixture(params=HOMES)
 def home(request):
-    if request.param == "milvus" and not HAS_MILVUS:
-        pytest.skip("pymilvus and milvus-lite are not installed")
-    return request.param
+    return require_home(request.param)
 
 
 @pytest.fixture
